@@ -1,0 +1,62 @@
+"""The background attack: a perturbation that strikes where attention is low. Pure: no network, no data.
+
+Symbols: x [B, C, H, W] normalised images, A [B, 1, H, W] attention in (0, 1), B = 1 - A∘A the background mask,
+epsilon [C, 1, 1] the largest change per channel in units of x.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Pixels(NamedTuple):
+    """What valid pixels and the attack's strength are, in units of the normalised images; each [C, 1, 1]."""
+
+    low: Tensor
+    high: Tensor
+    epsilon: Tensor
+
+    @classmethod
+    def of(cls, mean: Tensor, std: Tensor, epsilon: float) -> "Pixels":
+        """From a data set's channel mean and std of pixels in [0, 1], and epsilon in the same pixel units."""
+        mean, std = mean.view(-1, 1, 1), std.view(-1, 1, 1)
+        return cls((0 - mean) / std, (1 - mean) / std, epsilon / std)
+
+
+class Attacked(NamedTuple):
+    images: Tensor  # [B, C, H, W] X~, valid pixels
+    delta: Tensor  # [B, C, H, W] within +-epsilon
+    background: Tensor  # [B, 1, H, W]
+
+
+def background_mask(attention: Any) -> Any:
+    """B = 1 - A∘A (supplement, section 2): near 1 on the background, near 0 on the object."""
+    return 1 - attention * attention
+
+
+def background_attack(
+    loss_and_attention: Callable[[Tensor], tuple[Tensor, Tensor]],
+    images: Tensor,
+    pixels: Pixels,
+    generator: torch.Generator,
+) -> Attacked:
+    """X~ = clip(X + B∘delta), one signed gradient step from a random start.
+
+    delta0 ~ U(-eps, eps); g = gradient of the loss at X + delta0 with respect to delta0;
+    delta = clip(delta0 + eps sign(g), -eps, eps); B from the attention of the same forward pass.
+
+    `loss_and_attention` maps images to (scalar loss, A); only the gradient of its input is computed. The result is
+    detached and lies within valid pixels and within eps∘B of `images`.
+    """
+    epsilon = pixels.epsilon
+    noise = torch.rand(images.shape, generator=generator, device=images.device, dtype=images.dtype)
+    start = (2 * noise - 1) * epsilon
+    probe = (images + start).requires_grad_()
+    loss, attention = loss_and_attention(probe)
+    (gradient,) = torch.autograd.grad(loss, probe)
+    delta = torch.clamp(start + epsilon * gradient.sign(), -epsilon, epsilon)
+    background = background_mask(attention.detach())
+    attacked = torch.clamp(images + background * delta, pixels.low, pixels.high)
+    return Attacked(attacked, delta, background)

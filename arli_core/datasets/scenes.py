@@ -1,0 +1,126 @@
+"""Scenes: MNIST-5k digits composed on crops of two photographs, so that every object's mask is known.
+
+Source: the digits and the split of `mnist5k` (4,000 train, 1,000 test, same order), and scikit-learn's sample
+images china.jpg and flower.jpg, which its README gives as CC BY 2.0 (flickr users danielbuechele and
+vultilion). Images uint8 [N, 3, 40, 40]; masks True where the digit covers more than half of the pixel.
+
+**Backgrounds.** Each photograph, at half size, is cut into 3 x 4 tiles of 71 x 80 pixels, and every crop lies
+within one tile. The three tiles on a diagonal are kept for the test split, so no pixel behind a test digit
+was ever seen in training, yet both splits have foliage, petals and open water. (`Dataset.holdout` divides the
+training scenes, so there both sides share the other nine tiles.)
+
+**The object's colour.** Let m [3] be the background's mean colour under the stroke, weighted by the digit's
+grey values a, and r = min(m, 1 - m) the room that each channel has both ways. A direction in colour space
+that uses up the room,
+
+    d = r w / max(abs(w)),   w [3] uniform in (LEAST_MOVE, 1),
+
+and a contrast c, uniform between what the eye needs and mean(d), give the object its colour:
+
+    m + sign c d / mean(d),   sign +1 for one half of the objects and -1 for the other,
+
+and the pixel becomes (1 - a) background + a colour. So no value is ever clipped, and a crop that suits a
+lighter object suits a darker one as well: the sign is independent of the background, of the label and of the
+contrast, and neither brightness nor a fixed colour betrays the object. What the eye needs is MIN_CONTRAST,
+and more where the background itself varies under the stroke, MIN_RATIO times its standard deviation; a crop
+without room for it is drawn again.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from . import mnist5k
+from .dataset import Dataset, Split
+
+SIZE = 40  # pixels; the digit has 28
+SEED = 2025  # of the data, whatever the seed of a run
+_DIAGONAL = np.eye(3, 4, k=1, dtype=bool)  # [row, column] of a photograph's tiles
+TILES = {"train": ~_DIAGONAL, "test": _DIAGONAL}
+MIN_CONTRAST = 0.25  # of the pixel range, in the mean of the three channels
+MIN_RATIO = 2.5
+LEAST_MOVE = -0.25  # below 0, so that a channel may go against the others and change the hue
+
+Region = Literal["train", "test"]
+
+
+@dataclass(frozen=True, eq=False)
+class Layers:
+    """What scenes are made of, pixels in [0, 1]."""
+
+    background: np.ndarray  # float32 [N, 3, 40, 40]
+    alpha: np.ndarray  # float32 [N, 40, 40], the digit's grey values at its place
+    colour: np.ndarray  # float32 [N, 3], of the object
+    lighter: np.ndarray  # bool [N]
+
+
+def build() -> Dataset:
+    mnist = mnist5k.build()
+    train = compose(mnist.train.images, mnist.train.labels, SEED, "train")
+    test = compose(mnist.test.images, mnist.test.labels, SEED + 1, "test")
+    return Dataset("scenes", mnist.classes, train, test)
+
+
+def compose(digits: np.ndarray, labels: np.ndarray, seed: int, region: Region) -> Split:
+    """Scenes uint8 [N, 3, 40, 40] and masks from digits uint8 [N, 1, 28, 28] and a seed for all the rest."""
+    parts = layers(digits, seed, region)
+    a = parts.alpha[:, None]  # [N, 1, 40, 40]
+    pixels = (1 - a) * parts.background + a * parts.colour[:, :, None, None]
+    images = np.rint(pixels * 255).astype(np.uint8)
+    return Split(images, labels.astype(np.int64), parts.alpha > 0.5, parts.lighter)
+
+
+def layers(digits: np.ndarray, seed: int, region: Region) -> Layers:
+    """What `compose` blends, still apart. Raises ValueError for a blank digit, which no colour could show."""
+    if not digits.any(axis=(1, 2, 3)).all():
+        raise ValueError("a digit without a stroke cannot be composed")
+    rng = np.random.default_rng(seed)
+    n = len(digits)
+    alpha = _place(digits[:, 0] / np.float32(255), rng)
+    stroke = alpha / alpha.sum(axis=(1, 2), keepdims=True)  # [N, 40, 40], sums to 1
+    lighter = rng.permutation(n) % 2 == 0
+    crops = sliding_window_view(_tiles(region), (SIZE, SIZE), axis=(1, 2))  # [tiles, y, x, 3, 40, 40]
+
+    background = np.empty((n, 3, SIZE, SIZE), np.float32)
+    colour = np.empty((n, 3), np.float32)
+    todo = np.arange(n)
+    while len(todo):
+        crop = crops[tuple(rng.integers(crops.shape[:3], size=(len(todo), 3)).T)]
+        m = np.einsum("nhw,nchw->nc", stroke[todo], crop)
+        second = np.einsum("nhw,nchw,nchw->nc", stroke[todo], crop, crop)
+        variation = np.sqrt(np.maximum(second - m**2, 0).mean(axis=1))
+        need = np.maximum(MIN_CONTRAST, MIN_RATIO * variation)
+
+        w = rng.uniform(LEAST_MOVE, 1, size=m.shape)
+        room = np.where(lighter[todo, None] == (w > 0), 1 - m, m)
+        d = room * w / np.abs(w).max(axis=1, keepdims=True)
+        most = d.mean(axis=1)
+        good = most >= need
+        kept, m, d, need, most = todo[good], m[good], d[good], need[good], most[good]
+        c = np.where(lighter[kept], 1, -1) * rng.uniform(need, most)
+        background[kept], colour[kept] = crop[good], m + (c / most)[:, None] * d
+        todo = todo[~good]
+    return Layers(background, alpha, colour, lighter)
+
+
+def _place(digits: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Digits [N, 28, 28] on empty canvases [N, 40, 40], each at a place of its own."""
+    n, size, _ = digits.shape
+    margin = SIZE - size
+    padded = np.pad(digits, ((0, 0), (margin, margin), (margin, margin)))
+    places = sliding_window_view(padded, (SIZE, SIZE), axis=(1, 2))  # [N, 13, 13, 40, 40]
+    y, x = rng.integers(margin + 1, size=(2, n))
+    return places[np.arange(n), y, x]
+
+
+@cache
+def _tiles(region: Region) -> np.ndarray:
+    """A region's tiles, of both photographs, in [0, 1]: float32 [tiles, 71, 80, 3]."""
+    from sklearn.datasets import load_sample_images
+
+    photos = np.stack(load_sample_images().images)[:, :426] / np.float32(255)  # [2, 426, 640, 3]
+    tiles = photos.reshape(2, 3, 142, 4, 160, 3).swapaxes(2, 3)  # [2, 3, 4, 142, 160, 3]
+    return tiles[:, TILES[region]].reshape(-1, 142, 160, 3)

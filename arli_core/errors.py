@@ -1,0 +1,21 @@
+"""What can go wrong in a way that its user can mend: one tree, so that clients catch one name."""
+
+
+class LabError(Exception):
+    """Base of all errors with a message for the user: what is wrong, where, and what would be valid."""
+
+
+class ConfigError(LabError, ValueError):
+    """A configuration that cannot be run."""
+
+
+class RecordError(LabError):
+    """A recorded run that is missing, damaged, foreign, or in the way."""
+
+
+class Diverged(LabError):
+    """Training left the finite numbers."""
+
+
+class Busy(LabError):
+    """A run is training already."""

@@ -1,0 +1,46 @@
+"""The methods: each is a `step`; the loop over tasks, batches and evaluation is `learn`'s alone."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor, device
+
+from ..config import Config
+from ..events import Fused
+from ..networks import Model
+from ..tasks import Samples, Stream
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a method works with."""
+
+    model: Model
+    stream: Stream
+    device: device
+
+
+class Method(Protocol):
+    phi: Tensor  # [P] the base model now; never changed in place, so holding it is a snapshot
+
+    def begin(self, task: int, epoch: int) -> None:
+        """Before each epoch; at epoch 0 a task begins."""
+
+    def step(self, batch: Samples, learning_rate: float, recorded: bool) -> tuple[float, Fused | None]:
+        """One iteration on a batch. Returns its mean loss before the update and, if `recorded`, the fusion."""
+        ...
+
+    def state(self) -> dict[str, Tensor]:
+        """All that `restore` needs to go on from the start of an epoch."""
+        ...
+
+    def restore(self, state: dict[str, Tensor]) -> None: ...
+
+
+def create(config: Config, setting: Setting, phi: Tensor) -> Method:
+    from .ari import AntiRetroactiveInterference
+    from .baselines import Descent
+
+    if config.method == "ari":
+        return AntiRetroactiveInterference(config, setting, phi)
+    return Descent(config, setting, phi)

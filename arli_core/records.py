@@ -1,0 +1,443 @@
+"""Recorded runs: one grown from events, and the only reader and writer of checkpoints/.
+
+A run is a folder:
+
+    run.json                    the index, written last: what it does not name is not there
+    probes.safetensors          the probe images and their head units
+    task-N.safetensors          frames and probe attention of task N
+    weights-N.safetensors       the named parameters of phi_b after task N
+    progress-N-E.safetensors    while unfinished: the state before epoch E of task N, and that task's frames so far
+
+Each file is written beside its place and then moved there, so a run killed at any moment is whole up to its last
+saved epoch.
+"""
+
+import json
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+
+from . import __version__, metrics
+from .config import Config, parse
+from .errors import ConfigError, RecordError
+from .events import Attention, Event, Finished, Saved, Started, Step, TaskDone
+
+SCHEMA = 1
+PROTOCOLS = ("task_aware", "vote", "per_sample")
+Arrays = Mapping[str, NDArray]
+
+
+@dataclass(frozen=True)
+class Frames:
+    """What is kept of one task: F frames of m = n+1 models, the base last, and A moments of probe attention.
+
+    present [F, n] says which tasks took part; the matrices have NaN rows and columns where one did not. They have
+    m = 0, and losses n = 0 columns, where the method fuses nothing.
+    """
+
+    iterations: int  # of the whole task
+    iteration: NDArray[np.int64]  # [F]
+    loss: NDArray[np.float64]  # [F]
+    learning_rate: NDArray[np.float64]  # [F]
+    present: NDArray[np.bool_]  # [F, n]
+    distance: NDArray[np.float64]  # [F, m, m]
+    dif_star: NDArray[np.float64]  # [F, m, m]
+    gram: NDArray[np.float64]  # [F, m, m]
+    norm: NDArray[np.float64]  # [F]
+    alpha: NDArray[np.float64]  # [F]
+    losses: NDArray[np.float64]  # [F, n]
+    attacked_losses: NDArray[np.float64]  # [F, n]
+    attention: NDArray[np.uint8]  # [A, K, H, W]
+    attention_at: NDArray[np.int64]  # [A] iterations
+
+    def __len__(self) -> int:
+        return len(self.iteration)
+
+    @property
+    def fuses(self) -> bool:
+        return self.distance.size > 0
+
+    def matrix(self, name: str, frame: int) -> NDArray[np.float64]:
+        """One frame's distance, dif_star or gram, of the models present alone."""
+        here = np.append(self.present[frame], True)
+        return getattr(self, name)[frame][np.ix_(here, here)]
+
+    def joined(self, later: "Frames") -> "Frames":
+        """These frames followed by later ones of the same task."""
+        parts = {name: (value, getattr(later, name)) for name, value in vars(self).items() if name != "iterations"}
+        arrays = {
+            name: np.concatenate(both) if len(both[0]) and len(both[1]) else both[0] if len(both[0]) else both[1]
+            for name, both in parts.items()
+        }
+        return Frames(iterations=max(self.iterations, later.iterations), **arrays)
+
+    @classmethod
+    def of(cls, task: int, steps: tuple[Step, ...], attentions: tuple[Attention, ...]) -> "Frames":
+        fused = [step.fused for step in steps if step.fused is not None]
+        n, size = (task, task + 1) if fused else (0, 0)
+        matrices = {name: np.full((len(fused), size, size), np.nan) for name in ("distance", "dif_star", "gram")}
+        losses = {name: np.full((len(fused), n), np.nan) for name in ("losses", "attacked_losses")}
+        present = np.zeros((len(fused), n), dtype=bool)
+        for frame, each in enumerate(fused):
+            tasks = np.array(each.present) - 1
+            models = np.append(tasks, n)
+            present[frame, tasks] = True
+            for name, values in matrices.items():
+                values[frame][np.ix_(models, models)] = getattr(each, name)
+            for name, values in losses.items():
+                values[frame, tasks] = getattr(each, name)
+        return cls(
+            iterations=steps[0].iterations if steps else 0,
+            iteration=np.array([step.iteration for step in steps], dtype=np.int64),
+            loss=np.array([step.loss for step in steps]),
+            learning_rate=np.array([step.learning_rate for step in steps]),
+            present=present,
+            **matrices,
+            norm=np.array([each.norm for each in fused]),
+            alpha=np.array([each.alpha for each in fused]),
+            **losses,
+            attention=np.array([each.attention for each in attentions], dtype=np.uint8),
+            attention_at=np.array([each.iteration for each in attentions], dtype=np.int64),
+        )
+
+
+@dataclass(frozen=True)
+class Record:
+    """A run so far. `after` folds one event into it; nothing here is ever changed in place."""
+
+    config: Config
+    started: Started | None = None
+    accuracy: Mapping[str, tuple[tuple[float, ...], ...]] = field(
+        default_factory=lambda: dict.fromkeys(PROTOCOLS, ())
+    )
+    tasks: tuple[Frames, ...] = ()  # of the tasks that are done
+    begun: Frames | None = None  # of the task under way, up to what is saved; then, since:
+    steps: tuple[Step, ...] = ()
+    attentions: tuple[Attention, ...] = ()
+    weights: Mapping[int, Arrays] = field(default_factory=dict)  # by task, counted from 1
+    saved: Saved | None = None
+    last: Step | None = None
+    seconds: float = 0.0
+    samples: int = 0
+    finished: bool = False
+    error: str | None = None
+    environment: Mapping[str, str] = field(default_factory=lambda: environment())
+
+    def after(self, event: Event, seconds: float = 0.0) -> "Record":
+        """The record with `event`, which took `seconds` to come about, in it."""
+        now = replace(self, seconds=self.seconds + seconds)
+        match event:
+            case Started():
+                return replace(now, started=event)
+            case Step():
+                steps = (*now.steps, event) if event.recorded else now.steps
+                return replace(now, steps=steps, last=event, samples=now.samples + event.samples)
+            case Attention():
+                return replace(now, attentions=(*now.attentions, event))
+            case Saved():
+                return replace(now, saved=event, begun=now._under_way(event.task), steps=(), attentions=())
+            case TaskDone():
+                return replace(
+                    now,
+                    accuracy={name: (*now.accuracy[name], event.accuracy[name]) for name in PROTOCOLS},
+                    tasks=(*now.tasks, now.frames(event.task)),
+                    weights={**now.weights, event.task: event.weights},
+                    begun=None,
+                    steps=(),
+                    attentions=(),
+                )
+            case Finished():
+                return replace(now, saved=None, finished=True)
+
+    @property
+    def status(self) -> str:
+        """`finished`, `failed` or `unfinished`."""
+        return "finished" if self.finished else "failed" if self.error else "unfinished"
+
+    @property
+    def tasks_begun(self) -> int:
+        return len(self.tasks) + (self.begun is not None or len(self.steps) > 0)
+
+    def frames(self, task: int) -> Frames:
+        """The frames of a task, counted from 1, done or under way. RecordError names the tasks there are."""
+        if not 1 <= task <= self.tasks_begun:
+            there = f"tasks 1 to {self.tasks_begun}" if self.tasks_begun else "no task yet"
+            raise RecordError(f"task {task} is not recorded; this run has {there}")
+        if task <= len(self.tasks):
+            return self.tasks[task - 1]
+        under_way = self._under_way(task)
+        assert under_way is not None
+        return under_way
+
+    def _under_way(self, task: int) -> Frames | None:
+        if not (self.steps or self.attentions):
+            return self.begun
+        since = Frames.of(task, self.steps, self.attentions)
+        return self.begun.joined(since) if self.begun else since
+
+    def accuracy_matrix(self, protocol: str) -> NDArray[np.float64]:
+        """R [N, N], N tasks in all; NaN above the diagonal and in rows of tasks not done yet."""
+        matrix = np.full((self.config.data.tasks,) * 2, np.nan)
+        for row, values in enumerate(self.accuracy[protocol]):
+            matrix[row, : len(values)] = values
+        return matrix
+
+    def figure(self, measure: Callable[[Any], float], protocol: str) -> float | None:
+        """A function of metrics.py on the tasks done so far; None where it is not defined."""
+        done = len(self.tasks)
+        value = measure(self.accuracy_matrix(protocol)[:done, :done]) if done else float("nan")
+        return None if np.isnan(value) else value
+
+    def summary(self) -> dict[str, Any]:
+        """What `show --json` prints: plain JSON values, null where unknown."""
+        measures = {
+            "average": metrics.average_accuracy,
+            "forgetting": metrics.forgetting,
+            "bwt": metrics.backward_transfer,
+        }
+        return {
+            "config": self.config.model_dump(),
+            "status": self.status,
+            "error": self.error,
+            "tasks_done": len(self.tasks),
+            "classes": list(self.started.classes) if self.started else None,
+            "accuracy": {name: _nulls(self.accuracy_matrix(name)) for name in PROTOCOLS},
+            **{key: {name: self.figure(each, name) for name in PROTOCOLS} for key, each in measures.items()},
+            "seconds": self.seconds,
+            "samples_per_second": self.samples / self.seconds if self.seconds else None,
+            "device": self.started.device if self.started else None,
+            "environment": dict(self.environment),
+        }
+
+
+def environment() -> dict[str, str]:
+    """Versions that a figure depends on."""
+    found = {"python": platform.python_version(), "platform": platform.platform(), "arli_core": __version__}
+    for name in ("torch", "torchvision", "numpy"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+# --- Where runs are kept -------------------------------------------------------------------------------------------
+
+
+def root() -> Path:
+    """Where named runs live: $ARLI_CHECKPOINTS, else checkpoints/ beside app.py, else under the working folder."""
+    chosen = os.environ.get("ARLI_CHECKPOINTS")
+    if chosen:
+        return Path(chosen)
+    project = Path(__file__).resolve().parent.parent
+    return (project if (project / "app.py").exists() else Path.cwd()) / "checkpoints"
+
+
+def locate(run: str | Path) -> Path:
+    """The folder of a run given as a path or as a name under `root()`."""
+    path = Path(run).expanduser()
+    return root() / path if len(path.parts) == 1 and not path.is_absolute() else path
+
+
+def names() -> list[str]:
+    """The named runs, in alphabetical order."""
+    if not root().is_dir():
+        return []
+    return sorted(path.name for path in root().iterdir() if (path / "run.json").is_file())
+
+
+def claim(run: str | Path, overwrite: bool = False) -> Path:
+    """Makes the folder of a new run. RecordError where there is one already, unless `overwrite`.
+
+    Only a recorded run is ever overwritten: another folder with files in it is refused.
+    """
+    path = locate(run)
+    try:
+        if path.is_dir() and any(path.iterdir()):
+            if not (path / "run.json").is_file():
+                raise RecordError(f"{path} holds files but no recorded run; choose another --out")
+            if not overwrite:
+                raise RecordError(f"{path} holds a recorded run already; choose another name, or --overwrite")
+            _remove(path)
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise RecordError(f"{path} cannot be written: {error.strerror or error}; choose another --out") from None
+    return path
+
+
+def _remove(path: Path) -> None:
+    """Moved aside in one step, so that what is left behind by an interruption is not half a run."""
+    aside = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    path.rename(aside / path.name)
+    shutil.rmtree(aside)
+
+
+# --- Writing -------------------------------------------------------------------------------------------------------
+
+
+def save(record: Record, path: Path) -> None:
+    """Writes what is not there yet, run.json last, of a record as it stands after Started, Saved or Finished.
+
+    Steps since the last Saved are not written: resuming repeats them. RecordError where the place cannot be
+    written.
+    """
+    try:
+        if record.started and not (path / "probes.safetensors").exists():
+            probes = {"images": record.started.probes, "units": record.started.probe_units}
+            _write_arrays(path / "probes.safetensors", probes)
+        for task, frames in enumerate(record.tasks, 1):
+            if not (path / f"task-{task}.safetensors").exists():
+                _write_arrays(path / f"weights-{task}.safetensors", record.weights[task])
+                _write_arrays(path / f"task-{task}.safetensors", _pack(frames))
+        progress = None
+        if record.saved:
+            progress = f"progress-{record.saved.task}-{record.saved.epoch}.safetensors"
+            state = {f"state.{name}": value for name, value in record.saved.state.items()}
+            _write_arrays(path / progress, {**state, **(_pack(record.begun) if record.begun else {})})
+        _write(path / "run.json", json.dumps(_index(record, progress), indent=1).encode())
+        for old in path.glob("progress-*.safetensors"):
+            if old.name != progress:
+                old.unlink()
+    except OSError as error:
+        raise RecordError(f"{path} cannot be written: {error.strerror or error}") from None
+
+
+def _index(record: Record, progress: str | None) -> dict[str, Any]:
+    started = record.started
+    return {
+        "schema": SCHEMA,
+        "config": record.config.model_dump(),
+        "environment": dict(record.environment),
+        "device": started.device if started else None,
+        "classes": list(started.classes) if started else None,
+        "parameters": started.parameters if started else None,
+        "accuracy": {name: [list(row) for row in rows] for name, rows in record.accuracy.items()},
+        "seconds": record.seconds,
+        "samples": record.samples,
+        "finished": record.finished,
+        "error": record.error,
+        "progress": progress,
+    }
+
+
+def _pack(frames: Frames) -> dict[str, NDArray]:
+    return {name: np.asarray(value) for name, value in vars(frames).items()}
+
+
+def _write_arrays(path: Path, arrays: Arrays) -> None:
+    _write(path, safetensors.numpy.save({name: np.ascontiguousarray(value) for name, value in arrays.items()}))
+
+
+def _write(path: Path, content: bytes) -> None:
+    with tempfile.TemporaryDirectory(prefix=".writing-", dir=path.parent) as place:
+        file = Path(place) / path.name
+        file.write_bytes(content)
+        os.replace(file, path)
+
+
+# --- Reading -------------------------------------------------------------------------------------------------------
+
+
+class _Weights(Mapping[int, Arrays]):
+    """The weights files of a run, read when asked for: a page that draws matrices needs none of them."""
+
+    def __init__(self, path: Path, tasks: int) -> None:
+        self.path, self.tasks = path, tasks
+
+    def __getitem__(self, task: int) -> Arrays:
+        if task not in range(1, self.tasks + 1):
+            raise KeyError(task)
+        return _read_arrays(self.path / f"weights-{task}.safetensors")
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(1, self.tasks + 1))
+
+    def __len__(self) -> int:
+        return self.tasks
+
+
+def load(run: str | Path) -> Record:
+    """The recorded run at a path, or of a name under `root()`. RecordError says which file is wrong, and how."""
+    path = locate(run)
+    index = _read_index(path)
+    try:
+        config = parse(index["config"])
+        done = len(index["accuracy"]["per_sample"])
+        started = None
+        if index["classes"] is not None:
+            probes = _read_arrays(path / "probes.safetensors")
+            started = Started(
+                device=index["device"],
+                classes=tuple(index["classes"]),
+                parameters=index["parameters"],
+                probes=probes["images"],
+                probe_units=probes["units"],
+            )
+        record = Record(
+            config=config,
+            started=started,
+            accuracy={name: tuple(tuple(row) for row in index["accuracy"][name]) for name in PROTOCOLS},
+            tasks=tuple(_unpack(_read_arrays(path / f"task-{task}.safetensors")) for task in range(1, done + 1)),
+            weights=_Weights(path, done),
+            seconds=index["seconds"],
+            samples=index["samples"],
+            finished=index["finished"],
+            error=index["error"],
+            environment=index["environment"],
+        )
+        return _with_progress(record, path, index["progress"]) if index["progress"] else record
+    except (KeyError, TypeError, AttributeError) as error:
+        raise RecordError(f"{path / 'run.json'} is damaged: {error!r} is missing or has another form") from None
+    except ConfigError as error:
+        raise RecordError(f"{path / 'run.json'} holds a configuration that is not valid here: {error}") from None
+
+
+def _read_index(path: Path) -> dict[str, Any]:
+    file = path / "run.json"
+    if not file.is_file():
+        known = ", ".join(names()) or "none yet"
+        raise RecordError(f"no recorded run at {path}; runs under {root()}: {known}")
+    try:
+        index = json.loads(file.read_bytes())
+        schema = index["schema"]
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise RecordError(f"{file} is not the index of a recorded run, or is damaged: {error}") from None
+    if schema != SCHEMA:
+        raise RecordError(f"{file} has schema {schema!r}; this version reads schema {SCHEMA}")
+    return index
+
+
+def _read_arrays(file: Path) -> Arrays:
+    try:
+        return safetensors.numpy.load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise RecordError(f"{file} is missing or damaged: {error}") from None
+
+
+def _unpack(arrays: Arrays) -> Frames:
+    return Frames(**{**arrays, "iterations": arrays["iterations"].item()})
+
+
+def _with_progress(record: Record, path: Path, name: str) -> Record:
+    arrays = _read_arrays(path / name)
+    state = {key.removeprefix("state."): value for key, value in arrays.items() if key.startswith("state.")}
+    frames = {key: value for key, value in arrays.items() if not key.startswith("state.")}
+    task, epoch = (int(part) for part in name.removesuffix(".safetensors").split("-")[1:])
+    return replace(record, saved=Saved(task, epoch, state), begun=_unpack(frames) if frames else None)
+
+
+def _nulls(matrix: NDArray[np.float64]) -> list[list[float | None]]:
+    return [[None if np.isnan(value) else value for value in row] for row in matrix.tolist()]

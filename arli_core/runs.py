@@ -1,0 +1,56 @@
+"""Training with a record: learn, fold, save. What the command line and the app both drive."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from . import records
+from .config import Config
+from .errors import Diverged, RecordError
+from .events import Event, Finished, Saved, Started
+from .learn import learn
+from .records import Record
+
+Progress = Iterator[tuple[Record, Event]]
+
+
+def train(config: Config, run: str | Path, overwrite: bool = False) -> Progress:
+    """Trains and records a new run; yields the record after each event.
+
+    What cannot run, or cannot be written, raises a LabError before anything on disk is touched.
+    """
+    events = learn(config)
+    path = records.claim(run, overwrite)
+    return _recorded(events, Record(config), path)
+
+
+def resume(run: str | Path) -> Progress:
+    """Goes on with a run from where it was last saved; it ends as if it had not been interrupted."""
+    path = records.locate(run)
+    record = records.load(path)
+    if record.finished:
+        raise RecordError(f"{path} is finished; there is nothing to resume")
+    if record.error:
+        raise RecordError(f"{path} failed and would fail again: {record.error}; train it anew with other settings")
+    if record.saved is None:
+        record = Record(record.config)  # nothing saved yet: from the start
+    return _recorded(learn(record.config, record.saved), record, path)
+
+
+def _recorded(events: Iterator[Event], record: Record, path: Path) -> Progress:
+    kept = record
+    while True:
+        began = time.perf_counter()
+        try:
+            event = next(events, None)
+        except Diverged as error:
+            records.save(replace(kept, error=str(error)), path)
+            raise
+        if event is None:
+            return
+        record = record.after(event, time.perf_counter() - began)
+        if isinstance(event, Started | Saved | Finished):
+            records.save(record, path)
+            kept = record
+        yield record, event

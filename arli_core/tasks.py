@@ -1,0 +1,137 @@
+"""The stream of tasks and the exemplar memory.
+
+Classes are renumbered in the order in which they are met: task n (counted from 1) has the units
+(n-1)c .. nc-1 of the network's head, so "the classes seen so far" is a prefix of the logits.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .config import Data
+from .datasets import Dataset, Split
+from .errors import ConfigError
+
+# The purposes randomness serves: each has its own stream, so that changing one draw moves no other, and a run can
+# be resumed at any epoch from its number alone.
+INITIAL, BATCHES, EXEMPLARS, ATTACK, GROUPS = range(5)
+
+
+def seed_for(*key: int) -> int:
+    """An independent 64-bit seed for a key such as (run seed, purpose, task, epoch)."""
+    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1)
+
+
+def generator_for(*key: int, device: torch.device | str = "cpu") -> torch.Generator:
+    return torch.Generator(device).manual_seed(seed_for(*key))
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Normalised images [N, C, H, W] and head units [N], on the run's device."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: Tensor) -> "Samples":
+        return Samples(self.images[index], self.labels[index])
+
+
+class Stream:
+    """The tasks of a data set: `order` gives the class behind each head unit, `train` and `test` all samples;
+    `test_index` says which of the data set's test images each test sample is."""
+
+    def __init__(self, dataset: Dataset, config: Data, device: torch.device) -> None:
+        self.tasks, self.per_task = config.tasks, config.classes_per_task
+        needed, available = self.tasks * self.per_task, len(dataset.classes)
+        if needed > available:
+            raise ConfigError(
+                f"data.tasks: {self.tasks} tasks of {self.per_task} classes need {needed} classes, but "
+                f"{dataset.name} has {available}: at most {available // self.per_task} tasks of {self.per_task}"
+            )
+        order = np.arange(available)
+        if config.class_order is not None:
+            order = np.random.default_rng(config.class_order).permutation(available)
+        self.order = order[:needed]
+        self.classes = tuple(dataset.classes[each] for each in self.order)
+        self.shape = dataset.shape
+        self.mean, self.std = (torch.tensor(each).float() for each in (dataset.mean, dataset.std))
+        self.dataset = dataset
+        self.train, _ = self._samples(dataset.train, device)
+        self.test, self.test_index = self._samples(dataset.test, device)
+
+    def task_of(self, labels: Tensor) -> Tensor:
+        """The task, counted from 1, of each head unit."""
+        return labels // self.per_task + 1
+
+    def of_task(self, samples: Samples, task: int) -> Tensor:
+        """Indices of a task's samples."""
+        return (self.task_of(samples.labels) == task).nonzero().flatten()
+
+    def seen(self, task: int) -> int:
+        """How many classes tasks 1..task have."""
+        return task * self.per_task
+
+    def normalise(self, images: np.ndarray) -> Tensor:
+        """uint8 [N, C, H, W] to float32, zero mean and unit deviation per channel over the training pixels."""
+        pixels = torch.tensor(images).float() / 255
+        return (pixels - self.mean.view(-1, 1, 1)) / self.std.view(-1, 1, 1)
+
+    def _samples(self, split: Split, device: torch.device) -> tuple[Samples, np.ndarray]:
+        """The samples of this stream's classes, and their indices into the split."""
+        unit = np.full(self.order.max() + 1, -1)
+        unit[self.order] = np.arange(len(self.order))
+        kept = np.flatnonzero(np.isin(split.labels, self.order))
+        labels = torch.tensor(unit[split.labels[kept]])
+        return Samples(self.normalise(split.images[kept]).to(device), labels.to(device)), kept
+
+
+def exemplars(stream: Stream, task: int, budget: int, seed: int) -> Tensor:
+    """The memory after task n: sorted indices into the training samples, budget // (classes seen) per class.
+
+    Each class keeps a fixed random ranking and memory holds a prefix of it, so later memories are subsets of
+    earlier ones: nothing is fetched again that had been dropped. Raises ConfigError where a class gets none.
+    """
+    share = budget // stream.seen(task)
+    if share < 1:
+        raise ConfigError(
+            f"memory.budget: {budget} exemplars do not give each of {stream.seen(task)} classes one; "
+            f"use at least {stream.seen(task)}"
+        )
+    kept = []
+    for unit in range(stream.seen(task)):
+        members = (stream.train.labels == unit).nonzero().flatten().cpu()
+        ranking = torch.randperm(len(members), generator=generator_for(seed, EXEMPLARS, unit))
+        kept.append(members[ranking[:share]])
+    return torch.cat(kept).sort().values.to(stream.train.labels.device)
+
+
+def batches(
+    stream: Stream, task: int, memory: Tensor, size: int, every_task: bool, generator: torch.Generator
+) -> list[Tensor]:
+    """One epoch over the new samples of `task` and the memory, shuffled: indices into the training samples.
+
+    The batches have equal lengths up to one, at most `size`. With `every_task`, a seen task that a batch lacks is
+    added to it by one of its exemplars, drawn at random.
+    """
+    new = stream.of_task(stream.train, task)
+    pool = torch.cat([new, memory]).cpu()
+    shuffled = pool[torch.randperm(len(pool), generator=generator)]
+    drawn = list(shuffled.tensor_split(-(-len(pool) // size)))
+    if not every_task:
+        return drawn
+    task_of = stream.task_of(stream.train.labels).cpu()
+    of_task = {each: pool[task_of[pool] == each] for each in range(1, task + 1)}
+    for number, batch in enumerate(drawn):
+        present = set(task_of[batch].tolist())
+        for missing in sorted(of_task.keys() - present):
+            if len(of_task[missing]):
+                pick = torch.randint(len(of_task[missing]), (1,), generator=generator)
+                batch = torch.cat([batch, of_task[missing][pick]])
+        drawn[number] = batch
+    return drawn

@@ -1,0 +1,379 @@
+"""The data: what they contain, that their splits share nothing, that they are the same every time."""
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from arli_core.datasets import NAMES, Dataset, Split, digits, load, mnist5k, scenes
+
+SHAPES = {"digits": (1, 8, 8), "mnist-5k": (1, 28, 28), "scenes": (3, 40, 40)}
+SIZES = {"digits": (1438, 359), "mnist-5k": (4000, 1000), "scenes": (4000, 1000)}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache_home(tmp_path_factory):
+    """Keeps the user's own cache out of the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        load.cache_clear()
+        yield
+    load.cache_clear()
+
+
+@pytest.fixture(params=NAMES)
+def dataset(request) -> Dataset:
+    return load(request.param)
+
+
+@pytest.fixture(scope="module")
+def some() -> Split:
+    """300 training digits, thirty of each class."""
+    train = load("mnist-5k").train
+    return train[np.concatenate([np.flatnonzero(train.labels == c)[:30] for c in range(10)])]
+
+
+def same(a: Split, b: Split) -> bool:
+    pairs = [(getattr(a, field), getattr(b, field)) for field in ("images", "labels", "masks", "lighter")]
+    return all((x is None and y is None) or np.array_equal(x, y) for x, y in pairs)
+
+
+def rows(images: np.ndarray) -> set[bytes]:
+    return {image.tobytes() for image in images}
+
+
+# Every dataset
+
+
+def test_shapes_types_and_sizes(dataset):
+    assert dataset.shape == SHAPES[dataset.name]
+    assert dataset.classes == tuple("0123456789")
+    assert (len(dataset.train), len(dataset.test)) == SIZES[dataset.name]
+    for split in (dataset.train, dataset.test):
+        n, (_, height, width) = len(split), dataset.shape
+        assert split.images.shape == (n, *dataset.shape) and split.images.dtype == np.uint8
+        assert split.labels.shape == (n,) and split.labels.dtype == np.int64
+        if dataset.name == "scenes":
+            assert split.masks.shape == (n, height, width) and split.masks.dtype == bool
+            assert split.lighter.shape == (n,) and split.lighter.dtype == bool
+        else:
+            assert split.masks is None and split.lighter is None
+
+
+def test_pixels_span_the_byte(dataset):
+    assert dataset.train.images.min() == 0 and dataset.train.images.max() == 255
+
+
+def test_mean_and_std_standardise_the_training_pixels(dataset):
+    assert all(type(value) is float for value in dataset.mean + dataset.std)
+    mean, std = (np.array(v).reshape(-1, 1, 1) for v in (dataset.mean, dataset.std))
+    z = (dataset.train.images[::4] / 255 - mean) / std
+    np.testing.assert_allclose(z.mean(axis=(0, 2, 3)), 0, atol=0.05)
+    np.testing.assert_allclose(z.std(axis=(0, 2, 3)), 1, atol=0.05)
+
+
+def test_no_image_occurs_twice(dataset):
+    """Neither within a split nor in both, which an index that had slipped into both would bring about."""
+    train, test = rows(dataset.train.images), rows(dataset.test.images)
+    assert (len(train), len(test)) == SIZES[dataset.name]
+    assert not train & test
+
+
+def test_splits_are_stratified(dataset):
+    train, test = np.bincount(dataset.train.labels), np.bincount(dataset.test.labels)
+    np.testing.assert_array_equal(test, np.rint((train + test) / 5))
+    if dataset.name != "digits":
+        assert set(train) == {400} and set(test) == {100}
+
+
+def test_two_fresh_builds_are_equal_bit_for_bit(dataset):
+    fresh = load.__wrapped__(dataset.name)
+    assert fresh is not dataset
+    assert same(fresh.train, dataset.train) and same(fresh.test, dataset.test)
+
+
+def test_the_choices_are_those_of_every_earlier_process():
+    """Or recorded runs could not be compared. Of the scenes, only what no JPEG decoder can sway."""
+    arrays = load("digits").test.images, load("mnist-5k").test.images, load("scenes").test.masks
+    digests = [hashlib.sha256(array.tobytes()).hexdigest()[:16] for array in arrays]
+    assert digests == ["8cff3a5d9c006052", "5a2044868b4eb7de", "4cc0498e688951a0"]
+
+
+def test_loaded_once_a_process(dataset):
+    assert load(dataset.name) is dataset
+
+
+def test_arrays_are_read_only(dataset):
+    for data in (dataset, dataset.holdout()):
+        for split in (data.train, data.test):
+            for array in (split.images, split.labels, split.masks, split.lighter):
+                if array is not None:
+                    with pytest.raises(ValueError, match="read-only"):
+                        array[0] = 0
+
+
+def test_holdout_divides_train_and_drops_test(dataset):
+    held = dataset.holdout()
+    train, test = rows(held.train.images), rows(held.test.images)
+    assert train | test == rows(dataset.train.images) and not train & test
+    assert not (train | test) & rows(dataset.test.images)
+    counts = np.bincount(dataset.train.labels)
+    np.testing.assert_array_equal(np.bincount(held.test.labels), np.rint(counts / 5))
+    again = load.__wrapped__(dataset.name).holdout()
+    assert same(again.train, held.train) and same(again.test, held.test)
+
+
+def test_holdout_keeps_image_label_and_mask_together():
+    train, held = load("scenes").train, load("scenes").holdout().test
+    place = {image.tobytes(): i for i, image in enumerate(train.images)}
+    origin = np.array([place[image.tobytes()] for image in held.images])
+    assert same(train[origin], held)
+
+
+def test_unknown_name_is_answered_with_the_valid_ones():
+    with pytest.raises(ValueError, match=r"'cifar'.*digits, mnist-5k, scenes"):
+        load("cifar")
+
+
+def test_import_leaves_the_heavy_packages_alone():
+    code = "import sys, arli_core.datasets; print({'sklearn', 'mlxtend', 'PIL'} & set(sys.modules))"
+    root = Path(__file__).parent.parent
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_digits_are_those_of_the_package():
+    """Scaling is undone by rounding, and every one of the 1,797 digits is in one split or the other."""
+    from sklearn.datasets import load_digits
+
+    data = digits.build()
+    images = np.concatenate([data.train.images, data.test.images])[:, 0]
+    sixteenths = np.rint(images * (16 / 255)).astype(np.uint8)
+    assert rows(sixteenths) == rows(load_digits().images.astype(np.uint8))
+
+
+# The cache of MNIST-5k
+
+
+@pytest.fixture
+def parses(monkeypatch) -> list:
+    """Grows by one at each parse of the package's text, which is replaced by the table itself."""
+    table, calls = mnist5k._table(), []
+    monkeypatch.setattr(mnist5k, "_parse", lambda: calls.append(1) or table)
+    return calls
+
+
+@pytest.fixture
+def path(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path / "arli" / "mnist-5k.npy"
+
+
+def test_the_pinned_digest_is_that_of_the_package():
+    assert hashlib.sha256(mnist5k._parse()).hexdigest() == mnist5k.SHA256
+
+
+def test_parsed_once_then_read_from_the_cache(parses, path):
+    first, second = mnist5k.build(), mnist5k.build()
+    assert len(parses) == 1
+    assert same(first.train, second.train) and same(first.test, second.test)
+    assert [p.name for p in path.parent.iterdir()] == [path.name]  # nothing temporary is left
+
+
+def altered(whole: bytes) -> bytes:
+    return whole[:-1] + bytes([whole[-1] ^ 1])
+
+
+def other_array(whole: bytes) -> bytes:
+    return whole[:128].replace(b"(5000, 785)", b"(4999, 785)") + whole[128:-785]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda whole: b"", lambda whole: b"not an array", lambda whole: whole[:100_000], altered, other_array],
+    ids=["empty", "text", "cut short", "one bit altered", "another array"],
+)
+def test_a_damaged_cache_is_parsed_again_and_mended(parses, path, damage):
+    mnist5k.build()
+    whole = path.read_bytes()
+    path.write_bytes(damage(whole))
+    assert same(mnist5k.build().train, load("mnist-5k").train)
+    assert len(parses) == 2
+    assert path.read_bytes() == whole
+
+
+def test_a_write_that_breaks_off_leaves_the_cache_as_it_was(parses, path, monkeypatch):
+    path.parent.mkdir()
+    path.write_bytes(b"what was there before")
+
+    def full_disk(file, table):
+        file.write(b"half of it")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(np, "save", full_disk)
+    assert len(mnist5k.build().train) == 4000
+    assert path.read_bytes() == b"what was there before"
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_an_unwritable_cache_directory_is_no_error(parses, tmp_path, monkeypatch):
+    blocked = tmp_path / "a file, not a directory"
+    blocked.write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(blocked))
+    assert len(mnist5k.build().train) == 4000 and len(parses) == 1
+
+
+def test_without_a_home_there_is_no_cache_and_no_error(parses, monkeypatch):
+    def homeless():
+        raise RuntimeError("no home directory")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", homeless)
+    assert len(mnist5k.build().train) == 4000 and len(parses) == 1
+
+
+def test_the_cache_is_under_home_by_default(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", "")  # empty counts as unset
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    assert mnist5k._cache_file() == tmp_path / ".cache" / "arli" / "mnist-5k.npy"
+
+
+# Scenes
+
+
+def mean_under_stroke(parts: scenes.Layers) -> np.ndarray:
+    """[N, 3], one pixel weight at a time."""
+    return np.array(
+        [[np.average(c, weights=a) for c in b] for b, a in zip(parts.background, parts.alpha, strict=True)]
+    )
+
+
+@pytest.fixture(scope="module")
+def parts(some) -> scenes.Layers:
+    return scenes.layers(some.images, seed=3, region="train")
+
+
+@pytest.fixture(scope="module")
+def composed(some) -> Split:
+    return scenes.compose(some.images, some.labels, seed=3, region="train")
+
+
+def test_scenes_keep_the_digits_of_mnist5k_in_order():
+    """The mask is the thresholded digit at some place: same pixel count and label, sample by sample."""
+    for name in ("train", "test"):
+        ours, theirs = getattr(load("scenes"), name), getattr(load("mnist-5k"), name)
+        np.testing.assert_array_equal(ours.labels, theirs.labels)
+        np.testing.assert_array_equal(ours.masks.sum(axis=(1, 2)), (theirs.images > 127).sum(axis=(1, 2, 3)))
+
+
+def test_a_seed_settles_the_scenes_and_another_gives_others(some, composed):
+    again, other = (scenes.compose(some.images, some.labels, seed, "train") for seed in (3, 4))
+    assert same(again, composed)
+    assert not (other.images == composed.images).all(axis=(1, 2, 3)).any()
+    assert not np.array_equal(other.masks, composed.masks)
+    assert not np.array_equal(other.lighter, composed.lighter)
+
+
+def test_digits_are_placed_everywhere(some, parts):
+    """28 x 28 in 40 x 40 leaves 13 x 13 places; each row and each column of them is in use."""
+    places = set()
+    for digit, alpha in zip(some.images[:, 0], parts.alpha, strict=True):
+        (y, x), (v, u) = (np.argwhere(a).min(axis=0) for a in (alpha, digit))
+        y, x = y - v, x - u
+        np.testing.assert_array_equal(np.rint(alpha[y : y + 28, x : x + 28] * 255), digit)
+        places.add((y, x))
+    assert {y for y, _ in places} == {x for _, x in places} == set(range(13))
+
+
+def test_images_are_the_blend_of_their_layers(parts, composed):
+    """One pixel at a time, from the definition."""
+    rng = np.random.default_rng(0)
+    for n, c, y, x in rng.integers((0, 0, 0, 0), composed.images.shape, size=(2000, 4)):
+        a = float(parts.alpha[n, y, x])
+        value = 255 * ((1 - a) * parts.background[n, c, y, x] + a * parts.colour[n, c])
+        assert abs(int(composed.images[n, c, y, x]) - value) < 0.501
+
+
+def test_the_mask_lies_where_the_image_differs_from_its_background(parts, composed):
+    change = np.abs(composed.images - np.rint(parts.background * 255)).max(axis=1)  # [N, 40, 40]
+    assert change[parts.alpha == 0].max() == 0
+    assert (change[composed.masks] > 0).mean() > 0.99
+    on = np.array([c[m].mean() for c, m in zip(change, composed.masks, strict=True)])
+    assert on.min() > 0.1 * 255  # in the channel that moved most
+
+
+def test_half_of_the_objects_are_lighter_and_half_darker():
+    data = load("scenes")
+    assert data.train.lighter.sum() == 2000 and data.test.lighter.sum() == 500
+    each = np.bincount(data.train.labels, weights=data.train.lighter)  # of 400; standard deviation 10
+    assert each.min() > 150 and each.max() < 250
+
+
+def test_contrast_has_its_sign_and_at_least_its_least_size(parts):
+    contrast = parts.colour.mean(axis=1) - mean_under_stroke(parts).mean(axis=1)
+    np.testing.assert_array_equal(contrast > 0, parts.lighter)
+    assert np.abs(contrast).min() >= scenes.MIN_CONTRAST - 1e-5
+    assert np.abs(contrast).max() > 2 * scenes.MIN_CONTRAST  # sizes differ
+
+
+def test_contrast_exceeds_what_the_background_varies_under_the_stroke(parts):
+    mean = mean_under_stroke(parts)
+    contrast = np.abs(parts.colour.mean(axis=1) - mean.mean(axis=1))
+    squares = (parts.background - mean[:, :, None, None]) ** 2
+    variation = np.array([np.average(s.mean(0), weights=a) for s, a in zip(squares, parts.alpha, strict=True)])
+    assert (contrast >= scenes.MIN_RATIO * np.sqrt(variation) - 1e-4).all()
+
+
+def test_the_opposite_colour_would_be_valid_too(parts):
+    """So whether the object is lighter says nothing about the background, and no value was clipped."""
+    mean = mean_under_stroke(parts)
+    for colour in (parts.colour, 2 * mean - parts.colour):
+        assert colour.min() >= -1e-5 and colour.max() <= 1 + 1e-5
+
+
+def test_brightness_does_not_betray_the_object():
+    """Over all scenes a pixel of the object is about as bright as one of the background."""
+    train = load("scenes").train
+    grey = train.images.mean(axis=1)
+    share = (grey[train.masks].mean() - grey[~train.masks].mean()) / grey.std()
+    assert abs(share) < 0.2
+    light, dark = (grey[of][train.masks[of]].mean() for of in (train.lighter, ~train.lighter))
+    assert light - dark > 2 * scenes.MIN_CONTRAST * 255 * 0.8
+
+
+def test_colours_vary_in_hue(parts):
+    """Each channel is the one that moves most somewhere, and some channels go against the others."""
+    move = (parts.colour - mean_under_stroke(parts)) * np.where(parts.lighter, 1, -1)[:, None]
+    assert np.bincount(move.argmax(axis=1), minlength=3).min() > 0.05 * len(move)
+    assert (move.min(axis=1) < -0.01).mean() > 0.05
+
+
+def test_train_and_test_backgrounds_share_no_pixel(some, monkeypatch):
+    """Photographs whose every 2 x 2 block has its own colour tell which block each pixel came from."""
+    block = np.arange(2 * 213 * 320).reshape(2, 213, 320)
+    code = 64 + np.stack([block % 128, block // 128 % 128, block // 128**2 * 8], axis=-1)  # bytes 64..191
+    photos = np.pad(code.repeat(2, axis=1).repeat(2, axis=2), ((0, 0), (0, 1), (0, 0), (0, 0))).astype(np.uint8)
+    bunch = type("Bunch", (), {"images": list(photos)})
+    monkeypatch.setattr("sklearn.datasets.load_sample_images", lambda: bunch)
+    scenes._tiles.cache_clear()
+    seen = {}
+    try:
+        for region in ("train", "test"):
+            colour = scenes.layers(some.images, seed=0, region=region).background
+            red, green, blue = np.rint(colour * 255).astype(int).swapaxes(0, 1) - 64
+            seen[region] = red + 128 * green + 128**2 * (blue // 8)  # [N, 40, 40]
+    finally:
+        scenes._tiles.cache_clear()
+    y, x = np.mgrid[:40, :40]
+    for origin in seen.values():  # each crop is one piece of one photograph, upright
+        np.testing.assert_array_equal(origin, origin[:, :1, :1] + 320 * y + x)
+        assert len(set(origin[:, 0, 0] // (213 * 320))) == 2  # both photographs are in use
+    assert not set(seen["train"].ravel()) & set(seen["test"].ravel())
+
+
+def test_a_blank_digit_is_refused():
+    with pytest.raises(ValueError, match="stroke"):
+        scenes.layers(np.zeros((1, 1, 28, 28), np.uint8), seed=0, region="train")

@@ -1,0 +1,160 @@
+import base64
+import json
+
+import numpy as np
+import pytest
+from matplotlib import colormaps
+from matplotlib.colors import to_hex
+from streamlit.testing.v1 import AppTest
+
+from arli_core.player import Curve, ImagePanel, MatrixPanel, payload
+
+FRAMES, SIZE = 4, 3
+VALUES = np.random.default_rng(0).uniform(0, 1, (FRAMES, SIZE, SIZE))
+IMAGES = np.random.default_rng(1).integers(0, 256, (2, 2, 5, 6), dtype=np.uint8)
+STEPS = [0, 1, 5, 9]
+
+
+def matrix(**changes):
+    return MatrixPanel(**{"title": "dif", "values": VALUES, "labels": ["φ_1", "φ_2", "φ_b"],
+                          "colour_map": "RdYlBu_r", "low": 0, "high": 1} | changes)  # fmt: skip
+
+
+def images(**changes):
+    return ImagePanel(**{"title": "A", "values": IMAGES, "captions": ["cat", "dog"],
+                         "colour_map": "gray", "at": [0, 2]} | changes)  # fmt: skip
+
+
+def curve(**changes):
+    return Curve(**{"title": "deviation", "values": [1, 0.5, 0.25, 0.125]} | changes)
+
+
+def decoded(text, dtype):
+    return np.frombuffer(base64.b64decode(text), dtype)
+
+
+def test_values_come_back():
+    values = VALUES.copy()
+    values[1, 2] = np.nan
+    sent = json.loads(json.dumps(payload([matrix(values=values, marked_row=-1), images()], [curve()], STEPS)))
+    table, pictures = sent["panels"]
+    np.testing.assert_array_equal(decoded(table["values"], "<f4").reshape(values.shape), values.astype("f4"))
+    np.testing.assert_array_equal(decoded(pictures["values"], "u1").reshape(IMAGES.shape), IMAGES)
+    np.testing.assert_array_equal(decoded(sent["curves"][0]["values"], "<f4"), [1, 0.5, 0.25, 0.125])
+    assert sent["steps"] == STEPS
+    assert table["marked_row"] == 2
+    assert (pictures["height"], pictures["width"], pictures["at"]) == (5, 6, [0, 2])
+
+
+def test_float_images_fill_the_bytes():
+    sent = payload([images(values=np.array([0, 0.5, 1.0]).reshape(1, 1, 1, 3), captions=["x"], at=[3])], [], STEPS)
+    assert decoded(sent["panels"][0]["values"], "u1").tolist() == [0, 128, 255]
+
+
+@pytest.mark.parametrize("name", ["RdYlBu_r", "viridis"])
+def test_colours_are_those_of_matplotlib(name):
+    colours = payload([matrix(colour_map=name)], [], STEPS)["panels"][0]["colours"]
+    assert len(colours) == 256
+    for value in (0.0, 0.1, 0.5, 0.77, 1.0):
+        assert colours[min(int(value * 256), 255)] == to_hex(colormaps[name](value))
+
+
+def test_a_whole_recording_stays_small():
+    frames = np.zeros((500, 6, 6))
+    panels = [matrix(values=frames, labels=list("abcdef")) for _ in range(3)]
+    assert len(json.dumps(payload(panels, [curve(values=np.ones(500))], range(500)))) < 310_000
+
+
+@pytest.mark.parametrize(
+    ("make", "changes", "message"),
+    [
+        (matrix, {"values": VALUES[0]}, r"matrix panel 'dif': values must be \[frames, m, m\], not \[3, 3\]"),
+        (matrix, {"labels": ["a", "b"]}, r"'dif': 3 labels are needed, one for each row, not 2"),
+        (matrix, {"values": np.full((4, 3, 3), np.inf)}, r"'dif': values must be finite, or NaN where"),
+        (matrix, {"low": 1}, r"'dif': low must be a number below high, not 1 with high 1"),
+        (matrix, {"high": np.nan}, r"'dif': low must be a number below high"),
+        (matrix, {"marked_row": 3}, r"'dif': marked_row must be None or from -3 to 2, not 3"),
+        (matrix, {"digits": 7}, r"'dif': digits must be a whole number from 0 to 6, not 7"),
+        (matrix, {"colour_map": "nope"}, r"'dif': colour_map must be one of matplotlib's, .* not 'nope'"),
+        (images, {"values": IMAGES[0]}, r"image panel 'A': values must be \[sets, images, height, width\]"),
+        (
+            images,
+            {"values": IMAGES * 2.0},
+            r"'A': values must be uint8, or float in 0..1, not float64 from 4.0 to 510.0",
+        ),
+        (images, {"values": IMAGES * np.nan}, r"'A': values must be uint8, or float in 0..1"),
+        (images, {"captions": ["cat"]}, r"'A': 2 captions are needed, one for each image, not 1"),
+        (images, {"at": [2, 0]}, r"'A': at must hold 2 frames, ascending from 0 on, not \[2, 0\]"),
+        (images, {"at": [0]}, r"'A': at must hold 2 frames"),
+        (curve, {"values": VALUES}, r"curve 'deviation': values must be \[frames\], not \[4, 3, 3\]"),
+        (curve, {"values": [np.inf]}, r"'deviation': values must be finite, or NaN for a gap"),
+        (
+            curve,
+            {"log": True, "reference": 0},
+            r"'deviation': reference must be finite and positive on a log axis",
+        ),
+    ],
+)
+def test_a_part_says_what_is_wrong_with_it(make, changes, message):
+    with pytest.raises(ValueError, match=message):
+        make(**changes)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"panels": [matrix(values=VALUES[:3])]}, r"matrix panel 'dif': values must have 4 frames, .* not 3"),
+        ({"panels": [images(at=[0, 4])]}, r"image panel 'A': at must stay below the 4 frames"),
+        ({"curves": [curve(values=[1])]}, r"curve 'deviation': values must have 4 frames, .* not 1"),
+        ({"steps": [0, 1, 1, 2]}, r"steps must hold the iteration of each frame: .* strictly ascending"),
+        ({"steps": [0.5, 1.5]}, r"steps must hold .* whole numbers"),
+        ({"steps": []}, r"steps must hold .* at least one"),
+        ({"frame": 4}, r"frame must be a whole number from 0 to 3, not 4"),
+        ({"frames_per_second": 0}, r"frames_per_second must be positive, not 0"),
+    ],
+)
+def test_a_payload_says_what_does_not_fit(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        payload(**{"panels": [matrix()], "curves": [curve()], "steps": STEPS} | arguments)
+
+
+# The page keeps the frame in session_state.t, as it would in its address, and hands back what was reported.
+PAGE = """
+import streamlit as st
+from arli_core.player import Curve, payload
+from pages.parts.player import play
+
+t = st.session_state.setdefault("t", 5)
+reported = play(payload([], [Curve("x", [0.0] * 100)], range(100), frame=t), "player")
+if reported is not None:
+    st.session_state.t = reported
+st.text(reported)
+"""
+
+
+def test_the_page_and_the_player_agree_on_the_frame():
+    app = AppTest.from_string(PAGE).run()
+
+    def sent():
+        data = json.loads(app.get("bidi_component")[0].proto.json)
+        return data["frame"], data["jump"]
+
+    def reports(frame, jump):
+        app.session_state["player"] = {"frame": {"index": frame, "jump": jump}}
+        app.run()
+
+    assert sent() == (5, 0)
+    reports(37, 0)
+    assert (app.text[0].value, sent()) == ("37", (5, 0))
+    reports(60, 0)  # the page still asks for 37, which is no news
+    assert (app.text[0].value, sent()) == ("60", (5, 0))
+    app.run()
+    assert (app.text[0].value, sent()) == ("60", (5, 0))
+    app.session_state["t"] = 5  # where the player began: a request all the same
+    app.run()
+    assert (app.text[0].value, sent()) == ("None", (5, 1))
+    reports(60, 0)  # on its way before the request: out of date
+    assert (app.text[0].value, sent()) == ("None", (5, 1))
+    reports(8, 1)
+    assert (app.text[0].value, sent()) == ("8", (5, 1))
+    assert not app.exception
