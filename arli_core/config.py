@@ -17,7 +17,7 @@ DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Data(Section):
@@ -117,7 +117,7 @@ _TRAIN: dict[str, dict[str, Any]] = {
 PRESETS = tuple(_PRESETS)
 
 
-def preset(name: str, method: str = "ari", seed: int = 0, **settings: Any) -> Config:
+def preset(name: str, /, method: str = "ari", seed: int = 0, **settings: Any) -> Config:
     """The named preset for a method; `settings` are dotted keys, e.g. **{"train.epochs": 3}.
 
     Raises ConfigError on an unknown preset, method or key and on values out of range.
@@ -130,7 +130,7 @@ def preset(name: str, method: str = "ari", seed: int = 0, **settings: Any) -> Co
     return parse({"preset": name, "method": method, "seed": seed, **values}, **settings)
 
 
-def parse(values: dict[str, Any], **settings: Any) -> Config:
+def parse(values: dict[str, Any], /, **settings: Any) -> Config:
     """A configuration from nested `values` with dotted `settings` laid over them; ConfigError otherwise."""
     merged = _copy(values)
     for key, value in settings.items():

@@ -49,7 +49,7 @@ def auroc(scores: Any, objects: Any) -> NDArray[np.float64]:
 
 
 def _accuracy(values: Any) -> NDArray[np.float64]:
-    matrix = np.array(values, dtype=np.float64)
+    matrix = np.asarray(values, dtype=np.float64)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.size:
         raise ValueError(f"an accuracy matrix is square, got shape {matrix.shape}")
     known = matrix[np.tril_indices(len(matrix))]

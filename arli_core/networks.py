@@ -16,22 +16,24 @@ from torch.func import functional_call
 class SpatialAttention(nn.Module):
     """A = sigmoid(normalise(conv7x7([mean_c |f|, max_c |f|]))), f = features less their spatial mean.
 
-    Channel mean and max as in the released code; three choices are ours. Absolute responses, less the spatial mean:
+    Channel mean and max as in the released code; these choices are ours. Absolute responses, less the spatial mean:
     an object darker than its background stands out as much as a lighter one. Normalised per image, not per batch:
-    A of an image does not depend on its batch-mates. Features [B, C, H, W] -> A [B, 1, H, W] in (0, 1).
+    A of an image does not depend on its batch-mates. The convolution starts as a blur, both channels alike: from a
+    random start, chance decides whether A begins on the object or around it, and few tasks later it is still there.
+    Features [B, C, H, W] -> A [B, 1, H, W] in (0, 1).
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.mix = nn.Conv2d(2, 1, kernel_size=7, padding=3, padding_mode="replicate", bias=False)
-        self.gain = nn.Parameter(torch.ones(()))
-        self.shift = nn.Parameter(torch.zeros(()))
+        offset = torch.arange(7) - 3.0
+        blur = torch.exp(-(offset[:, None] ** 2 + offset**2) / 2).expand(1, 2, 7, 7)
+        self.mix = nn.Parameter(blur / blur.norm())
 
     def forward(self, features: Tensor) -> Tensor:
         response = (features - features.mean((2, 3), keepdim=True)).abs()
         pooled = torch.cat([response.mean(1, keepdim=True), response.amax(1, keepdim=True)], 1)
-        mixed = F.instance_norm(self.mix(pooled), eps=1e-5)
-        return torch.sigmoid(self.gain * mixed + self.shift)
+        mixed = F.conv2d(F.pad(pooled, (3, 3, 3, 3), mode="replicate"), self.mix)
+        return torch.sigmoid(F.instance_norm(mixed, eps=1e-5))
 
 
 class ConvNet(nn.Module):
@@ -104,8 +106,8 @@ class Model:
         return torch.cat([parameters[name].flatten() for name in self.shapes])
 
     def initial(self, generator: torch.Generator) -> Tensor:
-        """A fresh phi on the CPU: weights and biases uniform in +-1/sqrt(fan-in), torch's own default; gain 1 and
-        shift 0 of the attention as built. Drawn from `generator` alone."""
+        """A fresh phi on the CPU: weights and biases uniform in +-1/sqrt(fan-in), torch's own default; the
+        rest as built. Drawn from `generator` alone."""
         parts = {name: value.detach() for name, value in self.network.named_parameters()}
         for prefix, module in self.network.named_modules():
             if isinstance(module, nn.Conv2d | nn.Linear):

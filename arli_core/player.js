@@ -253,10 +253,9 @@ export function createPlayer(root, data, { onFrame }) {
     make("option", { value, ...(value === speed ? { selected: "" } : {}) }, `${value}×`)));
   const status = make("div", { class: "status" });
   const picture = make("div", { class: "picture" });
+  const controls = make("div", { class: "controls" }, make("div", { class: "moves" }, ...moves), slider, choice, status);
   const player = make("section",
-    { class: "frame-player", role: "group", "aria-label": "Frame player", tabindex: -1 },
-    picture,
-    make("div", { class: "controls" }, make("div", { class: "moves" }, ...moves), slider, choice, status));
+    { class: "frame-player", role: "group", "aria-label": "Frame player", tabindex: -1 }, controls, picture);
 
   on(slider, "input", () => go(slider.valueAsNumber));
   on(slider, "change", settle);
@@ -354,6 +353,7 @@ export function createPlayer(root, data, { onFrame }) {
       ...(data.legend ? [make("p", { class: "legend" }, data.legend)] : []),
       ...(curves.length ? [row("curves", curves)] : []));
     slider.max = last;
+    controls.hidden = last === 0; // a single frame, as of a run that trains now, leaves nothing to play
     if (asked) {
       setPlaying(false);
       position = settled = data.frame;

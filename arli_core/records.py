@@ -169,6 +169,14 @@ class Record:
     def tasks_begun(self) -> int:
         return len(self.tasks) + (self.begun is not None or len(self.steps) > 0)
 
+    @property
+    def share_done(self) -> float:
+        """The part of all iterations that is done, in 0..1, if every task has about as many."""
+        last, within = self.last, 0.0
+        if last and last.task > len(self.tasks):
+            within = (last.iteration + 1) / last.iterations
+        return (len(self.tasks) + within) / self.config.data.tasks
+
     def frames(self, task: int) -> Frames:
         """The frames of a task, counted from 1, done or under way. RecordError names the tasks there are."""
         if not 1 <= task <= self.tasks_begun:
@@ -338,7 +346,7 @@ def _pack(frames: Frames) -> dict[str, NDArray]:
 
 
 def _write_arrays(path: Path, arrays: Arrays) -> None:
-    _write(path, safetensors.numpy.save({name: np.ascontiguousarray(value) for name, value in arrays.items()}))
+    _write(path, safetensors.numpy.save({name: np.asarray(value, order="C") for name, value in arrays.items()}))
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -373,8 +381,8 @@ def load(run: str | Path) -> Record:
     """The recorded run at a path, or of a name under `root()`. RecordError says which file is wrong, and how."""
     path = locate(run)
     index = _read_index(path)
+    config = _config(index, path)
     try:
-        config = parse(index["config"])
         done = len(index["accuracy"]["per_sample"])
         started = None
         if index["classes"] is not None:
@@ -401,7 +409,24 @@ def load(run: str | Path) -> Record:
         return _with_progress(record, path, index["progress"]) if index["progress"] else record
     except (KeyError, TypeError, AttributeError) as error:
         raise RecordError(f"{path / 'run.json'} is damaged: {error!r} is missing or has another form") from None
-    except ConfigError as error:
+
+
+def config_of(run: str | Path) -> Config:
+    """The configuration of a recorded run, without reading its arrays."""
+    path = locate(run)
+    return _config(_read_index(path), path)
+
+
+def status_of(run: str | Path) -> str:
+    """`finished`, `failed` or `unfinished`, without reading its arrays."""
+    index = _read_index(locate(run))
+    return "finished" if index.get("finished") else "failed" if index.get("error") else "unfinished"
+
+
+def _config(index: Mapping[str, Any], path: Path) -> Config:
+    try:
+        return parse(index["config"])
+    except (KeyError, TypeError, AttributeError, ConfigError) as error:
         raise RecordError(f"{path / 'run.json'} holds a configuration that is not valid here: {error}") from None
 
 

@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import streamlit as st
+from streamlit.components import v2 as components
 
 from arli_core import player
 
 _source = Path(player.__file__)
-_component = st.components.v2.component(
+_component = components.component(
     "frame_player",
     css=_source.with_suffix(".css").read_text(encoding="utf-8"),
     js=_source.with_suffix(".js").read_text(encoding="utf-8"),

@@ -1,0 +1,60 @@
+"""Start: what retroactive interference is, with a matrix already moving."""
+
+import pandas as pd
+import streamlit as st
+
+from arli_core import records
+from arli_core.player import payload
+from arli_core.records import Record
+from pages.parts.drawing import labels, uniform_panel
+from pages.parts.frame import frame
+from pages.parts.player import play
+from pages.parts.run_bar import guarded, open_run
+
+SHOWN = {"mnist-5k-finetune": "fine-tuning", "mnist-5k-replay": "replay", "mnist-5k-ari": "ARI"}
+
+
+def first_task(record: Record) -> list[float]:
+    """Accuracy on the first task after each task."""
+    return [row[0] for row in record.accuracy["per_sample"]]
+
+
+frame("Start")
+st.markdown(
+    "A network that learns one task after another forgets: what it learns later overwrites what it knew. "
+    "This is **retroactive interference**. "
+    "**ARI** trains a model φᵢ for every task seen so far, shielded against the background of the images, and fuses "
+    "them by the matrix **dif\\***, until all models agree."
+)
+there = [name for name in SHOWN if name in records.names()]
+left, right = st.columns([4, 5])
+with left:
+    if "mnist-5k-ari" in there:
+        record = guarded(open_run, "mnist-5k-ari")
+        frames = record.frames(record.tasks_begun)
+        data = payload(
+            [uniform_panel(frames.dif_star, labels(frames), "dif* while the fifth task is learned")],
+            [],
+            frames.iteration.tolist(),
+            autoplay=True,
+            legend="Red: more than an equal share; blue: less; white: all six models weigh the same.",
+        )
+        play(data, key="start")
+    else:
+        st.info("The recorded runs are not here; `make checkpoints` makes them again.")
+with right:
+    st.markdown("##### What is left of the first task (digits 0 and 1)")
+    if there:
+        curves = {SHOWN[name]: first_task(guarded(open_run, name)) for name in there}
+        index = pd.RangeIndex(1, 1 + max(map(len, curves.values())), name="tasks learned")
+        chart = pd.DataFrame({name: pd.Series(values, index[: len(values)]) for name, values in curves.items()})
+        st.line_chart(chart, y_label="accuracy, per-sample", x_label="tasks learned", height=360)
+        st.caption(
+            "Accuracy on held-out images of task 1, among all digits seen so far; no hint of the task is given."
+        )
+
+doors = st.columns(4)
+doors[0].page_link("pages/train.py", label="Train one yourself", icon=":material/model_training:")
+doors[1].page_link("pages/matrix.py", label="Step through dif*", icon=":material/grid_on:")
+doors[2].page_link("pages/masks.py", label="See where it looks", icon=":material/visibility:")
+doors[3].page_link("pages/forgetting.py", label="Compare forgetting", icon=":material/history_toggle_off:")

@@ -1,0 +1,419 @@
+"""The command line: `python -m arli_core COMMAND`, one command for each thing one does with a run.
+
+Results go to stdout, with --json as exactly one JSON object; progress and messages go to stderr. A LabError ends a
+command with exit code 2, Ctrl-C ends training with 130. What needs torch is imported inside the commands, so that
+`--help`, `presets`, `show` and `spectrum` answer at once.
+"""
+
+import errno
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Generator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from typer.core import TyperGroup
+
+from . import __version__, consensus, fusion, records
+from .config import METHODS, PRESETS, preset
+from .errors import ConfigError, LabError, RecordError
+from .events import Event, Step, TaskDone
+from .records import PROTOCOLS, Record
+
+Progress = Generator[tuple[Record, Event]]
+
+APP = Path(__file__).resolve().parent.parent / "app.py"
+OWN_OPTIONS = ("preset", "method", "seed", "device")  # settings that --set leaves to the option of their name
+
+
+class _Commands(TyperGroup):
+    """A LabError is a message for the user: no traceback, exit code 2 as for wrong options."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except LabError as error:
+            typer.echo(f"Error: {error}", err=True)
+            raise typer.Exit(2) from None
+
+
+# Plain help and errors: rich would fold a message into a box and cut the lists of valid choices.
+app = typer.Typer(
+    cls=_Commands,
+    help="A lab for lifelong learning with anti-retroactive interference (ARI).",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Run = Annotated[str, typer.Argument(metavar="RUN", help="A path, or a name under checkpoints/.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+
+
+def main() -> None:
+    app()
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"arli_core {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def presets(as_json: AsJson = False) -> None:
+    """List the presets: data set, tasks, network, methods."""
+    rows = []
+    for name in PRESETS:
+        config = preset(name)
+        rows.append(
+            {
+                "name": name,
+                "dataset": config.data.name,
+                "tasks": config.data.tasks,
+                "classes_per_task": config.data.classes_per_task,
+                "network": config.network.name,
+                "methods": list(METHODS),
+            }
+        )
+    if as_json:
+        _print_json({"presets": rows})
+        return
+    for row in rows:
+        tasks = f"{row['tasks']} tasks of {row['classes_per_task']} classes"
+        typer.echo(f"{row['name']:<10} {row['dataset']:<10} {tasks}   {row['network']}   {', '.join(METHODS)}")
+
+
+# --- Training ------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def train(
+    preset_name: Annotated[str, typer.Option("--preset", help=f"One of {', '.join(PRESETS)}.")],
+    out: Annotated[str, typer.Option(metavar="RUN", help="Where to record: a path, or a name under checkpoints/.")],
+    method: Annotated[str, typer.Option(help=f"One of {', '.join(METHODS)}.")] = "ari",
+    seed: Annotated[int, typer.Option(help="Of initialisation, batches and exemplars, never of the split.")] = 0,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, as in train.epochs=3; repeatable."),
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps; auto takes the best there is.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run recorded there.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a preset and record the run."""
+    chosen = _settings(settings or []) | ({"device": device} if device is not None else {})
+    config = preset(preset_name, method, seed, **chosen)
+
+    def begin() -> Progress:
+        from .runs import train
+
+        return train(config, out, overwrite)
+
+    _follow(begin, out, as_json, saved_before=False)
+
+
+@app.command()
+def resume(run: Run, as_json: AsJson = False) -> None:
+    """Go on with an interrupted run, to the very end it would have had."""
+
+    def begin() -> Progress:
+        from .runs import resume
+
+        return resume(run)
+
+    _follow(begin, run, as_json, saved_before=True)
+
+
+def _settings(pairs: list[str]) -> dict[str, Any]:
+    """`key=value` texts as dotted settings; a value is JSON where it parses, else the text itself."""
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not key or not equals:
+            raise ConfigError(f"--set needs key=value, as in --set train.epochs=3; got {pair!r}")
+        if key in OWN_OPTIONS:
+            raise ConfigError(f"--set {key}: use --{key} {value}".rstrip())
+        try:
+            found[key] = json.loads(value)
+        except ValueError:
+            found[key] = value
+    return found
+
+
+def _follow(begin: Callable[[], Progress], run: str, as_json: bool, saved_before: bool) -> None:
+    """Trains to the end with a progress bar on stderr, then prints what `show` prints."""
+    record = None
+    try:
+        with _terminable(), closing(begin()) as progress, _bar() as tell:
+            for record, event in progress:
+                tell(record, event)
+    except KeyboardInterrupt:
+        if record is None and not saved_before:
+            typer.echo("\nInterrupted before training began: nothing is recorded.", err=True)
+        else:
+            command = f"python -m arli_core resume {shlex.quote(run)}"
+            typer.echo(f"\nInterrupted. What was saved stays; go on with: {command}", err=True)
+        raise typer.Exit(130) from None
+    assert record is not None
+    _print_run(record, as_json)
+
+
+@contextmanager
+def _terminable() -> Generator[None]:
+    """SIGTERM ends training as Ctrl-C does."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _bar() -> Generator[Callable[[Record, Event], None]]:
+    """A bar over iterations, and a line with the accuracies after each task; yields what to tell it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("task {task.fields[number]} of {task.fields[tasks]}"),
+        BarColumn(),
+        TextColumn("loss {task.fields[loss]:.3f}  {task.fields[rate]:.0f} samples/s  left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+
+        def tell(record: Record, event: Event) -> None:
+            tasks = record.config.data.tasks
+            if isinstance(event, Step):
+                before = sum(frames.iterations for frames in record.tasks)
+                # Later tasks are taken to be as long as this one; they differ by their share of exemplars alone.
+                state: dict[str, Any] = {
+                    "completed": before + event.iteration + 1,
+                    "total": before + event.iterations * (tasks - event.task + 1),
+                    "number": event.task,
+                    "tasks": tasks,
+                    "loss": event.loss,
+                    "rate": record.samples / record.seconds,
+                }
+                if progress.tasks:
+                    progress.update(progress.task_ids[0], **state)
+                else:
+                    progress.add_task("", **state)
+            elif isinstance(event, TaskDone):
+                means = (f"{name} {np.mean(event.accuracy[name]):.3f}" for name in PROTOCOLS)
+                progress.console.print(f"after task {event.task} of {tasks}: {', '.join(means)}", highlight=False)
+
+        yield tell
+
+
+# --- Reading a run -------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def show(run: Run, as_json: AsJson = False) -> None:
+    """Print a run's accuracies, forgetting and backward transfer."""
+    _print_run(records.load(run), as_json)
+
+
+def _print_run(record: Record, as_json: bool) -> None:
+    summary = record.summary()
+    if as_json:
+        _print_json(summary)
+        return
+    config, done, tasks = record.config, len(record.tasks), record.config.data.tasks
+    typer.echo(f"{config.method} on {config.data.name}, seed {config.seed}: {record.status}, {done} of {tasks} tasks")
+    if record.error:
+        typer.echo(record.error)
+    if record.started and record.seconds:
+        speed = f"{record.seconds:.1f} s, {record.samples / record.seconds:.0f} samples/s"
+        typer.echo(f"{speed} on {record.started.device}, {record.started.parameters} parameters")
+    for protocol in PROTOCOLS:
+        figures = [f"{key} {_number(summary[key][protocol])}" for key in ("average", "forgetting", "bwt")]
+        typer.echo(f"\n{protocol}: {', '.join(figures)}")
+        typer.echo("after \\ on " + "".join(f"{task:>7}" for task in range(1, tasks + 1)))
+        for task, row in enumerate(summary["accuracy"][protocol][:done], 1):
+            typer.echo(f"task {task:<6}" + "".join(f"{_number(value):>7}" for value in row[:task]))
+
+
+@app.command()
+def spectrum(
+    run: Run,
+    task: Annotated[int | None, typer.Option(help="Counted from 1; the last one if left out.")] = None,
+    frame: Annotated[int, typer.Option(help="Counted from 0, or from the end where negative.")] = -1,
+    as_json: AsJson = False,
+) -> None:
+    """Print dif* of one recorded frame: eigenvalues, contraction, residuals."""
+    found = _spectrum(records.load(run), task, frame)
+    if as_json:
+        _print_json(found)
+        return
+    models = [f"task {each}" for each in found["present"]] + ["base"]
+    typer.echo(f"task {found['task']}, frame {found['frame']} of {found['frames']}; models: {', '.join(models)}")
+    for title in ("distance", "dif_star"):
+        typer.echo(f"\n{title}")
+        for row in found[title]:
+            typer.echo("".join(f"{value:>11.4f}" for value in row))
+    # dif* is similar to a symmetric matrix, so its eigenvalues are real up to rounding.
+    lines = {"eigenvalues": _numbers([real for real, _ in found["eigenvalues"]])}
+    weights = found["left_eigenvector"]
+    lines["left eigenvector"] = _numbers(weights) if weights else "not unique: the models fall into camps"
+    typer.echo()
+    for title, text in lines.items():
+        typer.echo(f"{title:<23} {text}")
+    for key in ("lambda2", "dobrushin", "residual_eq12", "residual_eq13", "deviation_from_uniform"):
+        typer.echo(f"{key:<23} {found[key]:.6g}")
+
+
+def _spectrum(record: Record, task: int | None, frame: int) -> dict[str, Any]:
+    """Plain JSON values of one frame; T = dif* is computed anew in float64 from the recorded distance."""
+    config = record.config
+    if config.method != "ari":
+        raise RecordError(f"{config.method} fuses no models, so its runs have no spectrum; take a run of ari")
+    number = record.tasks_begun if task is None else task
+    frames = record.frames(number)
+    count = len(frames)
+    if not -count <= frame < count:
+        valid = f"frames 0 to {count - 1}, or -{count} to -1"
+        raise RecordError(f"frame {frame} is not recorded; task {number} has {valid}")
+    distance, gram = frames.matrix("distance", frame), frames.matrix("gram", frame)
+    recorded = frames.matrix("dif_star", frame)
+    matrix = fusion.dif_star(fusion.dif(distance, config.fusion.eta))
+    eigenvalues = consensus.spectrum(matrix)
+    return {
+        "task": number,
+        "frame": frame % count,
+        "frames": count,
+        "present": (np.flatnonzero(frames.present[frame]) + 1).tolist(),
+        "distance": distance.tolist(),
+        "dif_star": recorded.tolist(),
+        "row_sums": recorded.sum(1).tolist(),
+        "eigenvalues": [[value.real, value.imag] for value in eigenvalues.tolist()],
+        "lambda2": float(abs(eigenvalues[1])),
+        "dobrushin": consensus.dobrushin(matrix),
+        "left_eigenvector": _stationary(matrix),
+        "residual_eq12": consensus.residual_eq12(matrix),
+        "residual_eq13": consensus.residual_eq13(matrix, gram, float(frames.norm[frame])),
+        "deviation_from_uniform": consensus.deviation_from_uniform(matrix),
+    }
+
+
+def _stationary(matrix: Any) -> list[float] | None:
+    try:
+        return consensus.stationary(matrix).tolist()
+    except ValueError:  # with eta = 0 the models may fall into camps, and then it is not unique
+        return None
+
+
+@app.command()
+def figure9(
+    run: Run,
+    out: Annotated[Path, typer.Option(metavar="FIG", help="The file to write: .png, .pdf or .svg.")],
+    images: Annotated[int, typer.Option(min=1, max=40, help="How many held-out images to draw.")] = 8,
+    as_json: AsJson = False,
+) -> None:
+    """Draw attention and background masks as in Fig. 9 of the paper."""
+    from . import figures
+
+    kind = figures.kind_of(out)
+    record = records.load(run)
+    from .attention import masks_of  # torch: only once the rest is known to be in order
+
+    masks = masks_of(record)
+    content = figures.export(figures.figure9(masks, masks.spread(images)), kind)
+    try:
+        out.write_bytes(content)
+    except OSError as error:
+        raise LabError(f"{out} cannot be written: {error.strerror or error}; choose another --out") from None
+    each = None if masks.auroc is None else masks.auroc.tolist()
+    mean = None if each is None else sum(each) / len(each)
+    if as_json:
+        _print_json({"file": str(out), "task": masks.task, "auroc_mean": mean, "auroc_per_image": each})
+        return
+    typer.echo(f"{out}: {min(images, len(masks))} of {len(masks)} held-out images, after task {masks.task}")
+    known = "not known: these data have no object masks" if mean is None else f"{mean:.3f}, mean over all images"
+    typer.echo(f"AUROC of attention against the object: {known}")
+
+
+# --- The app -------------------------------------------------------------------------------------------------------
+
+
+@app.command("app")
+def open_app(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The first port to try.")] = 8501,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Start the server alone.")] = False,
+) -> None:
+    """Open the app in a browser; Ctrl-C ends it."""
+    if not APP.is_file():
+        raise LabError(f"there is no app at {APP}; start it from a copy of the whole project, where app.py is")
+    chosen = free_port(port)
+    if chosen != port:
+        typer.echo(f"Port {port} is occupied; taking {chosen}.", err=True)
+    typer.echo(f"The app is at http://localhost:{chosen} (Ctrl-C ends it)")
+    with _terminable(), subprocess.Popen(app_command(chosen, no_browser)) as server:
+        try:
+            code = server.wait()
+        except KeyboardInterrupt:  # the server's own Ctrl-C as well; SIGTERM has reached this process alone
+            server.terminate()
+            code = 0
+    raise typer.Exit(code)
+
+
+def app_command(port: int, no_browser: bool) -> list[str]:
+    # Streamlit's first start asks for an e-mail address, and waits.
+    options = {"port": str(port), "headless": str(no_browser).lower(), "showEmailPrompt": "false"}
+    command = [sys.executable, "-m", "streamlit", "run", str(APP)]
+    return command + [f"--server.{name}={value}" for name, value in options.items()]
+
+
+def free_port(first: int, tries: int = 20) -> int:
+    """The first port from `first` on that nothing listens on, on any address; LabError where there is none."""
+    last = min(first + tries - 1, 65535)
+    for port in range(first, last + 1):
+        with socket.socket() as candidate:
+            if os.name != "nt":  # as servers do: a port just given up is free; on Windows it would mean "share"
+                candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                candidate.bind(("", port))
+                return port
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise LabError(f"port {port} cannot be used: {error.strerror}; choose another --port") from None
+    raise LabError(f"ports {first} to {last} are all occupied; choose another --port")
+
+
+# --- Printing ------------------------------------------------------------------------------------------------------
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    typer.echo(json.dumps(value, allow_nan=False))
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _numbers(values: list[float]) -> str:
+    return ", ".join(f"{value:.6f}" for value in values)

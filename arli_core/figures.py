@@ -1,0 +1,164 @@
+"""Printed figures: values in, a matplotlib Figure out; never pyplot, whose state all sessions of a process share."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import matplotlib
+import numpy as np
+import seaborn
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from .errors import LabError
+
+KINDS = ("png", "pdf", "svg")
+RED, BLUE = "#d6604d", "#4393c3"
+HIGH_RED = "RdYlBu_r"  # high values red, low values blue, as in the paper's Fig. 9
+
+
+class MasksDrawn(Protocol):
+    """What `figure9` draws of attention.Masks, so that drawing needs no torch."""
+
+    @property
+    def images(self) -> NDArray[np.uint8]: ...  # [N, C, H, W]
+
+    @property
+    def attention(self) -> NDArray[np.float32]: ...  # [N, H, W]
+
+    @property
+    def background(self) -> NDArray[np.float32]: ...  # [N, H, W]
+
+    @property
+    def labels(self) -> Sequence[str]: ...  # [N]
+
+    @property
+    def predictions(self) -> Sequence[str]: ...  # [N]
+
+
+def figure9(masks: MasksDrawn, indices: Sequence[int] | NDArray[np.int64], ink: str = "black") -> Figure:
+    """Fig. 9 of the supplement: the images at `indices` as columns; rows input, A and B = 1 - A∘A.
+
+    One colour bar for A and B, fixed to 0..1 so that figures can be compared. Above each column: class -> prediction.
+    """
+    columns = len(indices)
+    figure = Figure(figsize=(1.6 + 1.05 * columns, 3.8), layout="constrained")
+    figure.patch.set_alpha(0)
+    axes = figure.subplots(3, columns, squeeze=False)
+    drawn = None
+    for column, index in enumerate(indices):
+        image = masks.images[index].transpose(1, 2, 0)
+        top, middle, bottom = axes[:, column]
+        top.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=255)  # the map holds for grey images alone
+        for place, values in ((middle, masks.attention[index]), (bottom, masks.background[index])):
+            drawn = place.imshow(values, cmap=HIGH_RED, vmin=0, vmax=1)
+        wrong = masks.labels[index] != masks.predictions[index]
+        title = f"{masks.labels[index]} → {masks.predictions[index]}"
+        top.set_title(title, fontsize=11, fontweight="bold" if wrong else "normal", color=ink)
+    for place in axes.flat:
+        place.set_xticks([])
+        place.set_yticks([])
+    for place, name in zip(axes[:, 0], ("input", "A", "B = 1 − A∘A"), strict=True):
+        place.set_ylabel(name, fontsize=11)
+    if drawn is not None:
+        # Beside the rows of A and B, yet taking its room from all three, so that the columns stay in line.
+        figure.colorbar(
+            drawn, ax=axes.ravel().tolist(), label="A and B", ticks=[0, 0.5, 1], shrink=0.62, anchor=(0, 0)
+        )
+    figure.supxlabel("above: class → prediction, bold where wrong", fontsize=8)
+    for each in figure.axes:
+        _colour(each, ink)
+    return figure
+
+
+def unit_disc(eigenvalues: NDArray[np.complex128], ink: str = "black") -> Figure:
+    """Eigenvalues on the complex unit disc: the largest red, the others blue, |lambda_2| as a dashed circle."""
+    figure, axes = _axes((3.5, 3.3), ink)
+    angle = np.linspace(0, 2 * np.pi, 200)
+    axes.plot(np.cos(angle), np.sin(angle), color=ink, linewidth=1)
+    axes.axhline(0, color=ink, linewidth=0.5)
+    axes.axvline(0, color=ink, linewidth=0.5)
+    if len(eigenvalues) > 1:
+        second = abs(eigenvalues[1])
+        axes.plot(second * np.cos(angle), second * np.sin(angle), color=BLUE, linewidth=1, linestyle="--")
+    axes.scatter(eigenvalues.real[1:], eigenvalues.imag[1:], s=70, color=BLUE, edgecolor=ink, zorder=3)
+    axes.scatter(eigenvalues.real[:1], eigenvalues.imag[:1], s=90, color=RED, edgecolor=ink, zorder=4)
+    axes.set(xlim=(-1.1, 1.1), ylim=(-1.1, 1.1), aspect="equal", xlabel="real part", ylabel="imaginary part")
+    return figure
+
+
+def limit_weights(
+    measured: NDArray[np.float64], closed_form: NDArray[np.float64], names: Sequence[str], ink: str = "black"
+) -> Figure:
+    """The left eigenvector pi [m] as bars, its closed form as dots, the equal share 1/m as a dashed line."""
+    figure, axes = _axes((4.2, 3.3), ink)
+    axes.bar(range(len(names)), measured, color=BLUE, label="left eigenvector π, measured")
+    axes.scatter(range(len(names)), closed_form, color=RED, zorder=3, label="row sums of dif / sum of dif")
+    axes.axhline(1 / len(names), color=ink, linewidth=1, linestyle="--", label=f"equal share 1/{len(names)}")
+    axes.set_xticks(range(len(names)), [f"${name}$" for name in names])
+    axes.set_ylabel("weight in the limit")
+    axes.set_ylim(0, 1.5 * max(measured.max(), 1 / len(names)))
+    axes.legend(labelcolor=ink, frameon=False, loc="upper right")
+    return figure
+
+
+def accuracy_matrix(accuracy: NDArray[np.float64], names: Sequence[str], ink: str = "black") -> Figure:
+    """R [N, N] as a heat map: row = after learning a task, column = on a task, 0..1, empty above the diagonal."""
+    figure, axes = _axes((4.8, 3.4), ink)
+    seaborn.heatmap(
+        accuracy,
+        mask=np.isnan(accuracy),
+        vmin=0,
+        vmax=1,
+        cmap="viridis",
+        annot=True,
+        fmt=".2f",
+        square=True,
+        xticklabels=list(names),
+        yticklabels=list(names),
+        cbar_kws={"label": "accuracy"},
+        ax=axes,
+    )
+    for each in figure.axes:
+        _colour(each, ink)
+    axes.set(xlabel="on task", ylabel="after learning task")
+    axes.tick_params(axis="both", labelrotation=0)
+    return figure
+
+
+def _axes(size: tuple[float, float], ink: str) -> tuple[Figure, Axes]:
+    """One pair of axes without a ground of its own: a page's light or dark one shows through."""
+    figure = Figure(figsize=size, layout="constrained")
+    figure.patch.set_alpha(0)
+    axes = figure.add_subplot()
+    axes.patch.set_alpha(0)
+    _colour(axes, ink)
+    return figure, axes
+
+
+def _colour(axes: Axes, ink: str) -> None:
+    """Text and lines in `ink`."""
+    axes.tick_params(colors=ink)
+    for label in (axes.xaxis.label, axes.yaxis.label):
+        label.set_color(ink)
+    for spine in axes.spines.values():
+        spine.set_color(ink)
+
+
+def kind_of(path: Path) -> str:
+    """`png`, `pdf` or `svg`, from a file's suffix; LabError for another."""
+    kind = path.suffix.lower().removeprefix(".")
+    if kind not in KINDS:
+        endings = ", ".join(f".{each}" for each in KINDS)
+        raise LabError(f"{path} has no ending of a known figure format; valid endings: {endings}")
+    return kind
+
+
+def export(figure: Figure, kind: str) -> bytes:
+    """The file of a figure; the text of a pdf or svg stays text, which can be searched and edited."""
+    content = io.BytesIO()
+    with matplotlib.rc_context({"pdf.fonttype": 42, "svg.fonttype": "none"}):
+        figure.savefig(content, format=kind, dpi=200)
+    return content.getvalue()

@@ -1,0 +1,53 @@
+"""Matrix: D -> dif -> dif* at every recorded iteration, on its way to the uniform matrix."""
+
+import numpy as np
+import streamlit as st
+
+from arli_core.consensus import deviation_from_uniform
+from arli_core.fusion import dif
+from arli_core.player import Curve, MatrixPanel, payload
+from pages.parts.drawing import download_frames, labels, uniform_panel
+from pages.parts.frame import frame
+from pages.parts.player import play
+from pages.parts.run_bar import choose_view, show_live, to_address
+
+frame("Matrix")
+view = choose_view(fusing=True)
+show_live(view)
+frames, eta = view.frames, view.eta
+names = labels(frames)
+models = len(names)
+
+st.markdown(
+    f"The distances **D** between the {models - 1} task models and the base φ_b, squared and regularised "
+    f"(**dif** = D∘D + {eta:g}), each row over its sum: **dif\\***. Its last row makes the next base. "
+    f"As the models come to agree, every entry tends to 1/{models} = {1 / models:.3f}."
+)
+regularised = dif(frames.distance, eta)
+panels = [
+    MatrixPanel("D: distances", frames.distance, names, "viridis", 0, float(np.nanmax(frames.distance)) or 1.0),
+    MatrixPanel("dif = D∘D + η", regularised, names, "viridis", 0, float(np.nanmax(regularised))),
+    uniform_panel(frames.dif_star, names, "dif*: row-normalised"),
+]
+deviation = [deviation_from_uniform(frames.matrix("dif_star", index)) for index in range(len(frames))]
+curves = [Curve("largest deviation of dif* from 1/(n+1)", deviation, log=True)]
+legend = (
+    "D, dif: dark is small, yellow large. dif*: white is the equal share 1/(n+1), red more, blue less; "
+    "the outlined last row holds the weights of the next base φ_b."
+)
+reached = play(
+    payload(panels, curves, frames.iteration.tolist(), frame=view.frame, legend=legend),
+    key=f"matrix-{view.name}-{view.task}",
+)
+shown = to_address("frame", reached, view.frame)
+
+matrix = frames.matrix("dif_star", shown)
+columns = st.columns(4)
+columns[0].metric("Largest deviation from 1/(n+1)", f"{deviation_from_uniform(matrix):.4f}")
+columns[1].metric("Row sums within", f"{abs(matrix.sum(1) - 1).max():.1e} of 1")
+columns[2].metric("Share of φ_f in the next base, α", f"{frames.alpha[shown]:.3f}")
+columns[3].metric("Learning rate", f"{frames.learning_rate[shown]:.2e}")
+if not frames.present[shown].all():
+    absent = ", ".join(f"φ_{task + 1}" for task in np.flatnonzero(~frames.present[shown]))
+    st.info(f"No sample of {absent} was in this batch: the matrix covers the other models.")
+download_frames(view, shown)

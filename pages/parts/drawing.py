@@ -1,0 +1,57 @@
+"""What several pages draw alike: labels, panels and the colours that go with them."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+from matplotlib.figure import Figure
+
+from arli_core.figures import KINDS, export
+from arli_core.player import MatrixPanel
+from arli_core.records import Frames
+
+from .run_bar import View
+
+PROTOCOL_NAMES = {"per_sample": "per-sample", "task_aware": "task-aware", "vote": "group vote (p = 20)"}
+
+
+def labels(frames: Frames) -> list[str]:
+    """φ_1 … φ_n φ_b."""
+    return [*(f"φ_{task + 1}" for task in range(frames.present.shape[1])), "φ_b"]
+
+
+def uniform_panel(dif_star: np.ndarray, names: list[str], title: str = "dif*") -> MatrixPanel:
+    """dif* [F, m, m], white at the equal share 1/m, blue at 0, red from 2/m on: one scale for all runs and frames."""
+    return MatrixPanel(title, dif_star, names, "RdBu_r", 0, 2 / dif_star.shape[-1], marked_row=-1, digits=2)
+
+
+def ink() -> str:
+    """The colour of text and lines on this reader's theme."""
+    return "#e8e8ec" if st.context.theme.type == "dark" else "#262730"
+
+
+def picture(draw: Callable[..., Figure], name: str) -> None:
+    """A figure on the page, and its file in the format that the reader picks. draw(ink=...) makes the figure."""
+    st.pyplot(draw(ink=ink()), width="stretch")
+    # A saved picture goes to paper or slides, which are white: the file is drawn in black.
+    with st.popover("Save", icon=":material/download:"):
+        for kind in KINDS:
+            st.download_button(
+                kind.upper(), lambda kind=kind: export(draw(), kind), f"{name}.{kind}", key=f"{name}-{kind}"
+            )
+
+
+def download_frames(view: View, frame: int) -> None:
+    """The matrices of one frame as a table."""
+    frames = view.frames
+    names = labels(frames)
+    table = pd.concat(
+        {
+            title: pd.DataFrame(getattr(frames, field)[frame], index=names, columns=names)
+            for title, field in {"D": "distance", "dif*": "dif_star"}.items()
+        },
+        names=["matrix", "model"],
+    )
+    file = f"{view.name}-task-{view.task}-frame-{frame}.csv"
+    st.download_button("This frame as CSV", table.to_csv(), file, "text/csv", icon=":material/download:")

@@ -1,0 +1,42 @@
+"""The frame around every page: title, sections of the navigation, and the view carried from page to page."""
+
+import streamlit as st
+
+SECTIONS = {
+    "": [("app.py", "Start", ":material/home:")],
+    "Lab": [
+        ("pages/train.py", "Train", ":material/model_training:"),
+        ("pages/matrix.py", "Matrix", ":material/grid_on:"),
+        ("pages/spectrum.py", "Spectrum", ":material/scatter_plot:"),
+        ("pages/masks.py", "Masks", ":material/visibility:"),
+        ("pages/forgetting.py", "Forgetting", ":material/history_toggle_off:"),
+    ],
+}
+SHARED = ("run", "task", "frame")  # one run, one task, one frame on every page: these stay in the address
+
+# Streamlit's own margins leave a third of a projector's 1280x720 empty.
+COMPACT = """<style>
+.stMainBlockContainer {padding: 1.1rem 2.2rem 2rem}
+.stMainBlockContainer h2 {font-size: 1.6rem; padding: 0 0 .2rem}
+.stMainBlockContainer h5 {padding: 0}
+[data-testid="stSidebarHeader"] {height: 2.5rem; margin-bottom: 0}
+@media (min-width: 768px) {[data-testid="stSidebar"]:not([aria-expanded="false"]) {width: 215px !important; min-width: 215px !important}}
+[data-testid="stMetricValue"] {font-size: 1.5rem}
+</style>"""
+
+
+def frame(title: str) -> None:
+    """Every page's first line: page settings, heading and sidebar."""
+    icon = next(icon for links in SECTIONS.values() for _, label, icon in links if label == title)
+    st.set_page_config(page_title=f"{title} · ARI lab", page_icon=icon, layout="wide")
+    st.html(COMPACT)
+    carried = {key: st.query_params[key] for key in SHARED if key in st.query_params}
+    with st.sidebar:
+        st.markdown("### ARI lab")
+        for section, links in SECTIONS.items():
+            if section:
+                st.caption(section)
+            for page, label, icon in links:
+                st.page_link(page, label=label, icon=icon, query_params=carried)
+        st.caption("Lifelong learning with anti-retroactive interference")
+    st.markdown(f"## {title}")

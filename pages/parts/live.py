@@ -1,0 +1,137 @@
+"""A run while it trains, redrawn a second at a time, and what can be done with it."""
+
+import pandas as pd
+import streamlit as st
+
+from arli_core import metrics
+from arli_core.errors import LabError
+from arli_core.jobs import Job, State
+from arli_core.player import ImagePanel, MatrixPanel, payload
+from arli_core.records import PROTOCOLS, Frames, Record
+
+from .drawing import PROTOCOL_NAMES, labels, uniform_panel
+from .player import play
+from .run_bar import class_names, jobs
+
+
+def show(job: Job) -> None:
+    """The live view: redraws itself while the run trains, and the whole page once it no longer does."""
+    st.fragment(_view, run_every=1.0 if job.state is State.RUNNING else None)(job, job.state)
+
+
+def _view(job: Job, drawn: State) -> None:
+    if job.state is not drawn:
+        st.rerun()
+    record = job.record
+    _controls(job)
+    _numbers(job, record)
+    if not record.tasks_begun:
+        if job.alive:
+            st.info("Loading data and torch; the first iteration is seconds away.", icon=":material/hourglass_empty:")
+        return
+    frames = record.frames(record.tasks_begun)
+    left, right = st.columns([5, 6])
+    with left:
+        _accuracy(record)
+        _loss(frames)
+    with right:
+        _pictures(job, record, frames)
+
+
+def _controls(job: Job) -> None:
+    st.markdown(f"**{job.name}** · {job.record.config.method} · {job.state.value}")
+    if job.error:
+        st.error(job.error, icon=":material/error:")
+    columns = st.columns(5)
+    if job.state is State.RUNNING:
+        columns[0].button("Pause", icon=":material/pause:", on_click=job.pause, width="stretch")
+    elif job.state in (State.PAUSED, State.STOPPED) and columns[0].button(
+        "Go on", icon=":material/play_arrow:", type="primary", width="stretch"
+    ):
+        _go_on(job)
+    if job.alive:
+        columns[1].button("One step", icon=":material/skip_next:", on_click=job.step, width="stretch")
+        columns[2].button("Stop", icon=":material/stop:", on_click=job.stop, width="stretch")
+    else:
+        columns[3].button("Train another", icon=":material/add:", on_click=_forget, width="stretch")
+
+
+def _go_on(job: Job) -> None:
+    try:
+        jobs().resume(job.name)
+    except LabError as error:
+        st.error(str(error), icon=":material/error:")
+    else:
+        st.rerun()
+
+
+def _forget() -> None:
+    st.query_params.pop("run", None)
+
+
+def _numbers(job: Job, record: Record) -> None:
+    last, tasks = record.last, record.config.data.tasks
+    done = record.share_done
+    st.progress(done, text=f"task {min(record.tasks_begun, tasks)} of {tasks}")
+    columns = st.columns(5)
+    columns[0].metric("Iteration", f"{last.iteration + 1} of {last.iterations}" if last else "–")
+    columns[1].metric("Loss", f"{last.loss:.3f}" if last else "–")
+    columns[2].metric("Samples a second", f"{record.samples / record.seconds:,.0f}" if record.seconds else "–")
+    left = record.seconds * (1 - done) / done if done else None
+    columns[3].metric("Time left", _duration(left) if left is not None else "–")
+    columns[4].metric("Device", record.started.device if record.started else "–")
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"
+
+
+def _accuracy(record: Record) -> None:
+    st.markdown("##### Accuracy on each task so far")
+    if not record.tasks:
+        st.caption("Measured when the first task is done.")
+        return
+    rows: dict[str, dict[str, float | None]] = {
+        f"{task}: {class_names(record, task)}": {
+            PROTOCOL_NAMES[name]: record.accuracy[name][-1][task - 1] for name in PROTOCOLS
+        }
+        for task in range(1, len(record.tasks) + 1)
+    }
+    rows["average"] = {PROTOCOL_NAMES[name]: record.figure(metrics.average_accuracy, name) for name in PROTOCOLS}
+    st.dataframe(
+        pd.DataFrame(rows).T,
+        column_config={
+            name: st.column_config.ProgressColumn(name, min_value=0, max_value=1, format="percent")
+            for name in PROTOCOL_NAMES.values()
+        },
+        width="stretch",
+    )
+
+
+def _loss(frames: Frames) -> None:
+    st.markdown("##### Loss in this task")
+    curve = {"all samples": frames.loss}
+    if frames.fuses:
+        curve |= {f"task {task + 1}": frames.losses[:, task] for task in range(frames.losses.shape[1])}
+    chart = pd.DataFrame(curve, index=pd.Index(frames.iteration, name="iteration"))
+    st.line_chart(chart, height=220, x_label="iteration", y_label="loss")
+
+
+def _pictures(job: Job, record: Record, frames: Frames) -> None:
+    if frames.fuses:
+        newest = len(frames) - 1
+        panels: list[MatrixPanel | ImagePanel] = [
+            uniform_panel(frames.dif_star[-1:], labels(frames)),
+        ]
+        legend = "Red: more than an equal share; blue: less; white: 1/(n+1). Last row: the weights of the next base."
+        data = payload(panels, [], [int(frames.iteration[newest])], legend=legend)
+        play(data, f"live-matrix-{job.name}")
+    else:
+        st.info(f"{record.config.method} trains one model: nothing is fused, so there is no dif*.")
+    if len(frames.attention):
+        newest = frames.attention[-1]
+        captions = [record.started.classes[unit] for unit in record.started.probe_units] if record.started else []
+        images = ImagePanel("Attention A of held-out images", newest[None], captions, "RdYlBu_r", [0])
+        at = int(frames.attention_at[-1])
+        data = payload([images], [], [at], legend="Red: high attention; blue: low.")
+        play(data, f"live-attention-{job.name}")

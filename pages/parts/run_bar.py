@@ -1,0 +1,187 @@
+"""Which run, task and frame a page shows. The address is the state: widgets write it, pages read it."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from arli_core import records
+from arli_core.config import Ari
+from arli_core.errors import RecordError
+from arli_core.jobs import Jobs
+from arli_core.records import Frames, Record
+
+if TYPE_CHECKING:
+    from arli_core.attention import Masks
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _masks(name: str, task: int, stamp: float) -> "Masks":
+    from arli_core.attention import masks_of  # here, so that pages without masks need not wait for torch
+
+    return masks_of(open_run(name), task)
+
+
+def masks(view: "View") -> "Masks":
+    """A, B and answers of the view's model on all held-out images of the tasks seen."""
+    return _masks(view.name, view.task, view.record.seconds)
+
+
+@dataclass(frozen=True)
+class View:
+    name: str
+    record: Record
+    task: int  # counted from 1
+    frame: int  # counted from 0
+
+    @property
+    def eta(self) -> float:
+        """Of a run that fuses, as `choose_view(fusing=True)` promises."""
+        assert isinstance(self.record.config, Ari)
+        return self.record.config.fusion.eta
+
+    @property
+    def frames(self) -> Frames:
+        return self.record.frames(self.task)
+
+
+@st.cache_resource
+def jobs() -> Jobs:
+    """The live runs of this server."""
+    return Jobs()
+
+
+@st.cache_resource(max_entries=16)
+def _load(name: str, stamp: int) -> Record:
+    return records.load(name)
+
+
+def open_run(name: str) -> Record:
+    """A live run's newest state, or the recorded run; RecordError as `records.load`."""
+    job = jobs().get(name)
+    if job and job.alive:
+        return job.record
+    index = records.locate(name) / "run.json"
+    return _load(name, index.stat().st_mtime_ns if index.exists() else 0)
+
+
+def choose_run(label: str = "Run", key: str = "run", default: str | None = None, fusing: bool = False) -> str:
+    """A select box of runs whose choice is the query parameter `key`. Ends the page, kindly, where there is none.
+
+    fusing: only runs of methods that record a distance matrix.
+    """
+    names = [name for name in records.names() if not fusing or _fuses(name)]
+    if not names:
+        st.info("No recorded run yet. Start one on the Train page.", icon=":material/info:")
+        st.page_link("pages/train.py", label="Train a run", icon=":material/model_training:")
+        st.stop()
+    first = default if default in names else names[0]
+    asked = st.query_params.get(key, first)
+    if asked not in names:
+        what = (
+            "fuses no models, so it has no matrix" if fusing and asked in records.names() else "is not recorded here"
+        )
+        st.warning(f"{asked} {what}; showing {first} instead.", icon=":material/swap_horiz:")
+        asked = first
+    st.query_params[key] = st.session_state[f"{key}-box"] = asked
+    st.selectbox(label, names, key=f"{key}-box", on_change=_to_address, args=(key, f"{key}-box"))
+    return asked
+
+
+def choose_view(fusing: bool = False, of_done_tasks: bool = False) -> View:
+    """Run, task and frame of this page, from the address; values that do not exist are put right, visibly.
+
+    of_done_tasks: only tasks that are learned, whose weights are recorded.
+    """
+    left, right = st.columns([2, 3], vertical_alignment="bottom")
+    with left:
+        name = choose_run(default="mnist-5k-ari", fusing=fusing)
+    record = guarded(open_run, name)
+    tasks = len(record.tasks) if of_done_tasks else record.tasks_begun
+    if not tasks:
+        what = "learned its first task" if of_done_tasks else "an iteration recorded"
+        st.info(f"{name} has not {what} yet.", icon=":material/hourglass_empty:")
+        st.stop()
+    with right:
+        task = _choose_task(record, tasks)
+    frames = record.frames(task)
+    frame = _number("frame", 0, 0, len(frames) - 1)
+    return View(name, record, task, frame)
+
+
+def show_live(view: View) -> None:
+    """A line on top of what a still growing run shows."""
+    job = jobs().get(view.name)
+    if job and job.alive:
+        left, right = st.columns([4, 1], vertical_alignment="center")
+        left.info(f"{view.name} is {job.state.value}; this is its state so far.", icon=":material/sensors:")
+        right.button("Show newer", icon=":material/refresh:")
+
+
+def guarded(action, *arguments):
+    """The result, or the page ends with the error's message in place of a traceback."""
+    try:
+        return action(*arguments)
+    except RecordError as error:
+        st.error(str(error), icon=":material/error:")
+        st.stop()
+
+
+def _choose_task(record: Record, tasks: int) -> int:
+    task = _number("task", tasks, 1, tasks)
+    st.session_state["task-box"] = task
+    st.segmented_control(
+        "After learning task",
+        range(1, tasks + 1),
+        format_func=lambda number: f"{number}: {class_names(record, number)}",
+        key="task-box",
+        required=True,
+        on_change=_to_address,
+        args=("task", "task-box", "frame"),
+    )
+    return task
+
+
+def class_names(record: Record, task: int) -> str:
+    """The classes of a task, as `4 5`."""
+    per_task = record.config.data.classes_per_task
+    names = record.started.classes if record.started else ()
+    return " ".join(names[(task - 1) * per_task : task * per_task])
+
+
+def _number(key: str, default: int, low: int, high: int) -> int:
+    """A whole number from the address, clamped to low..high, with a note where it had to be."""
+    text = st.query_params.get(key)
+    if text is None:
+        return default
+    try:
+        asked = int(text)
+    except ValueError:
+        st.warning(f"{key} {text!r} is not a whole number; showing {default}.", icon=":material/swap_horiz:")
+        return default
+    value = min(max(asked, low), high)
+    if value != asked:
+        st.warning(f"There is no {key} {asked}; showing {value} of {low} to {high}.", icon=":material/swap_horiz:")
+        st.query_params[key] = str(value)
+    return value
+
+
+def to_address(key: str, reached: int | None, shown: int) -> int:
+    """Keeps in the address where the reader stopped the player; returns it, or what was shown so far."""
+    if reached is None:
+        return shown
+    st.query_params[key] = str(reached)
+    return reached
+
+
+def _to_address(key: str, widget: str, *forgotten: str) -> None:
+    st.query_params[key] = str(st.session_state[widget])
+    for each in forgotten:
+        st.query_params.pop(each, None)
+
+
+def _fuses(name: str) -> bool:
+    try:
+        return records.config_of(name).method == "ari"
+    except RecordError:
+        return True  # a damaged run stays on the list: choosing it says what is wrong with it

@@ -1,0 +1,367 @@
+"""The one loop: what it tells, that it tells the same every time, and that it can be left and taken up anywhere."""
+
+import copy
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from arli_core import datasets
+from arli_core.config import METHODS, preset
+from arli_core.datasets import Dataset, Split
+from arli_core.errors import ConfigError, Diverged
+from arli_core.events import Attention, Finished, Saved, Started, Step, TaskDone
+from arli_core.learn import choose_device, evaluate, learn, spread
+from arli_core.networks import build
+from arli_core.tasks import Stream
+
+each_method = pytest.mark.parametrize("method", METHODS)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Small tensors on shared cores: threads would wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def tiny(method="ari", seed=0, **changes):
+    """Two tasks, two epochs, three iterations an epoch at first."""
+    base = {"data.tasks": 2, "train.epochs": 2, "train.batch_size": 96, "memory.budget": 20,
+            "recording.frames": 4, "recording.probes": 3, "recording.probe_frames": 2, "device": "cpu"}  # fmt: skip
+    if method == "finetune":
+        del base["memory.budget"]
+    return preset("digits", method, seed, **(base | changes))
+
+
+def same(a, b):
+    """Deep equality, arrays bit for bit."""
+    if isinstance(a, np.ndarray):
+        return isinstance(b, np.ndarray) and a.dtype == b.dtype and np.array_equal(a, b)
+    if dataclasses.is_dataclass(a):
+        return type(a) is type(b) and same(vars(a), vars(b))
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return type(a) is type(b) and a == b
+
+
+def arrays(event):
+    """Every array within an event."""
+    if isinstance(event, np.ndarray):
+        yield event
+    elif dataclasses.is_dataclass(event):
+        yield from arrays(vars(event))
+    elif isinstance(event, dict):
+        for value in event.values():
+            yield from arrays(value)
+
+
+@pytest.fixture(scope="module")
+def told():
+    """All events of each method's tiny run."""
+    return {method: list(learn(tiny(method))) for method in METHODS}
+
+
+def of(kind, events):
+    return [event for event in events if isinstance(event, kind)]
+
+
+# The same every time
+
+
+@each_method
+def test_same_configuration_and_seed_give_the_same_events(method, told):
+    assert same(list(learn(tiny(method))), told[method])
+
+
+@each_method
+def test_another_seed_gives_other_events_on_the_same_split(method, told):
+    other = list(learn(tiny(method, seed=1)))
+    assert len(other) == len(told[method])
+    assert same(other[0], told[method][0])  # the same held-out images
+    losses, others = ([step.loss for step in of(Step, events)] for events in (told[method], other))
+    assert not set(losses) & set(others)
+
+
+@each_method
+def test_the_global_random_state_is_neither_read_nor_moved(method, told):
+    torch.manual_seed(123)
+    np.random.seed(123)  # noqa: NPY002
+    before = torch.random.get_rng_state(), np.random.get_state()[1].tolist()  # noqa: NPY002
+    assert same(list(learn(tiny(method))), told[method])
+    assert torch.equal(torch.random.get_rng_state(), before[0])
+    assert np.random.get_state()[1].tolist() == before[1]  # noqa: NPY002
+
+
+def test_interleaved_runs_are_as_alone(told):
+    other = list(learn(tiny("ari", seed=1)))
+    together = zip(learn(tiny("ari")), learn(tiny("ari", seed=1)), strict=True)
+    one, two = (list(events) for events in zip(*together, strict=True))
+    assert same(one, told["ari"]) and same(two, other)
+
+
+@each_method
+def test_events_are_detached_from_the_run(method, told):
+    """Whoever spoils an event spoils his own copy only."""
+    seen = []
+    for event in learn(tiny(method)):
+        seen.append(copy.deepcopy(event))
+        for array in arrays(event):
+            if array.flags.writeable:
+                array[...] = 77
+    assert same(seen, told[method])
+
+
+@each_method
+def test_events_are_frozen(method, told):
+    for event in {type(event): event for event in told[method]}.values():
+        for name in vars(event):
+            with pytest.raises(dataclasses.FrozenInstanceError):
+                setattr(event, name, None)
+
+
+# What is told
+
+
+@each_method
+def test_events_come_in_order(method, told):
+    events = told[method]
+    assert isinstance(events[0], Started) and events[-1] == Finished()
+    assert [type(event) for event in events].count(Started) == 1
+    assert [event.task for event in of(TaskDone, events)] == [1, 2]
+    for task in (1, 2):
+        steps = [step for step in of(Step, events) if step.task == task]
+        assert [step.iteration for step in steps] == list(range(steps[0].iterations))
+        assert events.index(steps[-1]) < next(
+            k for k, e in enumerate(events) if e in of(TaskDone, events)[task - 1 :]
+        )
+    # A place to resume from after every epoch, the last excepted.
+    assert [(saved.task, saved.epoch) for saved in of(Saved, events)] == [(1, 1), (2, 0), (2, 1)]
+
+
+@each_method
+def test_every_event_belongs_to_its_place(method, told):
+    task, iteration, done = 1, -1, 0
+    for event in told[method]:
+        match event:
+            case Step():
+                assert (event.task, event.iteration) == (task, iteration + 1)
+                iteration += 1
+            case Attention():
+                assert (event.task, event.iteration) == (task, iteration)
+            case TaskDone():
+                done += 1
+                assert event.task == task == done
+                task, iteration = task + 1, -1
+
+
+@each_method
+def test_frames_are_the_first_the_last_and_evenly_between(method, told):
+    for task in (1, 2):
+        steps = [step for step in of(Step, told[method]) if step.task == task]
+        recorded = [step.iteration for step in steps if step.recorded]
+        assert len(recorded) == 4 < len(steps)
+        assert recorded[0] == 0 and recorded[-1] == len(steps) - 1
+        assert np.ptp(np.diff(recorded)) <= 1
+        assert all((step.fused is not None) == (step.recorded and method == "ari") for step in steps)
+        assert len([event for event in of(Attention, told[method]) if event.task == task]) == 2
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(total=st.integers(1, 5000), most=st.integers(2, 600))
+def test_spread_is_even(total, most):
+    picked = sorted(spread(total, most))
+    assert len(picked) == min(total, most)
+    assert picked[0] == 0 and picked[-1] == total - 1
+    gaps = np.diff(picked)
+    assert not len(gaps) or gaps.max() - gaps.min() <= 1
+
+
+def test_steps_tell_rate_and_samples(told):
+    stream = Stream(datasets.load("digits"), tiny().data, torch.device("cpu"))
+    new = [len(stream.of_task(stream.train, task)) for task in (1, 2)]
+    for task, pool in ((1, new[0]), (2, new[1] + 20)):
+        steps = [step for step in of(Step, told["replay"]) if step.task == task]
+        for step in steps:
+            expected = 0.003 * (1 + math.cos(math.pi * step.iteration / step.iterations)) / 2
+            assert step.learning_rate == pytest.approx(expected)
+        drawn = sum(step.samples for step in steps)
+        assert 2 * pool <= drawn <= 2 * pool + (task - 1) * len(steps)  # each once an epoch, and what was added
+    constant = of(Step, learn(tiny("finetune", **{"train.schedule": "constant", "train.epochs": 1})))
+    assert {step.learning_rate for step in constant} == {0.003}
+
+
+def test_all_tasks_are_present_in_every_frame_of_a_preset(told):
+    assert all(step.fused.present == tuple(range(1, step.task + 1)) for step in of(Step, told["ari"]) if step.fused)
+    some = of(Step, learn(tiny(**{"memory.every_task": False, "memory.budget": 2, "train.batch_size": 16,
+                                  "recording.frames": 50, "train.epochs": 1})))  # fmt: skip
+    present = {step.fused.present for step in some if step.task == 2}
+    assert (2,) in present and (1, 2) in present
+    for step in some:
+        m = len(step.fused.present) + 1
+        assert step.fused.dif_star.shape == (m, m)
+
+
+@each_method
+def test_weights_are_those_whose_accuracy_is_told(method, told):
+    stream = Stream(datasets.load("digits"), tiny().data, torch.device("cpu"))
+    model = build("conv", stream.shape, 4)
+    for event in of(TaskDone, told[method]):
+        phi = model.pack({name: torch.tensor(value) for name, value in event.weights.items()})
+        assert len(phi) == told[method][0].parameters
+        assert {name: len(row) for name, row in event.accuracy.items()} == dict.fromkeys(event.accuracy, event.task)
+        for task in range(1, event.task + 1):
+            own = stream.test[stream.of_task(stream.test, task)]
+            logits, _ = evaluate(model, phi, own)
+            right = (logits[:, : 2 * event.task].argmax(1) == own.labels).double().mean().item()
+            assert event.accuracy["per_sample"][task - 1] == pytest.approx(right)
+            of_two = logits[:, 2 * task - 2 : 2 * task].argmax(1) + 2 * task - 2
+            assert event.accuracy["task_aware"][task - 1] == pytest.approx((of_two == own.labels).double().mean())
+
+
+def test_probes_are_held_out_images_and_their_attention(told):
+    started, *_ = told["ari"]
+    test = datasets.load("digits").test
+    held = {image.tobytes(): label for image, label in zip(test.images, test.labels, strict=True)}
+    assert started.probes.shape == (3, 1, 8, 8) and started.probes.dtype == np.uint8
+    assert [held[image.tobytes()] for image in started.probes] == started.probe_units.tolist() == [0, 1, 2]
+    last = of(Attention, told["ari"])[-1]
+    assert last.attention.shape == (3, 8, 8) and last.attention.dtype == np.uint8
+    model = build("conv", (1, 8, 8), 4)
+    stream = Stream(datasets.load("digits"), tiny().data, torch.device("cpu"))
+    weights = of(TaskDone, told["ari"])[-1].weights
+    phi = model.pack({name: torch.tensor(value) for name, value in weights.items()})
+    _, attention = model(phi, stream.normalise(started.probes))
+    np.testing.assert_allclose(last.attention / 255, attention[:, 0].numpy(), atol=0.5 / 255 + 1e-5)
+
+
+def test_without_probes_no_attention_is_told():
+    events = list(learn(tiny("finetune", **{"recording.probes": 0, "train.epochs": 1})))
+    assert not of(Attention, events) and events[0].probes.shape == (0, 1, 8, 8)
+
+
+@each_method
+def test_one_task_is_a_run_too(method):
+    events = list(learn(tiny(method, **{"data.tasks": 1, "train.epochs": 1})))
+    assert len(of(TaskDone, events)) == 1 and events[-1] == Finished()
+    assert not of(Saved, events)
+
+
+def test_more_probes_than_there_are_images_are_as_many_as_there_are():
+    settings = {"data.tasks": 1, "data.classes_per_task": 1, "train.epochs": 1, "recording.probes": 64}
+    started = next(learn(tiny("finetune", **settings)))
+    assert len(started.probes) == (datasets.load("digits").test.labels == 0).sum() < 64
+
+
+# Left and taken up
+
+
+@each_method
+@pytest.mark.parametrize("count", [1, 4, 9])
+def test_leaving_early_is_clean(method, count, told):
+    events = learn(tiny(method))
+    begun = [next(events) for _ in range(count)]
+    events.close()
+    assert next(events, None) is None
+    assert same(begun, told[method][:count])
+    assert same(list(learn(tiny(method))), told[method])  # nothing is left behind
+
+
+@pytest.mark.parametrize(
+    ("method", "optimiser"), [("ari", "sgd"), ("ari", "adam"), ("replay", "adam"), ("replay", "sgd"),
+                              ("finetune", "adam")]
+)  # fmt: skip
+def test_resuming_from_any_saved_point_equals_going_on(method, optimiser):
+    config = tiny(method, **{"train.optimiser": optimiser, "train.learning_rate": 0.01})
+    events = list(learn(config))
+    points = [place for place, event in enumerate(events) if isinstance(event, Saved)]
+    assert len(points) == 3
+    for place in points:
+        point = copy.deepcopy(events[place])
+        rest = list(learn(config, events[place]))
+        assert same(rest, events[place + 1 :])
+        assert same(events[place], point)  # and may be used again
+
+
+# What cannot be
+
+
+@each_method
+def test_leaving_the_finite_numbers_stops_the_run_with_its_cause(method):
+    config = tiny(method, **{"train.learning_rate": 1e30, "train.optimiser": "sgd", "train.schedule": "constant"})
+    events = learn(config)
+    with pytest.raises(Diverged, match=r"task 1, iteration \d+: .*train\.learning_rate \(now 1e\+30\)"):
+        list(events)
+
+
+def test_a_device_that_is_not_there_is_refused_with_those_that_are(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    for name in ("cuda", "mps"):
+        with pytest.raises(ConfigError, match=f"device: {name} is not available here; available: cpu"):
+            learn(tiny(device=name))
+    assert choose_device("auto") == choose_device("cpu") == torch.device("cpu")
+
+
+def test_cuda_comes_before_mps_before_the_cpu(monkeypatch):
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert [choose_device(name).type for name in ("auto", "mps", "cpu")] == ["cuda", "mps", "cpu"]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device("auto").type == "mps"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"memory.budget": 1}, r"memory\.budget.*at least 2"), ({"data.tasks": 6}, r"data\.tasks.*at most 5")],
+)
+def test_what_cannot_run_is_refused_at_once(changes, message):
+    """Before the first event, so before anything is written or drawn."""
+    with pytest.raises(ConfigError, match=message):
+        learn(tiny(**changes))
+
+
+# Validation
+
+
+def spoilt(monkeypatch, name):
+    """The digits with other images in one split."""
+    data = datasets.load("digits")
+    split = getattr(data, name)
+    noise = np.random.default_rng(9).integers(0, 256, size=split.images.shape, dtype=np.uint8)
+    changed = Dataset(data.name, data.classes, **({"train": data.train, "test": data.test} |
+                                                  {name: Split(noise, split.labels)}))  # fmt: skip
+    monkeypatch.setattr(datasets, "load", lambda _: changed)
+
+
+def test_validation_never_touches_the_test_images(monkeypatch):
+    config = tiny(**{"data.evaluate_on": "validation"})
+    before = list(learn(config))
+    spoilt(monkeypatch, "test")
+    assert same(list(learn(config)), before)
+
+
+def test_training_never_touches_the_test_images(monkeypatch, told):
+    """They move what is measured on them, and nothing else."""
+    spoilt(monkeypatch, "test")
+    events = list(learn(tiny()))
+    for kind in (Step, Saved):
+        assert same(of(kind, events), of(kind, told["ari"]))
+    for ours, theirs in zip(of(TaskDone, events), of(TaskDone, told["ari"]), strict=True):
+        assert same(ours.weights, theirs.weights) and ours.accuracy != theirs.accuracy
+
+
+def test_validation_holds_training_images_out(told):
+    validated = list(learn(tiny(**{"data.evaluate_on": "validation"})))
+    train = {image.tobytes() for image in datasets.load("digits").train.images}
+    assert {image.tobytes() for image in validated[0].probes} <= train
+    steps = [sum(step.samples for step in of(Step, events)) for events in (validated, told["ari"])]
+    assert steps[0] < 0.85 * steps[1]

@@ -1,0 +1,140 @@
+"""Figures of merit against literal loops and against scikit-learn."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from sklearn.metrics import roc_auc_score
+
+from arli_core.metrics import auroc, average_accuracy, backward_transfer, forgetting
+
+light = settings(max_examples=40, deadline=None, derandomize=True)
+MEASURES = (average_accuracy, forgetting, backward_transfer)
+accuracies = st.integers(2, 6).flatmap(lambda n: arrays(np.float64, (n, n), elements=st.floats(0, 1)))
+
+
+def lower(matrix, beyond):
+    """Rows as lists, `beyond` above the diagonal."""
+    return [[float(v) if j <= i else beyond for j, v in enumerate(row)] for i, row in enumerate(matrix)]
+
+
+@light
+@given(matrix=accuracies)
+def test_equal_to_literal_loops(matrix):
+    last = len(matrix) - 1
+    total = lost = gained = 0.0
+    for j in range(last + 1):
+        total += matrix[last][j]
+    for j in range(last):
+        best = 0.0
+        for row in range(j, last):
+            best = max(best, matrix[row][j])
+        lost += best - matrix[last][j]
+        gained += matrix[last][j] - matrix[j][j]
+    assert average_accuracy(matrix) == pytest.approx(total / (last + 1), abs=1e-12)
+    assert forgetting(matrix) == pytest.approx(lost / last, abs=1e-12)
+    assert backward_transfer(matrix) == pytest.approx(gained / last, abs=1e-12)
+    assert all(type(measure(matrix)) is float for measure in MEASURES)
+
+
+@light
+@given(matrix=accuracies)
+def test_what_lies_above_the_diagonal_is_never_read(matrix):
+    for measure in MEASURES:
+        for beyond in (None, math.nan, -7.0, 99.0):
+            assert measure(lower(matrix, beyond)) == measure(matrix)
+
+
+@light
+@given(matrix=accuracies)
+def test_ranges_and_their_order(matrix):
+    """Forgetting starts from the best accuracy, transfer from the first: -BWT can only be smaller."""
+    assert 0 <= average_accuracy(matrix) <= 1
+    assert -1 <= -backward_transfer(matrix) <= forgetting(matrix) + 1e-12 <= 1 + 1e-12
+
+
+def test_a_worked_example():
+    """Task 1: 0.9, then 0.95, at last 0.5; task 2: 0.8, then 0.9. The best of before counts, not the last row."""
+    matrix = [[0.9, None, None], [0.95, 0.8, None], [0.5, 0.9, 0.7]]
+    assert average_accuracy(matrix) == pytest.approx(0.7)
+    assert forgetting(matrix) == pytest.approx((0.45 - 0.1) / 2)
+    assert backward_transfer(matrix) == pytest.approx((-0.4 + 0.1) / 2)
+
+
+def test_one_task_has_an_average_and_nothing_to_forget():
+    assert average_accuracy([[0.25]]) == 0.25
+    assert math.isnan(forgetting([[0.25]])) and math.isnan(backward_transfer([[0.25]]))
+
+
+def test_inputs_are_left_alone():
+    matrix = np.random.default_rng(0).uniform(size=(3, 3))
+    scores, objects = np.random.default_rng(1).uniform(size=(2, 4, 4)), np.zeros((2, 4, 4), dtype=bool)
+    objects[:, 0] = True
+    kept = [each.copy() for each in (matrix, scores, objects)]
+    for measure in MEASURES:
+        measure(matrix)
+    auroc(scores, objects)
+    assert all((a == b).all() for a, b in zip(kept, (matrix, scores, objects), strict=True))
+    listed = lower(matrix, None)
+    forgetting(listed)
+    assert listed == lower(matrix, None)
+
+
+def test_tensors_are_taken():
+    matrix = torch.tensor([[1.0, 0], [0.5, 1]])
+    assert (average_accuracy(matrix), forgetting(matrix), backward_transfer(matrix)) == (0.75, 0.5, -0.5)
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+@pytest.mark.parametrize("bad", [-0.01, 1.01, math.nan, math.inf, None])
+@pytest.mark.parametrize("place", [(0, 0), (1, 0), (1, 1)])
+def test_what_is_no_accuracy_is_refused(measure, bad, place):
+    matrix = [[0.5, None], [0.5, 0.5]]
+    matrix[place[0]][place[1]] = bad
+    with pytest.raises(ValueError, match=r"\[0, 1\]"):
+        measure(matrix)
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+@pytest.mark.parametrize("values", [[0.5], [[0.5, 0.5]], np.zeros((0, 0))])
+def test_only_square_matrices_are_answered(measure, values):
+    with pytest.raises(ValueError, match="square"):
+        measure(values)
+
+
+# The area under the ROC curve
+
+
+@light
+@given(
+    scores=arrays(np.int64, (3, 4, 5), elements=st.integers(0, 6)),  # few values: ties
+    objects=arrays(np.bool_, (3, 4, 5)),
+)
+def test_auroc_equals_scikit_learns_ties_included(scores, objects):
+    objects[:, 0, 0], objects[:, 0, 1] = True, False
+    expected = [roc_auc_score(o.ravel(), s.ravel()) for o, s in zip(objects, scores, strict=True)]
+    np.testing.assert_allclose(auroc(scores, objects), expected, rtol=1e-12)
+    np.testing.assert_allclose(auroc(-scores, objects), 1 - np.array(expected), atol=1e-12)
+
+
+def test_auroc_of_known_pictures():
+    objects = np.zeros((4, 2, 2), dtype=bool)
+    objects[:, 0] = True
+    scores = [[[3, 3], [1, 2]], [[1, 1], [3, 2]], [[1, 1], [1, 1]], [[2, 1], [1, 0]]]
+    assert auroc(scores, objects).tolist() == [1, 0, 0.5, 0.875]
+
+
+def test_auroc_is_unknown_without_object_or_without_background():
+    objects = np.stack([np.zeros((2, 2)), np.ones((2, 2)), np.eye(2)]).astype(bool)
+    assert np.isnan(auroc(np.ones((3, 2, 2)), objects)).tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize("shapes", [((2, 3), (2, 3)), ((1, 2, 3), (1, 3, 2)), ((2, 2, 2), (1, 2, 2))])
+def test_auroc_needs_one_mask_per_picture(shapes):
+    scores, objects = (np.zeros(shape) for shape in shapes)
+    with pytest.raises(ValueError, match=r"\[N, H, W\]"):
+        auroc(scores, objects)

@@ -1,0 +1,186 @@
+"""The stream of tasks, the exemplar memory and the batches drawn from both."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from arli_core import datasets
+from arli_core.config import Data
+from arli_core.errors import ConfigError
+from arli_core.tasks import BATCHES, Stream, batches, exemplars, generator_for, seed_for
+
+light = settings(max_examples=30, deadline=None, derandomize=True)
+CPU = torch.device("cpu")
+DIGITS = datasets.load("digits")
+
+
+def stream(tasks=5, per_task=2, class_order=None):
+    return Stream(DIGITS, Data(name="digits", tasks=tasks, classes_per_task=per_task, class_order=class_order), CPU)
+
+
+FIVE = stream()
+THREE = stream(3, 3, class_order=4)
+
+
+# Tasks
+
+
+@pytest.mark.parametrize("order", [None, 0, 7])
+@pytest.mark.parametrize(("tasks", "per_task"), [(5, 2), (3, 3), (10, 1), (1, 10), (2, 2)])
+def test_tasks_are_disjoint_groups_of_classes(tasks, per_task, order):
+    found = stream(tasks, per_task, order)
+    assert len(set(found.classes)) == tasks * per_task
+    groups = [set(found.train.labels[found.of_task(found.train, task)].tolist()) for task in range(1, tasks + 1)]
+    assert groups == [set(range(k * per_task, (k + 1) * per_task)) for k in range(tasks)]
+    members = torch.cat([found.of_task(found.train, task) for task in range(1, tasks + 1)])
+    assert members.sort().values.tolist() == list(range(len(found.train)))
+    assert [found.seen(task) for task in range(1, tasks + 1)] == [per_task * n for n in range(1, tasks + 1)]
+
+
+@pytest.mark.parametrize("order", [None, 0, 7])
+@pytest.mark.parametrize(("tasks", "per_task"), [(5, 2), (3, 3), (2, 1)])
+def test_head_units_name_the_datas_own_labels(tasks, per_task, order):
+    found = stream(tasks, per_task, order)
+    taken = set(found.order.tolist())
+    for samples, split in ((found.train, DIGITS.train), (found.test, DIGITS.test)):
+        original = [label for label in split.labels.tolist() if label in taken]
+        assert [DIGITS.classes[label] for label in original] == [found.classes[unit] for unit in samples.labels]
+        images = split.images[[label in taken for label in split.labels.tolist()]]
+        torch.testing.assert_close(samples.images, found.normalise(images))
+    assert (DIGITS.test.labels[found.test_index] == found.order[found.test.labels.numpy()]).all()
+
+
+def test_classes_come_in_order_unless_seeded():
+    assert FIVE.classes == tuple("0123456789")
+    assert stream(2, 2).classes == tuple("0123")
+    shuffled = [stream(class_order=seed).classes for seed in (0, 0, 1)]
+    assert shuffled[0] == shuffled[1] != shuffled[2]
+    assert sorted(shuffled[0]) == sorted(shuffled[2]) == list("0123456789")
+
+
+def test_images_are_normalised_by_the_training_pixels():
+    pixels = DIGITS.train.images.astype(np.float64) / 255
+    expected = (DIGITS.test.images / 255 - pixels.mean()) / pixels.std()
+    np.testing.assert_allclose(FIVE.test.images.numpy(), expected, atol=1e-5)
+    assert FIVE.test.images.dtype == torch.float32
+
+
+@pytest.mark.parametrize(("tasks", "per_task", "most"), [(6, 2, 5), (11, 1, 10), (4, 3, 3), (2, 11, 0)])
+def test_more_tasks_than_classes_are_refused_with_the_number_that_fits(tasks, per_task, most):
+    with pytest.raises(ConfigError, match=rf"data.tasks.*digits has 10.*at most {most} tasks of {per_task}"):
+        stream(tasks, per_task)
+
+
+def test_seeds_leave_the_split_alone():
+    """Which sample is for training and which for testing is the data's own: only the order of classes moves."""
+    plain, shuffled = stream(), stream(class_order=3)
+    for name in ("train", "test"):
+        assert torch.equal(getattr(plain, name).images, getattr(shuffled, name).images)
+
+
+# Memory
+
+
+@pytest.mark.parametrize("source", [FIVE, THREE], ids=["5x2", "3x3"])
+@pytest.mark.parametrize("budget", [10, 23, 100, 500])
+def test_memory_is_shared_equally_by_the_classes_seen_and_within_its_budget(source, budget):
+    for task in range(1, source.tasks + 1):
+        kept = exemplars(source, task, budget, seed=0)
+        counts = Counter(source.train.labels[kept].tolist())
+        assert set(counts) == set(range(source.seen(task)))
+        available = torch.bincount(source.train.labels).tolist()
+        assert counts == {unit: min(budget // source.seen(task), available[unit]) for unit in counts}
+        assert len(kept) <= budget and len(set(kept.tolist())) == len(kept)
+        assert kept.tolist() == sorted(kept.tolist())
+
+
+@light
+@given(seed=st.integers(0, 2**31 - 1), budget=st.integers(10, 300))
+def test_nothing_dropped_from_memory_comes_back(seed, budget):
+    earlier = set(exemplars(FIVE, 1, budget, seed).tolist())
+    for task in range(2, 6):
+        kept = exemplars(FIVE, task, budget, seed)
+        old = kept[FIVE.train.labels[kept] < FIVE.seen(task - 1)]
+        assert set(old.tolist()) <= earlier
+        earlier = set(kept.tolist())
+
+
+def test_exemplars_are_drawn_by_the_seed_and_not_the_first_in_line():
+    drawn = [exemplars(FIVE, 2, 40, seed) for seed in (0, 0, 1)]
+    assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
+    first = (FIVE.train.labels == 0).nonzero().flatten()[:10]
+    assert not set(first.tolist()) <= set(drawn[0].tolist())
+
+
+def test_a_budget_too_small_for_every_class_is_refused():
+    with pytest.raises(ConfigError, match=r"memory.budget: 7 .*8 classes.*at least 8"):
+        exemplars(FIVE, 4, 7, seed=0)
+    assert len(exemplars(FIVE, 4, 8, seed=0)) == 8
+
+
+# Batches
+
+
+@pytest.mark.parametrize("source", [FIVE, THREE], ids=["5x2", "3x3"])
+@light
+@given(data=st.data())
+def test_an_epoch_is_the_whole_pool_once_in_batches_of_equal_size(source, data):
+    task = data.draw(st.integers(1, source.tasks))
+    size = data.draw(st.integers(1, 400))
+    every_task = data.draw(st.booleans())
+    memory = torch.empty(0, dtype=torch.long) if task == 1 else exemplars(source, task - 1, 20, seed=1)
+    drawn = batches(source, task, memory, size, every_task, generator_for(data.draw(st.integers(0, 99)), BATCHES))
+    pool = sorted(source.of_task(source.train, task).tolist() + memory.tolist())
+    task_of = source.task_of(source.train.labels)
+
+    lengths = [len(pool) // len(drawn) + (k < len(pool) % len(drawn)) for k in range(len(drawn))]
+    assert len(drawn) == -(-len(pool) // size) and max(lengths) <= size
+    plain = [batch[:length] for batch, length in zip(drawn, lengths, strict=True)]
+    assert sorted(torch.cat(plain).tolist()) == pool
+    for batch, length in zip(drawn, lengths, strict=True):
+        missing = set(range(1, task + 1)) - set(task_of[batch[:length]].tolist())
+        added = batch[length:]
+        if every_task:  # one of each missing task, from the pool, and nothing else
+            assert task_of[added].tolist() == sorted(missing)
+            assert set(added.tolist()) <= set(pool)
+        else:
+            assert len(added) == 0
+
+
+def test_with_every_task_each_batch_has_all_and_without_it_few_have():
+    memory = exemplars(FIVE, 4, 8, seed=0)
+
+    def full(every_task):
+        drawn = batches(FIVE, 5, memory, 16, every_task, generator_for(0, BATCHES))
+        return sum(len(FIVE.task_of(FIVE.train.labels[batch]).unique()) == 5 for batch in drawn), len(drawn)
+
+    complete, total = full(True)
+    assert complete == total
+    assert full(False)[0] < total / 2
+
+
+def test_without_memory_a_batch_holds_the_new_task_alone():
+    drawn = batches(FIVE, 3, torch.empty(0, dtype=torch.long), 32, True, generator_for(0, BATCHES))
+    assert set(FIVE.train.labels[torch.cat(drawn)].tolist()) == {4, 5}
+
+
+def test_batches_are_drawn_by_their_generator_alone():
+    none, state = torch.empty(0, dtype=torch.long), torch.random.get_rng_state()
+
+    def drawn(*key):
+        return torch.cat(batches(FIVE, 1, none, 32, True, generator_for(*key)))
+
+    assert torch.equal(drawn(0, BATCHES, 1, 0), drawn(0, BATCHES, 1, 0))
+    assert not torch.equal(drawn(0, BATCHES, 1, 0), drawn(0, BATCHES, 1, 1))
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_every_purpose_task_and_epoch_has_randomness_of_its_own():
+    keys = [(seed, purpose, task, epoch) for seed in (0, 1) for purpose in range(5) for task in (1, 2)
+            for epoch in (0, 1)]  # fmt: skip
+    assert len({seed_for(*key) for key in keys}) == len(keys)
+    assert all(0 <= seed_for(*key) < 2**63 for key in keys)
