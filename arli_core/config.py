@@ -107,7 +107,7 @@ METHODS: tuple[str, ...] = get_args(MethodName)
 _PRESETS: dict[str, dict[str, Any]] = {
     "digits": {"data": {"name": "digits"}},
     "mnist-5k": {"data": {"name": "mnist-5k"}},
-    "scenes": {"data": {"name": "scenes"}},
+    "scenes": {"data": {"name": "scenes"}, "train": {"epochs": 12, "batch_size": 16}},
 }
 _TRAIN: dict[str, dict[str, Any]] = {
     "ari": {"optimiser": "sgd", "learning_rate": 0.15},
@@ -126,8 +126,9 @@ def preset(name: str, /, method: str = "ari", seed: int = 0, **settings: Any) ->
         raise ConfigError(f"unknown preset {name!r}; valid presets: {', '.join(PRESETS)}")
     if method not in METHODS:
         raise ConfigError(f"unknown method {method!r}; valid methods: {', '.join(METHODS)}")
-    values = {**_PRESETS[name], "train": dict(_TRAIN[method])}
-    return parse({"preset": name, "method": method, "seed": seed, **values}, **settings)
+    chosen = _PRESETS[name]
+    train = {**_TRAIN[method], **chosen.get("train", {})}
+    return parse({**chosen, "preset": name, "method": method, "seed": seed, "train": train}, **settings)
 
 
 def parse(values: dict[str, Any], /, **settings: Any) -> Config:

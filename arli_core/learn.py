@@ -70,7 +70,7 @@ def _events(
                 loss, fused = method.step(stream.train[index.to(device)], rate, recorded)
                 if not math.isfinite(loss):
                     raise Diverged(
-                        f"training diverged in task {task}, iteration {iteration}: the loss is {loss}; "
+                        f"training diverged in task {task}, iteration {iteration}: loss or weights are not finite; "
                         f"lower train.learning_rate (now {config.train.learning_rate:g})"
                     )
                 yield Step(task, iteration, schedule.iterations, loss, rate, len(index), recorded, fused)

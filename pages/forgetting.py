@@ -17,14 +17,14 @@ KNOWS = {
 }
 
 
-def side(name: str, record: Record, protocol: str) -> None:
+def side(place: str, name: str, record: Record, protocol: str) -> None:
     tasks = range(1, record.config.data.tasks + 1)
     ticks = [f"{task}: {class_names(record, task)}" for task in tasks]
     st.markdown(f"**{record.config.method}** · {len(record.tasks)} of {len(tasks)} tasks · seed {record.config.seed}")
     if not record.tasks:
         st.info("No task is done yet.", icon=":material/hourglass_empty:")
         return
-    picture(partial(figures.accuracy_matrix, record.accuracy_matrix(protocol), ticks), f"{name}-{protocol}")
+    picture(partial(figures.accuracy_matrix, record.accuracy_matrix(protocol), ticks), f"{name}-{protocol}", place)
     columns = st.columns(3)
     measures = {
         "Average accuracy": metrics.average_accuracy,
@@ -53,4 +53,4 @@ st.caption(KNOWS[protocol])
 for column, key, default in zip(st.columns(2), ("run", "other"), ("mnist-5k-ari", "mnist-5k-finetune"), strict=True):
     with column:
         name = choose_run("Run" if key == "run" else "Beside it", key, default)
-        side(name, guarded(open_run, name), protocol)
+        side(key, name, guarded(open_run, name), protocol)

@@ -9,7 +9,7 @@ from pages.parts.setup import ask
 
 frame("Train")
 job = jobs().get(st.query_params.get("run", ""))
-if job and (job.alive or st.query_params.get("view") == "live"):
+if job:
     show(job)
 else:
     ask()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from arli_core import datasets
 from arli_core.config import METHODS, preset
 from arli_core.datasets import Dataset, Split
-from arli_core.errors import ConfigError, Diverged
+from arli_core.errors import ConfigError, Diverged, LabError
 from arli_core.events import Attention, Finished, Saved, Started, Step, TaskDone
 from arli_core.learn import choose_device, evaluate, learn, spread
 from arli_core.networks import build
@@ -300,6 +300,28 @@ def test_leaving_the_finite_numbers_stops_the_run_with_its_cause(method):
     events = learn(config)
     with pytest.raises(Diverged, match=r"task 1, iteration \d+: .*train\.learning_rate \(now 1e\+30\)"):
         list(events)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"train.learning_rate": 1e9},
+        {"train.learning_rate": 1e10, "fusion.distance": "l2"},
+        {"train.learning_rate": 10.0, "fusion.distance": "l2", "network.name": "mlp", "train.batch_size": 150},
+        {"train.learning_rate": 100.0, "network.name": "mlp", "train.loss": "task", "train.batch_size": 150},
+    ],
+    ids=["l1", "l2", "mlp", "task"],
+)
+def test_distances_too_large_to_square_are_divergence_too(settings):
+    """The models are finite, D is finite, D∘D in single precision is not."""
+    with pytest.raises(Diverged, match=r"task \d, iteration \d+: .*train\.learning_rate"):
+        list(learn(tiny(**settings)))
+
+
+def test_models_that_coincide_without_eta_are_told_with_their_cause():
+    """dif* is undefined then, and eta is the setting that keeps it defined."""
+    with pytest.raises(LabError, match="eta"):
+        list(learn(tiny(**{"fusion.eta": 0.0, "train.learning_rate": 1e-30, "train.epochs": 1})))
 
 
 def test_a_device_that_is_not_there_is_refused_with_those_that_are(monkeypatch):

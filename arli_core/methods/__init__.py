@@ -27,7 +27,10 @@ class Method(Protocol):
         """Before each epoch; at epoch 0 a task begins."""
 
     def step(self, batch: Samples, learning_rate: float, recorded: bool) -> tuple[float, Fused | None]:
-        """One iteration on a batch. Returns its mean loss before the update and, if `recorded`, the fusion."""
+        """One iteration on a batch. Returns its mean loss before the update and, if `recorded`, the fusion.
+
+        The loss is NaN where the update left the finite numbers.
+        """
         ...
 
     def state(self) -> dict[str, Tensor]:

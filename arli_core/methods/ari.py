@@ -6,6 +6,8 @@ row-normalised, are dif*; its last row fuses them into the next phi_b. docs/meth
 what is ours.
 """
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -42,6 +44,8 @@ class AntiRetroactiveInterference:
 
         # Alg. 2, Eq. 7, 8 and 11: Phi [n+1, P] has the base last; the last row of dif* fuses.
         models = torch.stack([*phi, phi_b])
+        if not models.isfinite().all():
+            return math.nan, None
         weights = dif_star(dif(base_distances(models, self.config.fusion.distance)[None], eta))
         phi_f = fuse(weights, models)[0]
         alpha = base_weight(self.config.fusion.beta, self.task, self.setting.stream.tasks)

@@ -1,6 +1,8 @@
 """What ARI is compared with: plain descent, on the new samples alone (fine-tuning, the lower bound) or on new
 samples mixed with exemplars (experience replay; Chaudhry et al. 2019). `learn` gives it the batches of either."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -31,7 +33,7 @@ class Descent:
         (self.parameters.grad,) = torch.autograd.grad(loss, self.parameters)
         self.optimiser.step()
         self.phi = self.parameters.detach().clone()
-        return loss.item(), None
+        return loss.item() if self.phi.isfinite().all() else math.nan, None
 
     def state(self) -> dict[str, Tensor]:
         moments = self.optimiser.state_dict()["state"].get(0, {})

@@ -31,14 +31,16 @@ def ink() -> str:
     return "#e8e8ec" if st.context.theme.type == "dark" else "#262730"
 
 
-def picture(draw: Callable[..., Figure], name: str) -> None:
-    """A figure on the page, and its file in the format that the reader picks. draw(ink=...) makes the figure."""
+def picture(draw: Callable[..., Figure], name: str, place: str = "") -> None:
+    """A figure on the page, and its file in the format that the reader picks. draw(ink=...) makes the figure;
+    place tells apart two pictures of one name on a page.
+    """
     st.pyplot(draw(ink=ink()), width="stretch")
     # A saved picture goes to paper or slides, which are white: the file is drawn in black.
     with st.popover("Save", icon=":material/download:"):
         for kind in KINDS:
             st.download_button(
-                kind.upper(), lambda kind=kind: export(draw(), kind), f"{name}.{kind}", key=f"{name}-{kind}"
+                kind.upper(), lambda kind=kind: export(draw(), kind), f"{name}.{kind}", key=f"{place}{name}-{kind}"
             )
 
 

@@ -6,7 +6,8 @@ import streamlit as st
 from arli_core import metrics
 from arli_core.errors import LabError
 from arli_core.jobs import Job, State
-from arli_core.player import ImagePanel, MatrixPanel, payload
+from arli_core.figures import HIGH_RED
+from arli_core.player import ImagePanel, payload
 from arli_core.records import PROTOCOLS, Frames, Record
 
 from .drawing import PROTOCOL_NAMES, labels, uniform_panel
@@ -30,12 +31,14 @@ def _view(job: Job, drawn: State) -> None:
             st.info("Loading data and torch; the first iteration is seconds away.", icon=":material/hourglass_empty:")
         return
     frames = record.frames(record.tasks_begun)
-    left, right = st.columns([5, 6])
+    left, middle, right = st.columns([4, 4, 3])
     with left:
         _accuracy(record)
         _loss(frames)
+    with middle:
+        _matrix(job, frames)
     with right:
-        _pictures(job, record, frames)
+        _attention(job, record, frames)
 
 
 def _controls(job: Job) -> None:
@@ -117,21 +120,19 @@ def _loss(frames: Frames) -> None:
     st.line_chart(chart, height=220, x_label="iteration", y_label="loss")
 
 
-def _pictures(job: Job, record: Record, frames: Frames) -> None:
-    if frames.fuses:
-        newest = len(frames) - 1
-        panels: list[MatrixPanel | ImagePanel] = [
-            uniform_panel(frames.dif_star[-1:], labels(frames)),
-        ]
-        legend = "Red: more than an equal share; blue: less; white: 1/(n+1). Last row: the weights of the next base."
-        data = payload(panels, [], [int(frames.iteration[newest])], legend=legend)
-        play(data, f"live-matrix-{job.name}")
-    else:
-        st.info(f"{record.config.method} trains one model: nothing is fused, so there is no dif*.")
-    if len(frames.attention):
-        newest = frames.attention[-1]
-        captions = [record.started.classes[unit] for unit in record.started.probe_units] if record.started else []
-        images = ImagePanel("Attention A of held-out images", newest[None], captions, "RdYlBu_r", [0])
-        at = int(frames.attention_at[-1])
-        data = payload([images], [], [at], legend="Red: high attention; blue: low.")
-        play(data, f"live-attention-{job.name}")
+def _matrix(job: Job, frames: Frames) -> None:
+    if not frames.fuses:
+        st.info(f"{job.record.config.method} trains one model: nothing is fused, so there is no dif*.")
+        return
+    panel = uniform_panel(frames.dif_star[-1:], labels(frames))
+    legend = "Red: more than an equal share; blue: less; white: 1/(n+1). Last row: the weights of the next base."
+    play(payload([panel], [], [int(frames.iteration[-1])], legend=legend), f"live-matrix-{job.name}")
+
+
+def _attention(job: Job, record: Record, frames: Frames) -> None:
+    if not len(frames.attention) or not record.started:
+        return
+    captions = [record.started.classes[unit] for unit in record.started.probe_units]
+    panel = ImagePanel("Attention of held-out images", frames.attention[-1:], captions, HIGH_RED, [0])
+    data = payload([panel], [], [int(frames.attention_at[-1])], legend="Red: high attention; blue: low.")
+    play(data, f"live-attention-{job.name}")

@@ -1,6 +1,7 @@
 """Which run, task and frame a page shows. The address is the state: widgets write it, pages read it."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -16,15 +17,15 @@ if TYPE_CHECKING:
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _masks(name: str, task: int, stamp: float) -> "Masks":
+def _masks(path: Path, task: int, stamp: float, _record: Record) -> "Masks":
     from arli_core.attention import masks_of  # here, so that pages without masks need not wait for torch
 
-    return masks_of(open_run(name), task)
+    return masks_of(_record, task)
 
 
 def masks(view: "View") -> "Masks":
     """A, B and answers of the view's model on all held-out images of the tasks seen."""
-    return _masks(view.name, view.task, view.record.seconds)
+    return _masks(records.locate(view.name), view.task, view.record.seconds, view.record)
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,8 @@ def jobs() -> Jobs:
 
 
 @st.cache_resource(max_entries=16)
-def _load(name: str, stamp: int) -> Record:
-    return records.load(name)
+def _load(path: Path, stamp: int) -> Record:
+    return records.load(path)
 
 
 def open_run(name: str) -> Record:
@@ -61,8 +62,9 @@ def open_run(name: str) -> Record:
     job = jobs().get(name)
     if job and job.alive:
         return job.record
-    index = records.locate(name) / "run.json"
-    return _load(name, index.stat().st_mtime_ns if index.exists() else 0)
+    path = records.locate(name)
+    index = path / "run.json"
+    return _load(path, index.stat().st_mtime_ns if index.exists() else 0)
 
 
 def choose_run(label: str = "Run", key: str = "run", default: str | None = None, fusing: bool = False) -> str:

@@ -72,7 +72,8 @@ def _start(live: Jobs, name: str, config: Config, taken: set[str], paused: bool)
 
 def _unfinished(live: Jobs) -> None:
     """Runs on disk that were stopped or interrupted."""
-    waiting = [name for name in records.names() if not live.get(name) and _status(name) == "unfinished"]
+    alive = {job.name for job in live.alive()}
+    waiting = [name for name in records.names() if name not in alive and _status(name) == "unfinished"]
     if not waiting:
         return
     st.markdown("##### Stopped or interrupted")

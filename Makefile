@@ -1,0 +1,39 @@
+# make app: set up and open the lab.  make test: everything that must hold, browser included.
+# Another torch, e.g. the CPU-only one, is installed into .venv first: see README.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+SHIPPED := mnist-5k-ari mnist-5k-replay mnist-5k-finetune scenes-ari
+
+.PHONY: app test lint checkpoints clean
+
+app: $(VENV)/.app
+	$(RUN) -m arli_core app
+
+test: lint
+	$(RUN) -m pytest
+
+lint: $(VENV)/.test
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m pyright
+
+# The runs that ship with the app, named preset-method, trained anew with the default seed, 0.
+checkpoints: $(VENV)/.app
+	for run in $(SHIPPED); do \
+		$(RUN) -m arli_core train --preset $${run%-*} --method $${run##*-} --device cpu --out $$run --overwrite || exit 1; \
+	done
+
+$(VENV)/.app: requirements.txt
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'The lab needs Python 3.11 or newer; try make PYTHON=python3.12')"
+	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --upgrade pip
+	$(RUN) -m pip install -r requirements.txt
+	touch $@
+
+$(VENV)/.test: $(VENV)/.app pyproject.toml
+	$(RUN) -m pip install --quiet -e .[test]
+	touch $@
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,198 @@
+"""The app as a reader meets it: a fresh server, a real browser, the runs that ship."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+ROOT = Path(__file__).parents[2]
+PAGES = {
+    "": "Start",
+    "train": "Train",
+    "matrix": "Matrix",
+    "spectrum": "Spectrum",
+    "masks": "Masks",
+    "forgetting": "Forgetting",
+}
+LOADED = 60_000  # ms; the first page that needs torch waits for its import
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the shipped runs: what the tests train lands beside it and is gone with it."""
+    return Path(shutil.copytree(ROOT / "checkpoints", tmp_path_factory.mktemp("app") / "checkpoints"))
+
+
+@pytest.fixture(scope="module")
+def app(streamlit_server, runs: Path):
+    with streamlit_server("app.py", cwd=ROOT, env={"ARLI_CHECKPOINTS": str(runs)}) as url:
+        yield url
+
+
+def complete(page: Page, title: str) -> None:
+    """The page is drawn to its end, without an exception or a dialog."""
+    expect(page.locator("h2", has_text=title)).to_be_visible(timeout=LOADED)
+    page.wait_for_function("!document.querySelector('[data-testid=stStatusWidget]')", timeout=LOADED)
+    expect(page.locator("[data-testid=stSpinner]")).to_have_count(0, timeout=LOADED)
+    expect(page.locator("[data-testid=stException]")).to_have_count(0)
+    expect(page.locator("[role=dialog]")).to_have_count(0)
+
+
+def iteration(page: Page) -> int:
+    return int(page.locator("[data-testid=stMetricValue]").first.inner_text().split(" of ")[0])
+
+
+def dif_star(page: Page) -> str:
+    return page.locator(".frame-player .matrix").first.inner_text()
+
+
+@pytest.mark.parametrize("name", ["matrix", "spectrum", "masks"])
+def test_a_deep_link_is_the_very_first_hit_of_a_fresh_server(streamlit_server, runs: Path, page: Page, name: str):
+    address = f"/{name}?run=mnist-5k-ari&task=3&frame=7"
+    with streamlit_server("app.py", cwd=ROOT, env={"ARLI_CHECKPOINTS": str(runs)}) as url:
+        page.goto(url + address)
+        complete(page, PAGES[name])
+        assert page.url == url + address
+        navigation = page.locator("[data-testid=stSidebar]").get_by_role("link")
+        assert [link.inner_text().split("\n")[-1] for link in navigation.all()] == list(PAGES.values())
+        expect(page.get_by_role("radio", name="3: 4 5")).to_be_checked()
+        if name != "masks":
+            expect(page.locator(".frame-player .status").first).to_contain_text("frame 8 of")
+
+
+def test_start_shows_a_moving_picture_without_a_click(app: str, page: Page):
+    page.goto(app)
+    complete(page, "Start")
+    status = page.locator(".frame-player .status").first
+    seen = {status.inner_text()}
+    for _ in range(4):
+        page.wait_for_timeout(400)
+        seen.add(status.inner_text())
+    assert len(seen) >= 4
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize(("name", "title"), PAGES.items(), ids=list(PAGES.values()))
+def test_every_page_is_whole_at_1280x720(app: str, browser: Browser, name: str, title: str, theme):
+    with browser.new_context(viewport={"width": 1280, "height": 720}, color_scheme=theme) as context:
+        page = context.new_page()
+        errors = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(f"{app}/{name}")
+        complete(page, title)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+        assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth") <= 1280
+        assert errors == []
+
+
+def test_the_address_carries_run_task_and_frame_from_page_to_page(app: str, page: Page):
+    page.goto(f"{app}/matrix?run=mnist-5k-ari&task=4&frame=5")
+    complete(page, "Matrix")
+    page.locator("[data-testid=stSidebar]").get_by_role("link", name="Spectrum").click()
+    complete(page, "Spectrum")
+    assert "run=mnist-5k-ari" in page.url and "task=4" in page.url and "frame=5" in page.url
+    expect(page.locator(".frame-player .status").first).to_contain_text("frame 6 of")
+    page.get_by_label("One frame forward").click()
+    page.wait_for_url(re.compile("frame=6"))
+    page.get_by_role("radio", name="2: 2 3").click()
+    page.wait_for_url(re.compile("task=2"))
+    page.go_back()
+    complete(page, "Matrix")
+
+
+def test_a_run_is_started_paused_stepped_reloaded_and_finishes(app: str, page: Page, browser: Browser):
+    page.goto(f"{app}/train")
+    complete(page, "Train")
+    page.get_by_role("radio", name="digits").click(force=True)
+    expect(page.get_by_label("Name of the run")).to_have_value("digits-ari-0", timeout=LOADED)
+    page.get_by_text("Settings", exact=True).click()
+    epochs = page.get_by_label("train.epochs")
+    epochs.fill("2")
+    epochs.press("Enter")
+    expect(page.get_by_text("Changed: train.epochs = 2")).to_be_visible(timeout=LOADED)
+    page.get_by_role("button", name="Start", exact=True).click()
+
+    # The matrix on the page changes while it trains.
+    matrix = page.locator(".frame-player .matrix").first
+    expect(matrix).to_be_visible(timeout=LOADED)
+    first = dif_star(page)
+    page.wait_for_function(
+        "first => document.querySelector('.frame-player .matrix').innerText !== first", arg=first, timeout=LOADED
+    )
+    assert "run=digits-ari-0" in page.url
+
+    # Paused, it stays where it is, and goes one iteration at a time.
+    page.get_by_role("button", name="Pause").click()
+    expect(page.get_by_role("button", name="Go on")).to_be_visible(timeout=LOADED)
+    page.wait_for_timeout(1500)
+    here = iteration(page)
+    page.wait_for_timeout(1500)
+    assert iteration(page) == here
+    page.get_by_role("button", name="One step").click()
+    page.wait_for_function(
+        "here => !document.querySelector('[data-testid=stMetricValue]').innerText.startsWith(here)",
+        arg=f"{here} of",
+        timeout=LOADED,
+    )
+    after = iteration(page)
+    assert after == here + 1 or after == 1  # the first iteration of the next task
+
+    # It is still there on another page, after a reload, and in a second tab.
+    page.locator("[data-testid=stSidebar]").get_by_role("link", name="Matrix").click()
+    complete(page, "Matrix")
+    expect(page.get_by_text("digits-ari-0 is paused")).to_be_visible()
+    page.locator("[data-testid=stSidebar]").get_by_role("link", name="Train").click()
+    page.reload()
+    expect(page.get_by_role("button", name="Go on")).to_be_visible(timeout=LOADED)
+    with browser.new_context() as context:
+        tab = context.new_page()
+        tab.goto(page.url)
+        expect(tab.get_by_role("button", name="Go on")).to_be_visible(timeout=LOADED)
+        assert iteration(tab) == after
+        # A second run is refused, kindly, while this one trains.
+        page.get_by_role("button", name="Go on").click()
+        expect(page.get_by_role("button", name="Pause")).to_be_visible(timeout=LOADED)
+        tab.goto(f"{app}/train")
+        complete(tab, "Train")
+        expect(tab.get_by_text("digits-ari-0 is running.")).to_be_visible()
+        tab.get_by_role("button", name="Start", exact=True).click()
+        expect(tab.get_by_text("digits-ari-0 is training. Wait for it")).to_be_visible(timeout=LOADED)
+
+    expect(page.get_by_text("digits-ari-0 · ari · finished")).to_be_visible(timeout=120_000)
+    page.locator("[data-testid=stSidebar]").get_by_role("link", name="Forgetting").click()
+    complete(page, "Forgetting")
+    expect(page.get_by_text("ari · 5 of 5 tasks · seed 0").first).to_be_visible()
+
+
+def test_a_stopped_run_is_resumed(app: str, page: Page):
+    page.goto(f"{app}/train")
+    complete(page, "Train")
+    page.get_by_role("radio", name="replay").click(force=True)
+    expect(page.get_by_label("Name of the run")).to_have_value("mnist-5k-replay-0", timeout=LOADED)
+    page.get_by_role("button", name="Start paused").click()
+    expect(page.get_by_role("button", name="Go on")).to_be_visible(timeout=LOADED)
+    page.get_by_role("button", name="One step").click()
+    expect(page.locator("[data-testid=stMetricValue]").first).to_contain_text(" of ", timeout=LOADED)
+    page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_text("mnist-5k-replay-0 · replay · stopped")).to_be_visible(timeout=LOADED)
+    page.get_by_role("button", name="Go on").click()
+    expect(page.get_by_text("mnist-5k-replay-0 · replay · finished")).to_be_visible(timeout=120_000)
+
+
+def test_a_run_that_diverges_says_why_and_what_to_do(app: str, page: Page):
+    page.goto(f"{app}/train")
+    complete(page, "Train")
+    page.get_by_text("Settings", exact=True).click()
+    rate = page.get_by_label("train.learning_rate")
+    rate.fill("1e30")
+    rate.press("Enter")
+    expect(page.get_by_text("Changed: train.learning_rate")).to_be_visible(timeout=LOADED)
+    name = page.get_by_label("Name of the run")
+    name.fill("too-fast")
+    name.press("Enter")
+    page.get_by_role("button", name="Start", exact=True).click()
+    expect(page.get_by_text("training diverged in task 1")).to_be_visible(timeout=LOADED)
+    expect(page.get_by_text("lower train.learning_rate")).to_be_visible()
+    expect(page.locator("[data-testid=stException]")).to_have_count(0)

@@ -1,0 +1,150 @@
+"""The floors of the house: who may import whom, said in full, and read from the source itself."""
+
+import ast
+import subprocess
+import sys
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+CORE = ROOT / "arli_core"
+
+# floor, and the modules of arli_core that may be imported, wherever in the file the import stands. A module that is
+# not here has no place in the house yet: give it one.
+TABLE = {
+    # words
+    "config": (0, {"errors"}),
+    "errors": (0, set()),
+    "events": (0, set()),
+    # mathematics: no network, no data, no files
+    "attack": (1, set()),
+    "consensus": (1, set()),
+    "fusion": (1, set()),
+    "metrics": (1, set()),
+    # the world
+    "networks": (2, set()),
+    "datasets": (2, {"datasets.dataset", "datasets.digits", "datasets.mnist5k", "datasets.scenes"}),
+    "datasets.dataset": (2, set()),
+    "datasets.digits": (2, {"datasets.dataset"}),
+    "datasets.mnist5k": (2, {"datasets.dataset"}),
+    "datasets.scenes": (2, {"datasets.dataset", "datasets.mnist5k"}),
+    "tasks": (2, {"config", "datasets", "errors"}),
+    # procedures
+    "methods": (3, {"config", "events", "networks", "tasks", "methods.ari", "methods.baselines"}),
+    "methods.ari": (3, {"attack", "config", "consensus", "events", "fusion", "tasks", "methods",
+                        "methods.objective"}),
+    "methods.baselines": (3, {"config", "events", "tasks", "methods", "methods.objective"}),
+    "methods.objective": (3, {"config"}),
+    "inference": (3, set()),
+    "learn": (3, {"config", "datasets", "errors", "events", "inference", "methods", "networks", "tasks"}),
+    # edges
+    "records": (4, {"", "config", "errors", "events", "metrics"}),
+    "attention": (4, {"attack", "datasets", "errors", "learn", "metrics", "networks", "records", "tasks"}),
+    "figures": (4, {"errors"}),
+    "player": (4, set()),
+    "runs": (4, {"config", "errors", "events", "learn", "records"}),
+    "jobs": (4, {"config", "errors", "events", "records", "runs"}),
+    "cli": (4, {"", "attention", "config", "consensus", "errors", "events", "figures", "fusion", "records", "runs"}),
+    "__main__": (4, {"cli"}),
+    "": (0, set()),  # the package itself: its version
+}  # fmt: skip
+
+# A package and the files in it know each other; `create` imports the methods only when it is called.
+WITHIN_A_PACKAGE = {("methods.ari", "methods"), ("methods.baselines", "methods")}
+
+TORCH_FREE = ("config", "consensus", "errors", "events", "figures", "fusion", "jobs", "metrics", "player", "records")
+
+
+def name_of(file: Path) -> str:
+    parts = file.relative_to(CORE).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+MODULES = {name_of(file): file for file in sorted(CORE.rglob("*.py"))}
+SOURCES = [file for place in ("app.py", "pages", "arli_core", "tests", "benchmarks")
+           for file in ([ROOT / place] if place.endswith(".py") else sorted((ROOT / place).rglob("*.py")))
+           if file.exists()]  # fmt: skip
+
+
+def imported(file: Path) -> set[str]:
+    """Full names of all that a file imports: `from a import b` counts as a.b, for b may be a module."""
+    package = list(file.relative_to(ROOT).parent.parts)
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            start = package[: len(package) - node.level + 1] if node.level else []
+            base = ".".join(start + (node.module.split(".") if node.module else []))
+            found |= {f"{base}.{alias.name}" for alias in node.names}
+    return found
+
+
+def within_the_core(file: Path) -> set[str]:
+    """The modules of arli_core among them; a name that is no module belongs to the module it comes from."""
+    found = set()
+    for name in imported(file):
+        if name == "arli_core" or name.startswith("arli_core."):
+            inner = name.removeprefix("arli_core").lstrip(".")
+            found.add(inner if inner in MODULES else inner.rpartition(".")[0])
+    return found
+
+
+def test_imports_are_read_as_python_reads_them():
+    assert within_the_core(CORE / "methods" / "ari.py") >= {"fusion", "tasks", "methods", "methods.objective"}
+    assert within_the_core(CORE / "datasets" / "__init__.py") >= {"datasets.digits"}
+    assert "torch" in imported(CORE / "attack.py") and "torch.nn" in imported(CORE / "networks.py")
+    assert "runs" in within_the_core(CORE / "jobs.py")  # imported within a function
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_only_what_the_table_allows(module):
+    assert module in TABLE, f"arli_core.{module} has no floor yet"
+    _, allowed = TABLE[module]
+    assert within_the_core(MODULES[module]) <= allowed
+
+
+def test_the_table_points_down_or_along_a_floor_and_never_round():
+    for module, (floor, allowed) in TABLE.items():
+        for other in allowed:
+            assert TABLE[other][0] <= floor, f"{module} is on floor {floor}, {other} above it"
+    graph = {module: {other for other in allowed if (module, other) not in WITHIN_A_PACKAGE}
+             for module, (_, allowed) in TABLE.items()}  # fmt: skip
+    assert len(list(TopologicalSorter(graph).static_order())) == len(TABLE)  # CycleError names a circle
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_the_core_never_imports_streamlit(module):
+    assert not [name for name in imported(MODULES[module]) if name.split(".")[0] == "streamlit"]
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_nothing_draws_through_pyplot(file):
+    """It is global across the sessions of a server."""
+    assert not [name for name in imported(file) if name.startswith(("matplotlib.pyplot", "pylab"))]
+
+
+def test_mathematics_and_words_know_no_data_and_no_files():
+    for module, (floor, _) in TABLE.items():
+        if floor <= 1 and module in MODULES:
+            roots = {name.split(".")[0] for name in imported(MODULES[module])}
+            assert not roots & {"os", "pathlib", "io", "tempfile", "shutil", "safetensors", "torchvision", "sklearn"}
+
+
+def test_records_alone_reads_and_writes_runs():
+    for module, file in MODULES.items():
+        if module != "records":
+            assert not [name for name in imported(file) if name.startswith("safetensors")], module
+
+
+def test_pages_need_not_wait_for_torch():
+    """What draws, records and configures is there before torch is, which takes seconds to import."""
+    there = [f"arli_core.{name}" for name in TORCH_FREE if name in MODULES]
+    code = ("import importlib, sys\n"
+            f"for name in {there}:\n"
+            "    importlib.import_module(name)\n"
+            "    assert 'torch' not in sys.modules, name\n")  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

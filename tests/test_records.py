@@ -1,0 +1,601 @@
+"""Recorded runs: what is written comes back, whenever writing ends; and nothing else is ever touched."""
+
+import dataclasses
+import json
+import math
+import os
+from collections import deque
+
+import numpy as np
+import pytest
+import torch
+
+from arli_core import metrics, records, runs
+from arli_core.config import METHODS, preset
+from arli_core.consensus import check_row_stochastic
+from arli_core.errors import ConfigError, Diverged, RecordError
+from arli_core.events import Finished, Fused, Saved, Started, Step, TaskDone
+from arli_core.learn import learn
+from arli_core.networks import build
+from arli_core.records import PROTOCOLS, Frames, Record
+
+each_method = pytest.mark.parametrize("method", METHODS)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Small tensors on shared cores: threads would wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def checkpoints(tmp_path, monkeypatch):
+    monkeypatch.setenv("ARLI_CHECKPOINTS", str(tmp_path / "checkpoints"))
+    return tmp_path / "checkpoints"
+
+
+def tiny(method="ari", **changes):
+    """Two tasks, two epochs of two iterations each at first: a dozen steps in all."""
+    base = {"data.tasks": 2, "train.epochs": 2, "train.batch_size": 150, "memory.budget": 20,
+            "recording.frames": 3, "recording.probes": 2, "recording.probe_frames": 2, "device": "cpu"}  # fmt: skip
+    if method == "finetune":
+        del base["memory.budget"]
+    return preset("digits", method, **(base | changes))
+
+
+def same(a, b):
+    """Deep equality, arrays bit for bit, NaN equal to NaN."""
+    if isinstance(a, np.ndarray):
+        return (isinstance(b, np.ndarray) and (a.dtype, a.shape) == (b.dtype, b.shape)
+                and np.array_equal(a, b, equal_nan=a.dtype.kind == "f"))  # fmt: skip
+    if dataclasses.is_dataclass(a):
+        return type(a) is type(b) and same(vars(a), vars(b))
+    if hasattr(a, "keys"):
+        return set(a) == set(b) and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b
+
+
+KEPT = ("config", "started", "accuracy", "tasks", "begun", "weights", "saved", "samples", "finished", "error")
+
+
+def differing(one, other, but=()):
+    """The names of what is kept and differs between two records."""
+    names = [name for name in KEPT if name not in but]
+    return [name for name in names if not same(getattr(one, name), getattr(other, name))]
+
+
+@pytest.fixture(scope="module")
+def histories():
+    """Per method, [(record, event)] after each event of the tiny run."""
+    found = {}
+    for method in METHODS:
+        record, history = Record(tiny(method)), []
+        for event in learn(record.config):
+            record = record.after(event, seconds=0.25)
+            history.append((record, event))
+        found[method] = history
+    return found
+
+
+def final(histories, method="ari"):
+    return histories[method][-1][0]
+
+
+def written(record, path):
+    path.mkdir(parents=True, exist_ok=True)
+    records.save(record, path)
+    return path
+
+
+# Written and read
+
+
+@each_method
+def test_what_is_saved_comes_back_at_every_point(method, histories, tmp_path):
+    """Half-way through a task too, its frames so far and the state to go on from included."""
+    path, points = tmp_path / "run", 0
+    path.mkdir()
+    for record, event in histories[method]:
+        if isinstance(event, Started | Saved | Finished):
+            points += 1
+            records.save(record, path)
+            loaded = records.load(path)
+            assert not differing(loaded, record)
+            assert loaded.seconds == record.seconds and dict(loaded.environment) == dict(record.environment)
+    assert points == 5
+
+
+@each_method
+def test_a_whole_run_saved_at_once_comes_back(method, histories, tmp_path):
+    record = final(histories, method)
+    loaded = records.load(written(record, tmp_path / "run"))
+    assert not differing(loaded, record)
+    assert loaded.status == "finished"
+
+
+def test_weights_from_disk_are_a_model_again(histories, tmp_path):
+    loaded = records.load(written(final(histories), tmp_path / "run"))
+    model = build("conv", (1, 8, 8), 4)
+    for task in (1, 2):
+        phi = model.pack({name: torch.tensor(value) for name, value in loaded.weights[task].items()})
+        assert len(phi) == loaded.started.parameters
+    assert list(loaded.weights) == [1, 2] and len(loaded.weights) == 2
+    with pytest.raises(KeyError):
+        loaded.weights[3]
+
+
+def test_arrays_without_dimensions_keep_their_shape(tmp_path):
+    records._write_arrays(tmp_path / "a.safetensors", {"step": np.array(3.0, np.float32), "empty": np.zeros((0, 2))})
+    found = records._read_arrays(tmp_path / "a.safetensors")
+    assert found["step"].shape == () and found["step"] == 3 and found["empty"].shape == (0, 2)
+
+
+def test_only_what_the_index_names_is_there(histories, tmp_path):
+    path = tmp_path / "run"
+    for record, event in histories["ari"]:
+        if isinstance(event, Started | Saved | Finished):
+            written(record, path)
+            progress = [f"progress-{event.task}-{event.epoch}.safetensors"] if isinstance(event, Saved) else []
+            assert sorted(p.name for p in path.glob("progress-*")) == progress
+    done = [f"{kind}-{task}.safetensors" for kind in ("task", "weights") for task in (1, 2)]
+    assert sorted(p.name for p in path.iterdir()) == sorted([*done, "probes.safetensors", "run.json"])
+
+
+def test_a_record_is_never_changed_by_what_follows(histories):
+    record, event = histories["ari"][6]
+    before = json.dumps(record.summary())
+    tasks, steps = record.tasks, record.steps
+    record.after(event).after(Finished())
+    assert json.dumps(record.summary()) == before
+    assert record.tasks is tasks and record.steps is steps and not record.finished
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        record.finished = True
+
+
+# Frames
+
+
+def test_frames_are_the_recorded_steps(histories):
+    steps = [event for _, event in histories["ari"] if isinstance(event, Step)]
+    for task in (1, 2):
+        frames = final(histories).frames(task)
+        recorded = [step for step in steps if step.task == task and step.recorded]
+        assert len(frames) == len(recorded) == 3 and frames.fuses
+        assert frames.iterations == recorded[0].iterations
+        for name in ("iteration", "loss", "learning_rate"):
+            assert getattr(frames, name).tolist() == [getattr(step, name) for step in recorded]
+        for number, step in enumerate(recorded):
+            for name in ("distance", "dif_star", "gram"):
+                assert np.array_equal(frames.matrix(name, number), getattr(step.fused, name))
+            assert frames.losses[number].tolist() == step.fused.losses.tolist()
+            assert frames.norm[number] == step.fused.norm and frames.alpha[number] == step.fused.alpha
+
+
+def test_every_recorded_row_sums_to_one(histories, tmp_path):
+    record = records.load(written(final(histories), tmp_path / "run"))
+    for task in (1, 2):
+        frames = record.frames(task)
+        for number in range(len(frames)):
+            matrix = frames.matrix("dif_star", number)
+            assert check_row_stochastic(matrix, tolerance=1e-6) is None
+            distance = frames.matrix("distance", number)
+            assert (distance == distance.T).all() and (distance.diagonal() == 0).all() and (distance >= 0).all()
+
+
+@pytest.mark.parametrize("method", ["replay", "finetune"])
+def test_frames_without_fusion_hold_no_matrices(method, histories, tmp_path):
+    frames = records.load(written(final(histories, method), tmp_path / "run")).frames(2)
+    assert len(frames) == 3 and not frames.fuses and np.isfinite(frames.loss).all()
+
+
+def test_absent_tasks_leave_gaps_and_matrices_of_those_present():
+    def fused(*present):
+        m = len(present) + 1
+        values = np.arange(m * m, dtype=float).reshape(m, m)
+        return Fused(present, values, values + 100, values + 200, 1.0, 1.0, np.ones(m - 1), np.zeros(m - 1))
+
+    steps = tuple(Step(3, k, 2, 0.5, 0.1, 8, True, each) for k, each in enumerate([fused(1, 3), fused(1, 2, 3)]))
+    frames = Frames.of(3, steps, ())
+    assert frames.present.tolist() == [[True, False, True], [True, True, True]]
+    assert frames.distance.shape == (2, 4, 4)
+    assert np.isnan(frames.distance[0, 1]).all() and np.isnan(frames.distance[0, :, 1]).all()
+    assert np.isnan(frames.losses[0]).tolist() == [False, True, False]
+    for number, step in enumerate(steps):
+        for name in ("distance", "dif_star", "gram"):
+            assert np.array_equal(frames.matrix(name, number), getattr(step.fused, name))
+
+
+def test_frames_of_a_task_under_way_grow_with_every_recorded_step(histories):
+    count, task = 0, 1
+    for record, event in histories["ari"]:
+        if isinstance(event, Step):
+            count += event.recorded
+        if isinstance(event, TaskDone):
+            count, task = 0, task + 1
+        if count:
+            assert len(record.frames(task)) == count
+            assert record.tasks_begun == task
+
+
+def test_tasks_that_are_not_recorded_are_refused_with_those_that_are(histories):
+    with pytest.raises(RecordError, match="task 3 is not recorded; this run has tasks 1 to 2"):
+        final(histories).frames(3)
+    with pytest.raises(RecordError, match="no task yet"):
+        Record(tiny()).frames(1)
+    with pytest.raises(RecordError, match="task 0"):
+        final(histories).frames(0)
+
+
+# The summary
+
+
+@each_method
+def test_the_summary_is_plain_json_with_the_promised_keys(method, histories, tmp_path):
+    record = final(histories, method)
+    summary = record.summary()
+    assert json.loads(json.dumps(summary, allow_nan=False)) == json.loads(json.dumps(summary))
+    assert summary.keys() >= {"config", "accuracy", "average", "forgetting", "bwt", "seconds", "samples_per_second",
+                              "device"}  # fmt: skip
+    assert records.load(written(record, tmp_path / "run")).summary() == summary
+    for protocol in ("task_aware", "per_sample", "vote"):
+        matrix = summary["accuracy"][protocol]
+        assert [[value is None for value in row] for row in matrix] == [[False, True], [False, False]]
+        assert summary["average"][protocol] == metrics.average_accuracy(matrix)
+        assert summary["forgetting"][protocol] == metrics.forgetting(matrix)
+        assert summary["bwt"][protocol] == metrics.backward_transfer(matrix)
+    assert summary["seconds"] == 0.25 * len(histories[method])
+    drawn = sum(event.samples for _, event in histories[method] if isinstance(event, Step))
+    assert summary["samples_per_second"] == pytest.approx(drawn / summary["seconds"])
+    assert summary["device"] == "cpu" and summary["config"]["method"] == method
+
+
+def test_the_summary_of_a_run_under_way_has_what_is_known(histories):
+    for record, _ in histories["ari"]:
+        summary = record.summary()
+        json.dumps(summary, allow_nan=False)
+        done = summary["tasks_done"]
+        matrix = summary["accuracy"]["per_sample"]
+        assert [sum(value is not None for value in row) for row in matrix] == [1, 2][:done] + [0] * (2 - done)
+        assert (summary["average"]["vote"] is None) == (done == 0)
+        assert (summary["forgetting"]["vote"] is None) == (done < 2)
+    json.dumps(Record(tiny()).summary(), allow_nan=False)
+
+
+def test_one_task_has_nothing_to_forget():
+    record = Record(tiny(**{"data.tasks": 1, "train.epochs": 1}))
+    for event in learn(record.config):
+        record = record.after(event)
+    summary = record.summary()
+    for protocol in PROTOCOLS:
+        assert summary["forgetting"][protocol] is None and summary["bwt"][protocol] is None
+        assert 0 <= summary["average"][protocol] <= 1
+
+
+# Interrupted and resumed
+
+
+class Killed(BaseException):
+    """As when the process ends: nothing catches it."""
+
+
+def last(progress):
+    """The record at the end."""
+    return deque(progress, maxlen=1).pop()[0]
+
+
+@each_method
+def test_training_with_a_record_is_learning(method, histories, tmp_path):
+    record = last(runs.train(tiny(method), tmp_path / "run"))
+    assert not differing(record, final(histories, method))
+    assert not differing(records.load(tmp_path / "run"), record)
+    assert record.seconds > 0
+
+
+@each_method
+def test_a_run_left_after_any_event_resumes_to_the_same_end(method, histories, tmp_path):
+    total = len(histories[method])
+    stride = 2 if method == "ari" else 5
+    for count in range(1, total, stride):
+        path = tmp_path / str(count)
+        progress = runs.train(tiny(method), path)
+        for _ in range(count):
+            next(progress)
+        progress.close()
+        saved = records.load(path)
+        assert saved.status == "unfinished"
+        assert not differing(last(runs.resume(path)), final(histories, method))
+        assert not differing(records.load(path), final(histories, method))
+
+
+def test_a_run_resumed_over_and_over_ends_the_same(histories, tmp_path):
+    """Seven events at a time: each turn gets past one saved point."""
+    progress, turns = runs.train(tiny(), tmp_path / "run"), 0
+    while True:
+        taken = [pair for _, pair in zip(range(9), progress, strict=False)]
+        progress.close()
+        if records.load(tmp_path / "run").finished:
+            break
+        assert len(taken) == 9 and turns < 20
+        progress, turns = runs.resume(tmp_path / "run"), turns + 1
+    assert turns > 1
+    assert not differing(records.load(tmp_path / "run"), final(histories))
+
+
+def crash(monkeypatch, at, error):
+    """The `at`-th move of a finished file to its place (from 0) does not happen. Returns what was to be moved."""
+    moved, replace = [], os.replace
+
+    def fail(source, target):
+        moved.append(os.path.basename(target))
+        if len(moved) == at + 1:
+            raise error
+        return replace(source, target)
+
+    monkeypatch.setattr(records.os, "replace", fail)
+    return moved
+
+
+def writes(monkeypatch, path):
+    with monkeypatch.context() as patch:
+        moved = crash(patch, -1, Killed())
+        last(runs.train(tiny(), path))
+    return moved
+
+
+def test_the_index_is_written_last(monkeypatch, tmp_path):
+    """What is new is in place before the index names it."""
+    moved = writes(monkeypatch, tmp_path / "run")
+    assert moved[:2] == ["probes.safetensors", "run.json"] and moved[-1] == "run.json"
+    assert moved.count("run.json") == 5
+    assert moved.index("weights-1.safetensors") < moved.index("task-1.safetensors")
+
+
+def test_a_run_killed_between_any_two_files_resumes_to_the_same_end(histories, monkeypatch, tmp_path):
+    total = len(writes(monkeypatch, tmp_path / "whole"))
+    assert total > 10
+    for at in range(2, total):
+        path = tmp_path / str(at)
+        with monkeypatch.context() as patch:
+            crash(patch, at, Killed())
+            with pytest.raises(Killed):
+                last(runs.train(tiny(), path))
+        assert records.load(path).status == "unfinished"
+        assert not differing(last(runs.resume(path)), final(histories))
+        assert not differing(records.load(path), final(histories))
+
+
+@pytest.mark.parametrize("at", [0, 1])
+def test_a_run_killed_before_its_first_index_leaves_its_place_free(at, histories, monkeypatch, tmp_path):
+    """Nothing is recorded there yet, and nothing of anyone's: the same command must do."""
+    with monkeypatch.context() as patch:
+        crash(patch, at, Killed())
+        with pytest.raises(Killed):
+            last(runs.train(tiny(), tmp_path / "run"))
+    assert not differing(last(runs.train(tiny(), tmp_path / "run", overwrite=True)), final(histories))
+
+
+def test_a_full_disk_is_told_and_what_was_saved_stays(histories, monkeypatch, tmp_path):
+    with monkeypatch.context() as patch:
+        crash(patch, 4, OSError(28, "No space left on device"))
+        with pytest.raises(RecordError, match=r"run cannot be written: No space left on device"):
+            last(runs.train(tiny(), tmp_path / "run"))
+    assert not list((tmp_path / "run").glob(".writing-*"))  # nothing half-written is left
+    assert not differing(last(runs.resume(tmp_path / "run")), final(histories))
+
+
+def test_finished_runs_are_not_resumed(histories, tmp_path):
+    path = written(final(histories), tmp_path / "run")
+    before = {p.name: p.read_bytes() for p in path.iterdir()}
+    with pytest.raises(RecordError, match="finished"):
+        runs.resume(path)
+    assert {p.name: p.read_bytes() for p in path.iterdir()} == before
+
+
+def test_a_diverged_run_keeps_what_it_had_and_says_why(tmp_path):
+    config = tiny("finetune", **{"train.learning_rate": 1e30, "train.schedule": "constant"})
+    with pytest.raises(Diverged) as raised:
+        last(runs.train(config, tmp_path / "run"))
+    record = records.load(tmp_path / "run")
+    assert record.status == "failed" and record.error == str(raised.value)
+    assert record.summary()["error"] == record.error
+    with pytest.raises(RecordError, match=r"failed and would fail again: training diverged.*learning_rate"):
+        runs.resume(tmp_path / "run")
+
+
+# Names and places
+
+
+def test_a_name_lives_under_the_root_and_a_path_where_it_says(checkpoints, tmp_path, monkeypatch):
+    assert records.root() == checkpoints
+    assert records.locate("mine") == checkpoints / "mine"
+    assert records.locate(tmp_path / "mine") == tmp_path / "mine"
+    assert records.locate("./there/mine").parts[-2:] == ("there", "mine")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert records.locate("~/mine") == tmp_path / "mine"
+
+
+def test_names_are_those_of_recorded_runs(checkpoints, histories):
+    assert records.names() == []
+    for name in ("b", "a"):
+        written(final(histories, "finetune"), checkpoints / name)
+    (checkpoints / "notes").mkdir()
+    (checkpoints / "c.txt").write_text("")
+    assert records.names() == ["a", "b"]
+    assert not differing(records.load("a"), records.load(checkpoints / "b"))
+
+
+def test_a_run_that_is_not_there_is_answered_with_those_that_are(checkpoints, histories):
+    with pytest.raises(RecordError, match=r"no recorded run at .*nowhere.*none yet"):
+        records.load("nowhere")
+    written(final(histories, "finetune"), checkpoints / "mine")
+    with pytest.raises(RecordError, match=r"no recorded run at .*nowhere; .*: mine"):
+        records.load("nowhere")
+
+
+def test_status_and_configuration_are_read_without_the_arrays(histories, tmp_path):
+    path = written(histories["ari"][7][0], tmp_path / "run")
+    for file in path.glob("*.safetensors"):
+        file.unlink()
+    assert records.config_of(path) == tiny() and records.status_of(path) == "unfinished"
+    assert records.status_of(written(final(histories), tmp_path / "done")) == "finished"
+
+
+def test_a_recorded_run_is_in_the_way_unless_it_may_be_overwritten(histories, tmp_path):
+    path = written(final(histories), tmp_path / "run")
+    with pytest.raises(RecordError, match=r"holds a recorded run already.*--overwrite"):
+        runs.train(tiny("finetune"), path)
+    assert records.load(path).config == tiny()
+    record = last(runs.train(tiny("finetune"), path, overwrite=True))
+    assert not differing(records.load(path), record) and record.config.method == "finetune"
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_folders_of_others_are_refused_and_left_alone(overwrite, tmp_path):
+    path = tmp_path / "thesis"
+    path.mkdir()
+    (path / "chapter.txt").write_text("years of work")
+    with pytest.raises(RecordError, match=r"thesis holds files but no recorded run; choose another --out"):
+        runs.train(tiny(), path, overwrite)
+    assert [p.name for p in path.iterdir()] == ["chapter.txt"]
+
+
+@pytest.mark.parametrize("content", ["{}", '{"schema": "of something else"}', "[1, 2]"])
+def test_another_programs_run_json_is_no_recorded_run(content, tmp_path):
+    path = tmp_path / "thesis"
+    path.mkdir()
+    (path / "run.json").write_text(content)
+    (path / "chapter.txt").write_text("years of work")
+    with pytest.raises(RecordError):
+        runs.train(tiny(), path, overwrite=True)
+    assert (path / "chapter.txt").read_text() == "years of work"
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(RecordError, match=r"file.* cannot be written: .*; choose another --out"):
+            runs.train(tiny(), place)
+    assert (tmp_path / "file").read_text() == ""
+
+
+def test_what_cannot_run_leaves_an_earlier_run_in_place(histories, tmp_path):
+    path = written(final(histories), tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"memory\.budget"):
+        runs.train(tiny(**{"memory.budget": 1}), path, overwrite=True)
+    assert not differing(records.load(path), final(histories))
+
+
+def test_an_empty_folder_is_a_place_for_a_run(tmp_path):
+    (tmp_path / "run").mkdir()
+    assert records.claim(tmp_path / "run") == tmp_path / "run"
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+# Damaged
+
+
+def damaged(histories, tmp_path, at=-1):
+    """A saved run: finished, or as it was after the event `at`."""
+    return written(histories["ari"][at][0], tmp_path / "run")
+
+
+def cut(file):
+    file.write_bytes(file.read_bytes()[:-20])
+
+
+def garbage(file):
+    file.write_bytes(b"\x00\xff not what it was" * 9)
+
+
+def empty(file):
+    file.write_bytes(b"")
+
+
+def gone(file):
+    file.unlink()
+
+
+def foreign(file):
+    """A sound file of the right kind with other things in it."""
+    records._write_arrays(file, {"something": np.zeros(3)})
+
+
+DAMAGE = [cut, garbage, empty, gone, foreign]
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("name", ["probes.safetensors", "task-1.safetensors", "task-2.safetensors"])
+def test_damaged_arrays_are_named(name, damage, histories, tmp_path):
+    path = damaged(histories, tmp_path)
+    damage(path / name)
+    with pytest.raises(RecordError, match=name):
+        records.load(path)
+
+
+@pytest.mark.parametrize("damage", [cut, garbage, empty, gone])
+def test_damaged_weights_are_named_when_they_are_asked_for(damage, histories, tmp_path):
+    path = damaged(histories, tmp_path)
+    damage(path / "weights-2.safetensors")
+    record = records.load(path)
+    assert record.summary() == final(histories).summary() and record.weights[1]
+    with pytest.raises(RecordError, match=r"weights-2\.safetensors"):
+        record.weights[2]
+
+
+@pytest.mark.parametrize("damage", [cut, garbage, empty, gone])
+def test_damaged_progress_is_named(damage, histories, tmp_path):
+    at = next(k for k, (_, event) in enumerate(histories["ari"]) if isinstance(event, Saved))
+    path = damaged(histories, tmp_path, at)
+    damage(path / "progress-1-1.safetensors")
+    for read in (records.load, runs.resume):
+        with pytest.raises(RecordError, match=r"progress-1-1\.safetensors"):
+            read(path)
+
+
+def edited(**changes):
+    def edit(file):
+        index = json.loads(file.read_text()) | changes
+        file.write_text(json.dumps({key: value for key, value in index.items() if value != "drop"}))
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [cut, garbage, empty, lambda file: file.write_text("[]"), lambda file: file.write_text("3"),
+     *(edited(**{key: "drop"}) for key in ("schema", "config", "accuracy", "classes", "seconds", "progress")),
+     edited(schema=99), edited(config=3), edited(config={"method": "magic"}), edited(accuracy=None),
+     edited(accuracy={"vote": []}), edited(classes=5), edited(progress=7)],
+)  # fmt: skip
+def test_a_damaged_index_is_named(damage, histories, tmp_path):
+    path = damaged(histories, tmp_path)
+    damage(path / "run.json")
+    with pytest.raises(RecordError, match=r"run\.json"):
+        records.load(path)
+
+
+def test_a_newer_schema_is_told_apart_from_damage(histories, tmp_path):
+    path = damaged(histories, tmp_path)
+    edited(schema=99)(path / "run.json")
+    with pytest.raises(RecordError, match=r"schema 99; this version reads schema 1"):
+        records.load(path)
+
+
+def test_a_configuration_that_is_not_valid_here_is_told_with_its_cause(histories, tmp_path):
+    path = damaged(histories, tmp_path)
+    edited(config=tiny().model_dump() | {"method": "magic"})(path / "run.json")
+    with pytest.raises(RecordError, match=r"run\.json.*unknown method 'magic'.*ari"):
+        records.load(path)
+
+
+def test_seconds_and_samples_add_up(histories):
+    record = final(histories)
+    assert math.isclose(record.seconds, 0.25 * len(histories["ari"]))
+    shares = [each.share_done for each, _ in histories["ari"]]
+    assert shares == sorted(shares) and shares[0] == 0 and shares[-1] == 1
