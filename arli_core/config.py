@@ -102,17 +102,18 @@ _adapter: TypeAdapter[Config] = TypeAdapter(Annotated[Config, Field(discriminato
 
 METHODS: tuple[str, ...] = get_args(MethodName)
 
-# One network per preset; between the methods only the optimiser differs, each with its own learning rate.
-# Those of replay and finetune were chosen on validation data: benchmarks/learning_rates.py.
+# One network, and one number of epochs and samples a batch, for all methods of a preset. The learning rates were chosen
+# on validation data by benchmarks/learning_rates.py.
 _PRESETS: dict[str, dict[str, Any]] = {
     "digits": {"data": {"name": "digits"}},
-    "mnist-5k": {"data": {"name": "mnist-5k"}},
+    "mnist-5k": {"data": {"name": "mnist-5k"}, "train": {"epochs": 10, "batch_size": 128}},
     "scenes": {"data": {"name": "scenes"}, "train": {"epochs": 12, "batch_size": 16}},
 }
-_TRAIN: dict[str, dict[str, Any]] = {
-    "ari": {"optimiser": "sgd", "learning_rate": 0.15},
-    "replay": {"optimiser": "adam", "learning_rate": 0.003},
-    "finetune": {"optimiser": "adam", "learning_rate": 0.003},
+_OPTIMISERS = {"ari": "sgd", "replay": "adam", "finetune": "adam"}
+_LEARNING_RATES: dict[str, dict[str, float]] = {
+    "digits": {"ari": 0.2, "replay": 0.01, "finetune": 0.01},
+    "mnist-5k": {"ari": 0.2, "replay": 0.02, "finetune": 0.003},
+    "scenes": {"ari": 0.15, "replay": 0.01, "finetune": 0.01},
 }
 PRESETS = tuple(_PRESETS)
 
@@ -127,7 +128,11 @@ def preset(name: str, /, method: str = "ari", seed: int = 0, **settings: Any) ->
     if method not in METHODS:
         raise ConfigError(f"unknown method {method!r}; valid methods: {', '.join(METHODS)}")
     chosen = _PRESETS[name]
-    train = {**_TRAIN[method], **chosen.get("train", {})}
+    train = {
+        **chosen.get("train", {}),
+        "optimiser": _OPTIMISERS[method],
+        "learning_rate": _LEARNING_RATES[name][method],
+    }
     return parse({**chosen, "preset": name, "method": method, "seed": seed, "train": train}, **settings)
 
 

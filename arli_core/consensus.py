@@ -40,7 +40,7 @@ def dobrushin(matrix: Any) -> float:
     """
     rows = _square(matrix)
     overlap = np.minimum(rows[:, None, :], rows[None, :, :]).sum(-1)
-    return float(1 - overlap.min())
+    return max(0.0, float(1 - overlap.min()))
 
 
 def stationary(matrix: Any) -> Array:
@@ -51,6 +51,7 @@ def stationary(matrix: Any) -> Array:
     """
     check_row_stochastic(matrix)
     transition = _square(matrix)
+    transition = transition / transition.sum(1, keepdims=True)  # from the tolerance of the check to rounding
     size = len(transition)
     camps = size - np.linalg.matrix_rank(transition - np.eye(size))
     if camps != 1:

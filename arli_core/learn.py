@@ -152,11 +152,12 @@ def _task_done(config: Config, stream: Stream, model: Model, method: Method, tas
 
 
 def _probes(stream: Stream, count: int) -> Tensor:
-    """Indices of `count` held-out images, the classes in turn."""
-    units = len(stream.classes)
-    members = [(stream.test.labels == unit).nonzero().flatten() for unit in range(units)]
-    picked = [members[number % units][number // units] for number in range(count)]
-    return torch.stack(picked) if picked else torch.empty(0, dtype=torch.long)
+    """Indices of `count` held-out images (all, where there are fewer), the classes in turn."""
+    labels = stream.test.labels.cpu()
+    turn = torch.empty_like(labels)  # which of its class an image is
+    for unit in labels.unique():
+        turn[labels == unit] = torch.arange(int((labels == unit).sum()))
+    return (turn * len(stream.classes) + labels).argsort()[:count].to(stream.test.labels.device)
 
 
 def _attention(model: Model, phi: Tensor, samples: Samples) -> np.ndarray:

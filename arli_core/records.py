@@ -15,10 +15,11 @@ saved epoch.
 import json
 import os
 import platform
+import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Set
+from dataclasses import dataclass, field, fields, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,9 @@ class Frames:
             attention=np.array([each.attention for each in attentions], dtype=np.uint8),
             attention_at=np.array([each.iteration for each in attentions], dtype=np.int64),
         )
+
+
+_FRAMES = frozenset(each.name for each in fields(Frames))
 
 
 @dataclass(frozen=True)
@@ -265,17 +269,22 @@ def names() -> list[str]:
     return sorted(path.name for path in root().iterdir() if (path / "run.json").is_file())
 
 
+# The names a run's folder may hold. Anything else was put there by someone else, and is never removed.
+_OWN = re.compile(r"run\.json|(probes|task-\d+|weights-\d+|progress-\d+-\d+)\.safetensors|\.writing-\w+")
+
+
 def claim(run: str | Path, overwrite: bool = False) -> Path:
     """Makes the folder of a new run. RecordError where there is one already, unless `overwrite`.
 
-    Only a recorded run is ever overwritten: another folder with files in it is refused.
+    A folder that holds anything but the files of a run is refused, with `overwrite` too.
     """
     path = locate(run)
     try:
         if path.is_dir() and any(path.iterdir()):
-            if not (path / "run.json").is_file():
-                raise RecordError(f"{path} holds files but no recorded run; choose another --out")
-            if not overwrite:
+            foreign = next((file.name for file in path.iterdir() if not _OWN.fullmatch(file.name)), None)
+            if foreign:
+                raise RecordError(f"{path} holds {foreign}, which is no part of a recorded run; choose another --out")
+            if (path / "run.json").exists() and not overwrite:
                 raise RecordError(f"{path} holds a recorded run already; choose another name, or --overwrite")
             _remove(path)
         path.mkdir(parents=True, exist_ok=True)
@@ -386,7 +395,7 @@ def load(run: str | Path) -> Record:
         done = len(index["accuracy"]["per_sample"])
         started = None
         if index["classes"] is not None:
-            probes = _read_arrays(path / "probes.safetensors")
+            probes = _read_arrays(path / "probes.safetensors", {"images", "units"})
             started = Started(
                 device=index["device"],
                 classes=tuple(index["classes"]),
@@ -398,7 +407,9 @@ def load(run: str | Path) -> Record:
             config=config,
             started=started,
             accuracy={name: tuple(tuple(row) for row in index["accuracy"][name]) for name in PROTOCOLS},
-            tasks=tuple(_unpack(_read_arrays(path / f"task-{task}.safetensors")) for task in range(1, done + 1)),
+            tasks=tuple(
+                _unpack(_read_arrays(path / f"task-{task}.safetensors", _FRAMES)) for task in range(1, done + 1)
+            ),
             weights=_Weights(path, done),
             seconds=index["seconds"],
             samples=index["samples"],
@@ -445,11 +456,19 @@ def _read_index(path: Path) -> dict[str, Any]:
     return index
 
 
-def _read_arrays(file: Path) -> Arrays:
+def _read_arrays(file: Path, names: Set[str] = frozenset()) -> Arrays:
+    """All arrays of a file; RecordError where it cannot be read or lacks one of `names`."""
     try:
-        return safetensors.numpy.load_file(file)
+        arrays = safetensors.numpy.load_file(file)
     except (OSError, SafetensorError) as error:
         raise RecordError(f"{file} is missing or damaged: {error}") from None
+    if not names <= arrays.keys():
+        raise RecordError(f"{file} is damaged: it lacks {', '.join(sorted(names - arrays.keys()))}")
+    return arrays
+
+
+def _read_task(path: Path, task: int) -> Frames:
+    return _unpack(_read_arrays(path / f"task-{task}.safetensors", _FRAMES))
 
 
 def _unpack(arrays: Arrays) -> Frames:

@@ -9,7 +9,7 @@ import torch
 
 from . import records
 from .config import Config
-from .errors import Diverged, RecordError
+from .errors import LabError, RecordError
 from .events import Event, Finished, Saved, Started
 from .learn import learn
 from .records import Record
@@ -49,7 +49,7 @@ def _recorded(events: Iterator[Event], record: Record, path: Path) -> Progress:
         began = time.perf_counter()
         try:
             event = next(events, None)
-        except Diverged as error:
+        except LabError as error:
             records.save(replace(kept, error=str(error)), path)
             raise
         if event is None:

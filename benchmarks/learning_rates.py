@@ -1,4 +1,4 @@
-"""The learning rate of each method, chosen on validation data: a fixed fifth of the training data, never the test set.
+"""The learning rate of each method, chosen on validation data: a fixed fifth of the training data.
 
     python benchmarks/learning_rates.py mnist-5k replay 3e-4 1e-3 3e-3 1e-2 3e-2
 

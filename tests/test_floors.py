@@ -33,7 +33,7 @@ TABLE = {
     "tasks": (2, {"config", "datasets", "errors"}),
     # procedures
     "methods": (3, {"config", "events", "networks", "tasks", "methods.ari", "methods.baselines"}),
-    "methods.ari": (3, {"attack", "config", "consensus", "events", "fusion", "tasks", "methods",
+    "methods.ari": (3, {"attack", "config", "consensus", "errors", "events", "fusion", "tasks", "methods",
                         "methods.objective"}),
     "methods.baselines": (3, {"config", "events", "tasks", "methods", "methods.objective"}),
     "methods.objective": (3, {"config"}),

@@ -460,7 +460,7 @@ def test_folders_of_others_are_refused_and_left_alone(overwrite, tmp_path):
     path = tmp_path / "thesis"
     path.mkdir()
     (path / "chapter.txt").write_text("years of work")
-    with pytest.raises(RecordError, match=r"thesis holds files but no recorded run; choose another --out"):
+    with pytest.raises(RecordError, match=r"thesis holds chapter.txt, which is no part of a recorded run"):
         runs.train(tiny(), path, overwrite)
     assert [p.name for p in path.iterdir()] == ["chapter.txt"]
 

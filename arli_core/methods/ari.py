@@ -15,6 +15,7 @@ from torch import Tensor
 from ..attack import Pixels, background_attack
 from ..config import Ari
 from ..consensus import gram_matrix
+from ..errors import ConfigError
 from ..events import Fused
 from ..fusion import base_distances, base_weight, dif, dif_star, distance_matrix, fuse
 from ..tasks import ATTACK, Samples, generator_for
@@ -44,9 +45,10 @@ class AntiRetroactiveInterference:
 
         # Alg. 2, Eq. 7, 8 and 11: Phi [n+1, P] has the base last; the last row of dif* fuses.
         models = torch.stack([*phi, phi_b])
-        if not models.isfinite().all():
+        row = dif(base_distances(models, self.config.fusion.distance)[None], eta)  # [1, m]
+        if not row.isfinite().all():
             return math.nan, None
-        weights = dif_star(dif(base_distances(models, self.config.fusion.distance)[None], eta))
+        weights = self.normalise(row)
         phi_f = fuse(weights, models)[0]
         alpha = base_weight(self.config.fusion.beta, self.task, self.setting.stream.tasks)
         self.phi = alpha * phi_f + (1 - alpha) * phi_b
@@ -96,13 +98,21 @@ class AntiRetroactiveInterference:
         return Fused(
             present=tuple(present),
             distance=distance.cpu().numpy(),
-            dif_star=dif_star(dif(distance, self.config.fusion.eta)).cpu().numpy(),
+            dif_star=self.normalise(dif(distance, self.config.fusion.eta)).cpu().numpy(),
             gram=gram.cpu().numpy(),
             norm=float(norm),
             alpha=alpha,
             losses=losses[:, 1],
             attacked_losses=losses[:, 2],
         )
+
+    @staticmethod
+    def normalise(regularised: Tensor) -> Tensor:
+        """Eq. 8; with eta = 0 it has no answer where models coincide."""
+        try:
+            return dif_star(regularised)
+        except ValueError as error:
+            raise ConfigError(f"fusion.eta: {error}") from None
 
     def state(self) -> dict[str, Tensor]:
         return {"phi": self.phi}

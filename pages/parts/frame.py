@@ -20,7 +20,9 @@ COMPACT = """<style>
 .stMainBlockContainer h2 {font-size: 1.6rem; padding: 0 0 .2rem}
 .stMainBlockContainer h5 {padding: 0}
 [data-testid="stSidebarHeader"] {height: 2.5rem; margin-bottom: 0}
-@media (min-width: 768px) {[data-testid="stSidebar"]:not([aria-expanded="false"]) {width: 215px !important; min-width: 215px !important}}
+@media (min-width: 768px) {
+  [data-testid="stSidebar"]:not([aria-expanded="false"]) {width: 215px !important; min-width: 215px !important}
+}
 [data-testid="stMetricValue"] {font-size: 1.5rem}
 </style>"""
 

@@ -5,8 +5,8 @@ import streamlit as st
 
 from arli_core import metrics
 from arli_core.errors import LabError
-from arli_core.jobs import Job, State
 from arli_core.figures import HIGH_RED
+from arli_core.jobs import Job, State
 from arli_core.player import ImagePanel, payload
 from arli_core.records import PROTOCOLS, Frames, Record
 
