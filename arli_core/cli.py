@@ -156,6 +156,8 @@ def _settings(pairs: list[str]) -> dict[str, Any]:
             found[key] = json.loads(value)
         except ValueError:
             found[key] = value
+        if isinstance(found[key], dict):  # it would take the place of the preset's other values in that section
+            raise ConfigError(f"--set {key}: set what it holds one by one, as in --set train.epochs=3; got {value}")
     return found
 
 
@@ -372,7 +374,9 @@ def open_app(
     if chosen != port:
         typer.echo(f"Port {port} is occupied; taking {chosen}.", err=True)
     typer.echo(f"The app is at http://localhost:{chosen} (Ctrl-C ends it)")
-    with _terminable(), subprocess.Popen(app_command(chosen, no_browser)) as server:
+    runs = {"ARLI_CHECKPOINTS": str(records.root().resolve())}  # a relative path is relative to here
+    command = app_command(chosen, no_browser)
+    with _terminable(), subprocess.Popen(command, cwd=APP.parent, env={**os.environ, **runs}) as server:
         try:
             code = server.wait()
         except KeyboardInterrupt:  # the server's own Ctrl-C as well; SIGTERM has reached this process alone

@@ -40,7 +40,7 @@ class Train(Section):
     epochs: int = Field(default=5, ge=1, description="per task")
     batch_size: int = Field(default=32, ge=1)
     optimiser: Literal["sgd", "adam"] = "sgd"
-    learning_rate: float = Field(default=0.15, gt=0)
+    learning_rate: float = Field(default=0.15, gt=0, le=1e30)
     schedule: Literal["cosine", "constant"] = Field(default="cosine", description="cosine: to 0 over each task")
     loss: Literal["seen", "task"] = Field(
         default="seen", description="seen: cross-entropy over all classes seen; task: binary, the task's classes only"
@@ -102,8 +102,8 @@ _adapter: TypeAdapter[Config] = TypeAdapter(Annotated[Config, Field(discriminato
 
 METHODS: tuple[str, ...] = get_args(MethodName)
 
-# One network, and one number of epochs and samples a batch, for all methods of a preset. The learning rates were chosen
-# on validation data by benchmarks/learning_rates.py.
+# One network, and one number of epochs and samples a batch, for all methods of a preset. The learning rates were
+# chosen on validation data by benchmarks/learning_rates.py.
 _PRESETS: dict[str, dict[str, Any]] = {
     "digits": {"data": {"name": "digits"}},
     "mnist-5k": {"data": {"name": "mnist-5k"}, "train": {"epochs": 10, "batch_size": 128}},
@@ -112,7 +112,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
 _OPTIMISERS = {"ari": "sgd", "replay": "adam", "finetune": "adam"}
 _LEARNING_RATES: dict[str, dict[str, float]] = {
     "digits": {"ari": 0.2, "replay": 0.01, "finetune": 0.01},
-    "mnist-5k": {"ari": 0.2, "replay": 0.02, "finetune": 0.003},
+    "mnist-5k": {"ari": 0.2, "replay": 0.03, "finetune": 0.001},
     "scenes": {"ari": 0.15, "replay": 0.01, "finetune": 0.01},
 }
 PRESETS = tuple(_PRESETS)

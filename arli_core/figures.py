@@ -159,6 +159,7 @@ def kind_of(path: Path) -> str:
 def export(figure: Figure, kind: str) -> bytes:
     """The file of a figure; the text of a pdf or svg stays text, which can be searched and edited."""
     content = io.BytesIO()
+    figure.patch.set_alpha(1)  # a file is looked at on any ground, and so brings its own
     with matplotlib.rc_context({"pdf.fonttype": 42, "svg.fonttype": "none"}):
         figure.savefig(content, format=kind, dpi=200)
     return content.getvalue()

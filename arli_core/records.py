@@ -284,8 +284,13 @@ def claim(run: str | Path, overwrite: bool = False) -> Path:
             foreign = next((file.name for file in path.iterdir() if not _OWN.fullmatch(file.name)), None)
             if foreign:
                 raise RecordError(f"{path} holds {foreign}, which is no part of a recorded run; choose another --out")
-            if (path / "run.json").exists() and not overwrite:
-                raise RecordError(f"{path} holds a recorded run already; choose another name, or --overwrite")
+            if (path / "run.json").exists():
+                if not overwrite:
+                    raise RecordError(f"{path} holds a recorded run already; choose another name, or --overwrite")
+                if not _ours(path / "run.json"):
+                    raise RecordError(f"{path} holds another program's run.json; choose another --out")
+            elif any(file.name.startswith(("task-", "weights-", "progress-")) for file in path.iterdir()):
+                raise RecordError(f"{path} holds parts of a run, but no run.json; choose another --out")
             _remove(path)
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path):
@@ -293,6 +298,15 @@ def claim(run: str | Path, overwrite: bool = False) -> Path:
     except OSError as error:
         raise RecordError(f"{path} cannot be written: {error.strerror or error}; choose another --out") from None
     return path
+
+
+def _ours(index: Path) -> bool:
+    """Whether a run.json is of this lab: with a schema, or so damaged that nobody can read it."""
+    try:
+        content = json.loads(index.read_bytes())
+    except ValueError:
+        return True
+    return isinstance(content, dict) and "schema" in content
 
 
 def _remove(path: Path) -> None:
@@ -365,6 +379,15 @@ def _write(path: Path, content: bytes) -> None:
         os.replace(file, path)
 
 
+def tidy(path: Path, tasks: int) -> None:
+    """Removes what an interruption left beside the first `tasks` tasks, which are all that the index names."""
+    for file in path.iterdir():
+        if file.name.startswith(".writing-"):
+            shutil.rmtree(file)
+        elif (found := re.fullmatch(r"(?:task|weights)-(\d+)\.safetensors", file.name)) and int(found[1]) > tasks:
+            file.unlink()
+
+
 # --- Reading -------------------------------------------------------------------------------------------------------
 
 
@@ -417,8 +440,9 @@ def load(run: str | Path) -> Record:
             error=index["error"],
             environment=index["environment"],
         )
+        json.dumps(record.summary(), allow_nan=False)  # here, not where it is printed, shows what is no number
         return _with_progress(record, path, index["progress"]) if index["progress"] else record
-    except (KeyError, TypeError, AttributeError) as error:
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
         raise RecordError(f"{path / 'run.json'} is damaged: {error!r} is missing or has another form") from None
 
 

@@ -35,6 +35,7 @@ def resume(run: str | Path) -> Progress:
         raise RecordError(f"{path} is finished; there is nothing to resume")
     if record.error:
         raise RecordError(f"{path} failed and would fail again: {record.error}; train it anew with other settings")
+    records.tidy(path, len(record.tasks))
     if record.saved is None:
         record = Record(record.config)  # nothing saved yet: from the start
     return _recorded(learn(record.config, record.saved), record, path)

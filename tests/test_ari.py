@@ -19,15 +19,6 @@ TASKS, PER_TASK, SHAPE = 3, 2, (2, 3, 3)
 UNITS = TASKS * PER_TASK
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Small tensors on shared cores: threads would wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 class Tiny(nn.Module):
     """A = sigmoid(c * sum of channels), logits = W (x A) + b: small enough for derivatives by hand."""
 

@@ -22,15 +22,6 @@ from arli_core.tasks import Stream
 each_method = pytest.mark.parametrize("method", METHODS)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Small tensors on shared cores: threads would wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def tiny(method="ari", seed=0, **changes):
     """Two tasks, two epochs, three iterations an epoch at first."""
     base = {"data.tasks": 2, "train.epochs": 2, "train.batch_size": 96, "memory.budget": 20,
@@ -188,15 +179,16 @@ def test_spread_is_even(total, most):
 def test_steps_tell_rate_and_samples(told):
     stream = Stream(datasets.load("digits"), tiny().data, torch.device("cpu"))
     new = [len(stream.of_task(stream.train, task)) for task in (1, 2)]
+    first = tiny("replay").train.learning_rate
     for task, pool in ((1, new[0]), (2, new[1] + 20)):
         steps = [step for step in of(Step, told["replay"]) if step.task == task]
         for step in steps:
-            expected = 0.003 * (1 + math.cos(math.pi * step.iteration / step.iterations)) / 2
+            expected = first * (1 + math.cos(math.pi * step.iteration / step.iterations)) / 2
             assert step.learning_rate == pytest.approx(expected)
         drawn = sum(step.samples for step in steps)
         assert 2 * pool <= drawn <= 2 * pool + (task - 1) * len(steps)  # each once an epoch, and what was added
-    constant = of(Step, learn(tiny("finetune", **{"train.schedule": "constant", "train.epochs": 1})))
-    assert {step.learning_rate for step in constant} == {0.003}
+    constant = tiny("finetune", **{"train.schedule": "constant", "train.epochs": 1})
+    assert {step.learning_rate for step in of(Step, learn(constant))} == {constant.train.learning_rate}
 
 
 def test_all_tasks_are_present_in_every_frame_of_a_preset(told):

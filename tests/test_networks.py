@@ -9,15 +9,6 @@ from arli_core.networks import Model, SpatialAttention, build
 SHAPES = {"digits": (1, 8, 8), "mnist": (1, 28, 28), "scenes": (3, 40, 40)}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Small tensors on shared cores: threads would wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 each_network = pytest.mark.parametrize("name", ["conv", "mlp"])
 
 

@@ -22,15 +22,6 @@ from arli_core.records import PROTOCOLS, Frames, Record
 each_method = pytest.mark.parametrize("method", METHODS)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Small tensors on shared cores: threads would wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(autouse=True)
 def checkpoints(tmp_path, monkeypatch):
     monkeypatch.setenv("ARLI_CHECKPOINTS", str(tmp_path / "checkpoints"))

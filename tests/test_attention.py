@@ -1,0 +1,182 @@
+"""Masks of held-out images, the choice of images to draw, and the figure made of them."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.image import imread
+
+from arli_core import datasets, figures, metrics
+from arli_core.attention import Masks, masks_of
+from arli_core.config import preset
+from arli_core.errors import LabError, RecordError
+from arli_core.learn import evaluate, learn
+from arli_core.networks import build
+from arli_core.records import Record
+from arli_core.tasks import Stream
+
+TINY = {"train.epochs": 1, "train.batch_size": 200, "recording.frames": 2, "recording.probes": 0, "device": "cpu"}
+
+
+def trained(name, tasks, **settings):
+    record = Record(preset(name, "finetune", **{**TINY, "data.tasks": tasks, **settings}))
+    for event in learn(record.config):
+        record = record.after(event)
+    return record
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return trained("digits", 2, **{"data.class_order": 3})
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    return trained("scenes", 1)
+
+
+def drawn(units):
+    """Masks of which only the classes matter."""
+    units = np.array(units)
+    names = tuple(str(unit) for unit in units)
+    blank = np.zeros((len(units), 4, 4), dtype=np.float32)
+    image = np.zeros((len(units), 1, 4, 4), dtype=np.uint8)
+    return Masks(1, image, units, names, names, blank, blank, None, None)
+
+
+def test_shapes_ranges_and_names(digits):
+    masks = masks_of(digits)
+    count, classes = len(masks), digits.started.classes
+    assert masks.task == 2 and set(masks.labels) == set(classes) and set(masks.predictions) <= set(classes)
+    assert masks.images.shape == (count, 1, 8, 8) and masks.images.dtype == np.uint8
+    for values in (masks.attention, masks.background):
+        assert values.shape == (count, 8, 8) and values.dtype == np.float32
+        assert 0 <= values.min() < values.max() <= 1
+    np.testing.assert_allclose(masks.background, 1 - masks.attention.astype(np.float64) ** 2, atol=1e-6)
+    assert [classes[unit] for unit in masks.units] == list(masks.labels)
+
+
+def test_images_are_the_held_out_ones_of_the_tasks_seen(digits):
+    test = datasets.load("digits").test
+    for task in (1, 2):
+        masks = masks_of(digits, task)
+        seen = np.isin(test.labels, [int(name) for name in digits.started.classes[: 2 * task]])
+        np.testing.assert_array_equal(masks.images, test.images[seen])
+        assert list(masks.labels) == [str(label) for label in test.labels[seen]]
+        assert set(masks.predictions) <= set(digits.started.classes[: 2 * task])
+
+
+def test_predictions_and_attention_are_those_of_the_recorded_weights(digits):
+    masks = masks_of(digits)
+    hits = np.equal(masks.labels, masks.predictions)
+    for task, expected in enumerate(digits.accuracy["per_sample"][-1]):
+        assert hits[masks.units // 2 == task].mean() == pytest.approx(expected)
+
+    stream = Stream(datasets.load("digits"), digits.config.data, torch.device("cpu"))
+    model = build("conv", stream.shape, 4)
+    phi = model.pack({name: torch.tensor(value) for name, value in digits.weights[2].items()})
+    _, attention = evaluate(model, phi, stream.test)
+    np.testing.assert_array_equal(masks.attention, attention[:, 0].numpy())
+
+
+def test_each_task_has_its_own_weights(digits):
+    first, last = masks_of(digits, 1), masks_of(digits, 2)
+    both = np.isin(last.units, first.units)
+    assert abs(first.attention - last.attention[both]).max() > 1e-4
+
+
+def test_validation_runs_show_validation_images():
+    record = trained("digits", 1, **{"data.evaluate_on": "validation"})
+    held = datasets.load("digits").holdout().test
+    np.testing.assert_array_equal(masks_of(record).images, held.images[held.labels < 2])
+
+
+def test_where_objects_are_is_known_for_scenes_alone(digits, scenes):
+    plain = masks_of(digits)
+    assert plain.objects is None and plain.auroc is None
+    found = masks_of(scenes)
+    test = datasets.load("scenes").test
+    np.testing.assert_array_equal(found.objects, test.masks[test.labels < 2])
+    assert found.images.shape == (len(found), 3, 40, 40) and found.auroc.shape == (len(found),) == (200,)
+    inside, outside = found.attention[7][found.objects[7]], found.attention[7][~found.objects[7]]
+    wins = (inside[:, None] > outside).mean() + (inside[:, None] == outside).mean() / 2
+    assert found.auroc[7] == pytest.approx(wins)
+    np.testing.assert_array_equal(found.auroc, metrics.auroc(found.attention, found.objects))
+
+
+@pytest.mark.parametrize("task", [0, 3, -1])
+def test_tasks_that_are_not_done_are_refused(task, digits):
+    with pytest.raises(RecordError, match=f"after task {task}: tasks 1 to 2 are done"):
+        masks_of(digits, task)
+    with pytest.raises(RecordError, match="no task is done"):
+        masks_of(Record(digits.config))
+
+
+def test_weights_of_another_network_are_told(digits, scenes):
+    foreign = Record(digits.config, tasks=digits.tasks, weights={2: scenes.weights[1]})
+    with pytest.raises(RecordError, match=r"after task 2 do not fit .*first\.weight"):
+        masks_of(foreign)
+
+
+@pytest.mark.parametrize(("count", "each"), [(10, 2), (5, 1), (25, 5), (1, None), (3, None), (8, None)])
+def test_the_images_drawn_are_spread_over_the_classes(count, each):
+    masks = drawn(np.random.default_rng(0).permutation(np.repeat(np.arange(5), 20)))
+    picked = masks.spread(count)
+    found = np.bincount(masks.units[picked], minlength=5)
+    assert len(set(picked.tolist())) == count and found.max() - found.min() <= 1
+    assert (np.diff(masks.units[picked]) >= 0).all()
+    if each:
+        assert (found == each).all()
+
+
+def test_no_more_images_are_drawn_than_there_are():
+    assert sorted(drawn([1, 0, 1]).spread(8)) == [0, 1, 2]
+    assert drawn([1, 0, 1, 0]).spread(8, among=np.array([0, 2])).tolist() == [0, 2]
+    assert len(drawn([0, 1]).spread(3, among=np.array([], dtype=np.int64))) == 0
+
+
+def test_the_figure_has_a_column_for_each_image_and_one_colour_bar(scenes):
+    masks = masks_of(scenes)
+    chosen = masks.spread(4)
+    figure = figures.figure9(masks, chosen)
+    places, (bar,) = figure.axes[:12], figure.axes[12:]
+    assert bar.get_ylim() == (0, 1)
+    rows = [places[start : start + 4] for start in (0, 4, 8)]
+    for column, index in enumerate(chosen):
+        shown = [row[column].images[0] for row in rows]
+        np.testing.assert_array_equal(shown[0].get_array(), masks.images[index].transpose(1, 2, 0))
+        np.testing.assert_array_equal(shown[1].get_array(), masks.attention[index])
+        np.testing.assert_array_equal(shown[2].get_array(), masks.background[index])
+        assert rows[0][column].get_title() == f"{masks.labels[index]} → {masks.predictions[index]}"
+        for image in shown[1:]:
+            assert image.get_clim() == (0, 1)
+            red, _, blue, _ = image.cmap(1.0)
+            assert red > blue
+            red, _, blue, _ = image.cmap(0.0)
+            assert blue > red
+    assert [row[0].get_ylabel() for row in rows] == ["input", "A", "B = 1 − A∘A"]
+
+
+@pytest.mark.parametrize(("kind", "magic"), [("png", b"\x89PNG\r\n"), ("pdf", b"%PDF-"), ("svg", b"<?xml")])
+def test_files_are_what_their_name_says(kind, magic, digits):
+    masks = masks_of(digits)
+    content = figures.export(figures.figure9(masks, masks.spread(1)), kind)
+    assert content.startswith(magic)
+    if kind == "svg":  # text as text
+        assert f"{masks.labels[masks.spread(1)[0]]} → ".encode() in content
+    if kind == "pdf":  # whole fonts that can be edited, not outlines
+        assert b"/Type3" not in content and b"/FontFile2" in content
+
+
+def test_a_file_brings_its_own_ground(digits):
+    masks = masks_of(digits)
+    picture = imread(io.BytesIO(figures.export(figures.figure9(masks, masks.spread(1)), "png")))
+    np.testing.assert_array_equal(picture[0, 0], [1, 1, 1, 1])  # opaque white
+
+
+@pytest.mark.parametrize("name", ["figure.gif", "figure", "png", "figure.png.txt"])
+def test_other_kinds_of_file_are_refused(name, tmp_path):
+    with pytest.raises(LabError, match=r"valid endings: \.png, \.pdf, \.svg"):
+        figures.kind_of(tmp_path / name)
+    assert figures.kind_of(tmp_path / "figure.PDF") == "pdf"

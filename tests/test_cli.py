@@ -1,0 +1,649 @@
+"""The command line: what it prints, and that whatever goes wrong is one clear message and costs nothing on disk."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from arli_core import __version__, cli, config, records, runs
+from arli_core.events import Saved
+from arli_core.records import PROTOCOLS
+
+TINY = {
+    "train.epochs": 2,
+    "train.batch_size": 150,
+    "data.tasks": 2,
+    "memory.budget": 20,
+    "recording.frames": 3,
+    "recording.probes": 2,
+    "recording.probe_frames": 2,
+}
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def settings(**changes):
+    """--set options; keys with __ for the dot."""
+    values = {**TINY, **{key.replace("__", "."): value for key, value in changes.items()}}
+    return [word for key, value in values.items() for word in ("--set", f"{key}={value}")]
+
+
+def train(out, *more, preset="digits", **changes):
+    return ["train", "--preset", preset, "--out", str(out), "--device", "cpu", *settings(**changes), *more]
+
+
+def shell(*words, **options):
+    """The real thing: (exit code, stdout, stderr) of `python -m arli_core`."""
+    done = subprocess.run(
+        [sys.executable, "-m", "arli_core", *words], capture_output=True, text=True, cwd=ROOT, timeout=100, **options
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def lab(*words):
+    """In this process: (exit code, stdout, stderr); an exception that would be a traceback is raised here."""
+    result = CliRunner().invoke(cli.app, [str(word) for word in words], catch_exceptions=False)
+    return result.exit_code, result.stdout, result.stderr
+
+
+def told(*words):
+    code, out, _ = lab(*words)
+    assert code == 0
+    return out
+
+
+def printed(*words):
+    """The one JSON object on stdout."""
+    value = json.loads(told(*words, "--json"), parse_constant=pytest.fail)
+    assert isinstance(value, dict)
+    return value
+
+
+def refused(*words):
+    """The message of a command that cannot be done: exit code 2, one line on stderr, nothing on stdout."""
+    code, out, err = lab(*words)
+    assert (code, out) == (2, "")
+    (line,) = [line for line in err.splitlines() if line.strip()]
+    assert line.startswith("Error: ")
+    return line
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.is_file() and path.read_bytes() for path in folder.rglob("*")}
+
+
+@contextlib.contextmanager
+def untouched(folder):
+    before = contents(folder)
+    yield
+    assert contents(folder) == before
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory):
+    """(folder of runs, what training the run `tiny` there printed): made once, by the real command."""
+    root = tmp_path_factory.mktemp("shipped")
+    code, out, err = shell(*train("tiny", "--json"), env={**os.environ, "ARLI_CHECKPOINTS": str(root)})
+    assert code == 0, err
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ARLI_CHECKPOINTS", str(root))
+        left = {key: value for key, value in TINY.items() if key != "memory.budget"}
+        for _ in runs.train(config.preset("digits", "finetune", device="cpu", **left), "plain"):
+            pass
+        for _, event in runs.train(config.preset("digits", device="cpu", **TINY), "half"):
+            if isinstance(event, Saved):
+                break
+    return root, out, err
+
+
+@pytest.fixture(autouse=True)
+def home(shipped, tmp_path, monkeypatch):
+    """Every test has its own copy of the runs: tiny (ari), plain (finetune) and half (left after an epoch)."""
+    shutil.copytree(shipped[0], tmp_path / "runs")
+    monkeypatch.setenv("ARLI_CHECKPOINTS", str(tmp_path / "runs"))
+    return tmp_path / "runs"
+
+
+# What it prints
+
+
+def test_version():
+    assert told("--version") == f"arli_core {__version__}\n"
+
+
+def test_presets():
+    (found,) = printed("presets").values()
+    assert [row["name"] for row in found] == list(config.PRESETS)
+    for row in found:
+        assert (row["tasks"], row["classes_per_task"]) == (5, 2)
+        assert row["methods"] == list(config.METHODS)
+        assert row["name"] in told("presets") and row["dataset"] == row["name"]
+
+
+def test_help_names_every_command():
+    out = told("--help")
+    for command in ("presets", "train", "resume", "show", "spectrum", "figure9", "app"):
+        assert f"\n  {command} " in out
+        assert "Usage:" in told(command, "--help")
+
+
+def test_nothing_imports_torch_before_it_is_needed():
+    code = "import sys, arli_core.cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_train_prints_one_json_object_and_progress_elsewhere(shipped):
+    _, out, err = shipped
+    assert len(out.splitlines()) == 1 and json.loads(out) == printed("show", "tiny")
+    for task in (1, 2):
+        assert f"after task {task} of 2: task_aware " in err
+    assert "task 2 of 2" in err and "samples/s" in err and "Traceback" not in err
+
+
+def test_show(home):
+    found = printed("show", "tiny")
+    assert found["config"] == config.preset("digits", device="cpu", **TINY).model_dump()
+    assert found["device"] == "cpu" and found["seconds"] > 0 and found["samples_per_second"] > 0
+    for protocol in PROTOCOLS:
+        matrix = found["accuracy"][protocol]
+        assert [[value is None for value in row] for row in matrix] == [[False, True], [False, False]]
+        assert found["average"][protocol] == pytest.approx(sum(matrix[1]) / 2)
+        assert found["bwt"][protocol] == pytest.approx(matrix[1][0] - matrix[0][0])
+        assert found["forgetting"][protocol] == pytest.approx(matrix[0][0] - matrix[1][0])
+    assert found == printed("show", home / "tiny")  # a path, and a name
+
+
+def test_show_prints_the_three_matrices():
+    found, out = printed("show", "tiny"), told("show", "tiny")
+    for protocol in PROTOCOLS:
+        _, _, after = out.partition(f"{protocol}: average {found['average'][protocol]:.3f}")
+        header, first, second = after.splitlines()[1:4]
+        assert header.split()[-2:] == ["1", "2"]
+        (a, _), (b, c) = found["accuracy"][protocol]
+        assert first.split() == ["task", "1", f"{a:.3f}"]
+        assert second.split() == ["task", "2", f"{b:.3f}", f"{c:.3f}"]
+
+
+def test_show_of_a_run_under_way():
+    found = printed("show", "half")
+    assert found["accuracy"]["vote"] == [[None, None], [None, None]]
+    assert found["average"] == dict.fromkeys(PROTOCOLS)
+    assert "unfinished, 0 of 2 tasks" in told("show", "half")
+
+
+def test_one_task_has_nothing_to_forget():
+    found = json.loads(told(*train("one", "--json", data__tasks=1)))
+    assert found["forgetting"] == found["bwt"] == dict.fromkeys(PROTOCOLS)
+    assert "forgetting –" in told("show", "one")
+
+
+def test_spectrum(home):
+    found = printed("spectrum", "tiny")
+    frames = records.load("tiny").frames(2)
+    assert (found["task"], found["frame"], found["frames"]) == (2, 2, 3)
+    assert found["present"] == [1, 2]
+    distance = np.array(found["distance"])
+    np.testing.assert_array_equal(distance, frames.matrix("distance", 2))
+    weights = distance**2 + 0.85  # Eq. 7 and 8, anew
+    transition = weights / weights.sum(1, keepdims=True)
+    np.testing.assert_allclose(found["dif_star"], transition, rtol=1e-12)
+    np.testing.assert_allclose(found["row_sums"], 1, atol=1e-12)
+    values = np.array(found["eigenvalues"])
+    assert values.shape == (3, 2) and values[0] == pytest.approx([1, 0])
+    assert found["lambda2"] == pytest.approx(np.sort(abs(np.linalg.eigvals(transition)))[-2])
+    assert found["lambda2"] <= found["dobrushin"] <= 1
+    np.testing.assert_allclose(found["left_eigenvector"], weights.sum(0) / weights.sum(), rtol=1e-9)
+    assert 0 <= found["residual_eq12"] <= 1e-12
+    assert found["deviation_from_uniform"] == pytest.approx(abs(transition - 1 / 3).max())
+    step = transition - np.eye(3)
+    squared = np.trace(step @ frames.matrix("gram", 2) @ step.T)
+    assert found["residual_eq13"] == pytest.approx(squared**0.5 / frames.norm[2], rel=1e-6)
+    assert found["residual_eq13"] > 0
+
+
+def test_spectrum_counts_tasks_from_1_and_frames_from_either_end():
+    assert printed("spectrum", "tiny", "--task", 2, "--frame", 0) == printed("spectrum", "tiny", "--frame", -3)
+    first = printed("spectrum", "tiny", "--task", 1)
+    assert (first["task"], first["present"], len(first["dif_star"])) == (1, [1], 2)
+    assert first != printed("spectrum", "tiny", "--task", 1, "--frame", 0)
+    assert printed("spectrum", "half")["task"] == 1  # under way counts
+
+
+def test_spectrum_prints_its_figures():
+    out, found = told("spectrum", "tiny"), printed("spectrum", "tiny")
+    assert "task 2, frame 2 of 3; models: task 1, task 2, base" in out
+    for key in ("lambda2", "dobrushin", "residual_eq12", "residual_eq13", "deviation_from_uniform"):
+        assert f"{key:<23} {found[key]:.6g}\n" in out
+
+
+@pytest.mark.parametrize(("suffix", "magic"), [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")])
+def test_figure9(suffix, magic, tmp_path):
+    file = tmp_path / f"figure.{suffix}"
+    found = printed("figure9", "tiny", "--out", file, "--images", 2)
+    assert found["auroc_mean"] is None and found["auroc_per_image"] is None
+    assert file.read_bytes().startswith(magic)
+
+
+def test_figure9_measures_all_held_out_images(tmp_path):
+    told(*train("scene", preset="scenes", data__tasks=1, train__epochs=1, recording__probes=0))
+    few, more = (printed("figure9", "scene", "--out", tmp_path / "f.png", "--images", n) for n in (1, 5))
+    assert few == more
+    assert len(few["auroc_per_image"]) == 200 and all(0 <= value <= 1 for value in few["auroc_per_image"])
+    assert few["auroc_mean"] == pytest.approx(np.mean(few["auroc_per_image"]))
+    assert f"{few['auroc_mean']:.3f}, mean over all images" in told("figure9", "scene", "--out", tmp_path / "f.png")
+
+
+def test_settings_are_json_where_they_parse():
+    found = cli._settings(["data.class_order=null", "data.name=mnist-5k", 'network.name="mlp"', "fusion.eta=1e-1"])
+    assert found == {"data.class_order": None, "data.name": "mnist-5k", "network.name": "mlp", "fusion.eta": 0.1}
+    assert cli._settings(["train.loss=a=b"]) == {"train.loss": "a=b"}
+
+
+def test_options_reach_the_configuration():
+    found = json.loads(told(*train("other", "--method", "replay", "--seed", "7", "--json", network__name="mlp")))
+    assert (
+        found["config"]
+        == config.preset("digits", "replay", 7, device="cpu", **{**TINY, "network.name": "mlp"}).model_dump()
+    )
+
+
+def test_a_run_is_replaced_only_when_asked(home):
+    with untouched(home):
+        message = refused(*train("tiny", data__tasks=1))
+    assert "holds a recorded run already" in message and "--overwrite" in message
+    told(*train("tiny", "--overwrite", data__tasks=1))
+    assert printed("show", "tiny")["config"]["data"]["tasks"] == 1
+    assert not (home / "tiny" / "task-2.safetensors").exists()
+
+
+# Bad settings
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["--preset", "imagenet"], ["unknown preset 'imagenet'", *config.PRESETS]),
+        (["--method", "magic"], ["unknown method 'magic'", *config.METHODS]),
+        (["--set", "train.epoch=3"], ["train.epoch", "no such setting", "train.epochs"]),
+        (["--set", "name=x"], ["name", "no such setting", "train.epochs"]),
+        (["--set", "values=x"], ["values", "no such setting"]),
+        (["--set", "epochs"], ["key=value", "'epochs'", "train.epochs=3"]),
+        (["--set", "=3"], ["key=value", "'=3'"]),
+        (["--set", "method=replay"], ["use --method replay"]),
+        (["--set", "preset=scenes"], ["use --preset scenes"]),
+        (["--set", "seed=3"], ["use --seed 3"]),
+        (["--set", "device=cuda"], ["use --device cuda"]),
+        (["--set", "train.epochs=many"], ["train.epochs", "integer", "'many'"]),
+        (["--set", "train.epochs=0"], ["train.epochs", "greater than or equal to 1", "got 0"]),
+        (["--set", "train.learning_rate=NaN"], ["train.learning_rate"]),
+        (["--set", "train.learning_rate=Infinity"], ["train.learning_rate", "finite"]),
+        (["--set", "fusion.distance=l3"], ["fusion.distance", "'l1', 'l2' or 'relative'", "'l3'"]),
+        (["--set", "train=3"], ["train", "dictionary"]),
+        (["--set", 'train={"epochs": 3}'], ["train", "one by one", "train.epochs=3"]),
+        (["--set", "memory.budget=0"], ["memory.budget", "greater than or equal to 1", "got 0"]),
+        (["--method", "replay", "--set", "memory.budget=0"], ["memory.budget", "greater than or equal to 1"]),
+        (["--set", "memory.budget=1"], ["memory.budget", "at least 2"]),
+        (["--set", "data.tasks=6"], ["data.tasks", "12 classes", "has 10", "at most 5 tasks"]),
+        (["--seed", "-1"], ["seed", "greater than or equal to 0"]),
+        (["--device", "tpu"], ["device", "'auto', 'cpu', 'cuda' or 'mps'", "'tpu'"]),
+    ],
+)
+def test_bad_settings_are_told_with_what_is_valid(words, parts, home):
+    with untouched(home):
+        message = refused(*train("new", *words))
+    for part in parts:
+        assert part in message
+
+
+def test_settings_of_another_method_are_told(home):
+    with untouched(home):
+        message = refused(
+            "train", "--preset", "digits", "--method", "finetune", "--out", "x", "--set", "fusion.eta=1"
+        )
+    assert "fusion: finetune has no such setting" in message and "train.epochs" in message
+
+
+def test_what_cannot_run_replaces_nothing(home):
+    with untouched(home):
+        assert "memory.budget" in refused(*train("tiny", "--overwrite", memory__budget=1))
+        assert "data.tasks" in refused(*train("tiny", "--overwrite", data__tasks=6))
+
+
+def test_a_device_that_is_not_there(home, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with untouched(home):
+        message = refused(*train("new", "--device", "cuda"))
+    assert "cuda is not available here; available: " in message and "cpu" in message
+
+
+@pytest.mark.parametrize("words", [["train", "--preset", "digits"], ["train", "--out", "x"], ["show"], ["nothing"]])
+def test_wrong_usage_is_answered(words):
+    code, out, err = lab(*words)
+    assert (code, out) == (2, "") and "Error" in err and "Traceback" not in err
+
+
+def test_errors_of_the_real_command():
+    code, out, err = shell("train", "--preset", "nope", "--out", "x")
+    assert (code, out) == (2, "")
+    assert err == "Error: unknown preset 'nope'; valid presets: digits, mnist-5k, scenes\n"
+
+
+@pytest.mark.parametrize("method", ["ari", "replay"])
+def test_diverging_training_says_so_and_keeps_what_was_recorded(method, home):
+    with untouched(home / "tiny"):
+        code, out, err = lab(*train("wild", "--method", method, "--json", train__learning_rate=1e20))
+    assert (code, out) == (2, "")
+    (message,) = [line for line in err.splitlines() if line.startswith("Error: ")]
+    assert "diverged in task 1" in message and "lower train.learning_rate (now 1e+20)" in message
+    assert "Traceback" not in err
+    assert message.removeprefix("Error: ") == printed("show", "wild")["error"]
+    with untouched(home):
+        assert "diverged" in refused("resume", "wild")
+
+
+# Places
+
+
+def test_a_run_that_is_not_there(home):
+    for words in (["show"], ["spectrum"], ["resume"], ["figure9", "--out", "f.png"]):
+        message = refused(*words, "nowhere")
+        assert f"no recorded run at {home / 'nowhere'}" in message and "half, plain, tiny" in message
+
+
+@pytest.mark.parametrize("place", ["file", "file/run"])
+def test_a_place_that_cannot_be_written(place, home):
+    (home / "file").write_text("mine")
+    with untouched(home):
+        message = refused(*train(home / place))
+    assert f"{home / place} cannot be written: " in message and "choose another --out" in message
+
+
+@pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
+@pytest.mark.parametrize("names", [["thesis.txt"], ["run.json", "thesis.txt"]])
+def test_files_of_others_are_never_touched(names, overwrite, home):
+    (home / "work").mkdir()
+    for name in names:
+        (home / "work" / name).write_text('{"mine": 1}')
+    with untouched(home):
+        assert str(home / "work") in refused(*train("work", *overwrite))
+
+
+def test_a_file_that_was_added_to_a_run_is_never_lost(home):
+    (home / "tiny" / "notes.txt").write_text("mine")
+    with untouched(home):
+        assert "notes.txt" in refused(*train("tiny", "--overwrite"))
+
+
+def test_a_figure_that_cannot_be_written(home, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for out in (tmp_path / "file" / "f.png", tmp_path / "missing" / "f.pdf"):
+        with untouched(tmp_path):
+            assert f"{out} cannot be written: " in refused("figure9", "tiny", "--out", out)
+    for out in ("f.gif", "f", "png"):
+        assert ".png, .pdf, .svg" in refused("figure9", "tiny", "--out", tmp_path / out)
+    for count in ("0", "-3", "many"):
+        code, _, err = lab("figure9", "tiny", "--out", tmp_path / "f.png", "--images", count)
+        assert code == 2 and "--images" in err
+    assert not list(tmp_path.glob("*.*"))
+
+
+def test_tasks_and_frames_that_are_not_recorded():
+    for frame in (3, -4):
+        message = refused("spectrum", "tiny", "--frame", frame)
+        assert f"frame {frame} is not recorded; task 2 has frames 0 to 2, or -3 to -1" in message
+    for task in (0, 3, -1):
+        assert f"task {task} is not recorded; this run has tasks 1 to 2" in refused(
+            "spectrum", "tiny", "--task", task
+        )
+
+
+def test_methods_that_do_not_fuse_have_no_spectrum():
+    assert "finetune fuses no models" in refused("spectrum", "plain")
+
+
+def test_figure9_needs_a_task_that_is_done(tmp_path):
+    assert "no task is done" in refused("figure9", "half", "--out", tmp_path / "f.png")
+    assert not (tmp_path / "f.png").exists()
+
+
+def test_a_finished_run_is_not_resumed(home):
+    with untouched(home):
+        assert "is finished" in refused("resume", "tiny")
+
+
+# Damaged and foreign checkpoints
+
+
+def cut(file):
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def garble(file):
+    file.write_bytes(bytes(255 - byte for byte in file.read_bytes()))
+
+
+@pytest.mark.parametrize("damage", [cut, garble, Path.unlink])
+@pytest.mark.parametrize(
+    ("run", "name", "words"),
+    [
+        ("tiny", "run.json", ["show"]),
+        ("tiny", "probes.safetensors", ["show"]),
+        ("tiny", "task-1.safetensors", ["show"]),
+        ("tiny", "task-2.safetensors", ["spectrum"]),
+        ("tiny", "weights-2.safetensors", ["figure9", "--out", "f.png"]),
+        ("half", "run.json", ["resume"]),
+        ("half", "probes.safetensors", ["resume"]),
+        ("half", "progress-1-1.safetensors", ["resume"]),
+    ],
+)
+def test_a_damaged_file_is_named(run, name, words, damage, home):
+    damage(home / run / name)
+    with untouched(home):
+        message = refused(*words, run)
+    assert (str(home / run) if name == "run.json" and damage is Path.unlink else name) in message
+
+
+def edited(**changes):
+    """run.json with other values, dotted keys with __; `...` removes one."""
+
+    def edit(text):
+        index = json.loads(text)
+        for key, value in changes.items():
+            *path, last = key.split("__")
+            place = index
+            for part in path:
+                place = place[part]
+            place[last] = value
+            if value is ...:
+                del place[last]
+        return json.dumps(index)
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda _: "{}",
+        lambda _: "[1, 2]",
+        lambda _: '{"name": "another program"}',
+        lambda _: '{"schema": 1}',
+        edited(schema=99),
+        edited(config=...),
+        edited(config__method="magic"),
+        edited(config__data="digits"),
+        edited(accuracy={}),
+        edited(accuracy__vote=...),
+        edited(accuracy__per_sample=[["x"], ["y"]]),
+        edited(accuracy__per_sample=[[0.5], [0.5, 7.0]]),
+        edited(config__data__tasks=1),
+        edited(classes=3),
+        edited(seconds="long"),
+        edited(seconds=float("nan")),
+        edited(progress="task-1.safetensors"),
+        edited(progress=5),
+    ],
+)
+def test_a_foreign_or_damaged_index_is_named(edit, home):
+    file = home / "tiny" / "run.json"
+    file.write_text(edit(file.read_text()))
+    with untouched(home):
+        assert str(file) in refused("show", "tiny")
+
+
+def test_weights_of_another_network_are_told(home, tmp_path):
+    shutil.copy(home / "tiny" / "probes.safetensors", home / "tiny" / "weights-2.safetensors")
+    assert "do not fit" in refused("figure9", "tiny", "--out", tmp_path / "f.png")
+
+
+# Ctrl-C
+
+
+def started(home, *words):
+    """Real training, once its second task is under way."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "arli_core", *words],
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # A shell that runs tests in the background would have its children ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    index = home / "long" / "run.json"
+    deadline = time.monotonic() + 60
+    while not (index.exists() and '"progress": "progress-2-' in index.read_text()):
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        time.sleep(0.01)
+    return process
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_an_interrupted_run_resumes_to_the_same_end(home):
+    changes = {"train__epochs": 10, "train__batch_size": 16, "data__tasks": 2}
+    with started(home, *train("long", **changes)) as process:
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (130, "")
+    assert "Interrupted. What was saved stays; go on with: python -m arli_core resume long\n" in err
+    assert "Traceback" not in err
+
+    half = printed("show", "long")
+    assert (half["status"], half["tasks_done"]) == ("unfinished", 1)
+    resumed = json.loads(told("resume", "long", "--json"))
+    whole = json.loads(told(*train("whole", "--json", **changes)))
+    for key in ("config", "accuracy", "average", "forgetting", "bwt"):
+        assert resumed[key] == whole[key]
+    arrays = sorted(path.name for path in (home / "whole").glob("*.safetensors"))
+    assert arrays == sorted(path.name for path in (home / "long").glob("*.safetensors"))
+    for name in arrays:
+        assert (home / "long" / name).read_bytes() == (home / "whole" / name).read_bytes()
+
+
+def test_what_was_never_begun_cannot_be_resumed(home, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "train", interrupted)
+    with untouched(home):
+        code, out, err = lab(*train("tiny", "--overwrite"))
+    assert (code, out) == (130, "")
+    assert "nothing is recorded" in err and "resume" not in err
+
+
+def test_sigterm_is_ctrl_c_and_only_while_training():
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), cli._terminable():
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_name_with_blanks_is_quoted(home, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr(runs, "resume", interrupted)
+    code, _, err = lab("resume", "my run")
+    assert code == 130 and "python -m arli_core resume 'my run'" in err
+
+
+# The app
+
+
+@pytest.fixture
+def taken():
+    """A socket that listens, on a port that others follow."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        yield listening.getsockname()[1]
+
+
+def test_an_occupied_port_is_passed_over(taken):
+    found = cli.free_port(taken)
+    assert taken < found < taken + 20
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", found))
+        free.listen()
+        assert cli.free_port(found) > found
+    assert cli.free_port(found) == found
+
+
+def test_when_all_ports_are_occupied_it_says_so(taken):
+    with pytest.raises(cli.LabError, match=rf"ports {taken} to {taken} are all occupied; choose another --port"):
+        cli.free_port(taken, tries=1)
+
+
+@pytest.mark.parametrize("port", ["0", "70000", "x"])
+def test_ports_that_do_not_exist(port):
+    code, _, err = lab("app", "--port", port)
+    assert code == 2 and "--port" in err
+
+
+def test_without_the_app_beside_it_the_command_says_where_it_looked(monkeypatch, tmp_path):
+    monkeypatch.setattr(cli, "APP", tmp_path / "app.py")
+    assert f"there is no app at {tmp_path / 'app.py'}" in refused("app")
+
+
+def test_the_server_is_started_on_the_next_port_and_ends_quietly(taken, home, monkeypatch):
+    """With a stand-in for the server, which Ctrl-C ends."""
+    monkeypatch.chdir(home.parent)
+    monkeypatch.setenv("ARLI_CHECKPOINTS", home.name)
+    begun = []
+
+    class Server(contextlib.AbstractContextManager):
+        def __init__(self, command, cwd, env):
+            begun.append(command)
+            assert (
+                cwd == ROOT and env["ARLI_CHECKPOINTS"] == str(home.resolve()) and env["PATH"] == os.environ["PATH"]
+            )
+
+        def __exit__(self, *_):
+            return None
+
+        def wait(self):
+            raise KeyboardInterrupt
+
+        def terminate(self):
+            begun.append("terminated")
+
+    monkeypatch.setattr(subprocess, "Popen", Server)
+    code, out, err = lab("app", "--port", taken, "--no-browser")
+    command, end = begun
+    port = next(word.partition("=")[2] for word in command if word.startswith("--server.port="))
+    assert code == 0 and int(port) > taken and end == "terminated"
+    assert f"Port {taken} is occupied; taking {port}." in err
+    assert f"http://localhost:{port} " in out
+    assert command[:4] == [sys.executable, "-m", "streamlit", "run"] and command[4] == str(ROOT / "app.py")
+    assert "--server.headless=true" in command and Path(command[4]).is_file()
