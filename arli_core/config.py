@@ -106,13 +106,13 @@ METHODS: tuple[str, ...] = get_args(MethodName)
 # chosen on validation data by benchmarks/learning_rates.py.
 _PRESETS: dict[str, dict[str, Any]] = {
     "digits": {"data": {"name": "digits"}},
-    "mnist-5k": {"data": {"name": "mnist-5k"}, "train": {"epochs": 10, "batch_size": 128}},
+    "mnist-5k": {"data": {"name": "mnist-5k"}, "train": {"epochs": 12, "batch_size": 128}},
     "scenes": {"data": {"name": "scenes"}, "train": {"epochs": 12, "batch_size": 16}},
 }
 _OPTIMISERS = {"ari": "sgd", "replay": "adam", "finetune": "adam"}
 _LEARNING_RATES: dict[str, dict[str, float]] = {
-    "digits": {"ari": 0.2, "replay": 0.01, "finetune": 0.01},
-    "mnist-5k": {"ari": 0.2, "replay": 0.03, "finetune": 0.001},
+    "digits": {"ari": 0.15, "replay": 0.01, "finetune": 0.01},
+    "mnist-5k": {"ari": 0.15, "replay": 0.03, "finetune": 0.001},
     "scenes": {"ari": 0.15, "replay": 0.01, "finetune": 0.01},
 }
 PRESETS = tuple(_PRESETS)

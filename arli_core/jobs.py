@@ -148,6 +148,11 @@ class Jobs:
 
 def _runs() -> ModuleType:
     """Imported by the worker: the page that starts a run need not wait for torch."""
+    import torch
+
     from . import runs
 
+    # Of this thread and those after it. Pages want the other cores: a second thread gains a third while they idle,
+    # and makes everyone wait while they do not.
+    torch.set_num_threads(1)
     return runs

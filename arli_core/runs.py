@@ -5,8 +5,6 @@ from collections.abc import Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from . import records
 from .config import Config
 from .errors import LabError, RecordError
@@ -42,9 +40,6 @@ def resume(run: str | Path) -> Progress:
 
 
 def _recorded(events: Iterator[Event], record: Record, path: Path) -> Progress:
-    # Batches here are small: a second thread gains a third on idle cores and loses tenfold on busy ones. With one,
-    # a run also gives the same figures in the app and on the command line, whatever the number of cores.
-    torch.set_num_threads(1)
     kept = record
     while True:
         began = time.perf_counter()
