@@ -106,7 +106,7 @@ METHODS: tuple[str, ...] = get_args(MethodName)
 # chosen on validation data by benchmarks/learning_rates.py.
 _PRESETS: dict[str, dict[str, Any]] = {
     "digits": {"data": {"name": "digits"}},
-    "mnist-5k": {"data": {"name": "mnist-5k"}, "train": {"epochs": 12, "batch_size": 128}},
+    "mnist-5k": {"data": {"name": "mnist-5k"}, "train": {"epochs": 10, "batch_size": 128}},
     "scenes": {"data": {"name": "scenes"}, "train": {"epochs": 12, "batch_size": 16}},
 }
 _OPTIMISERS = {"ari": "sgd", "replay": "adam", "finetune": "adam"}
