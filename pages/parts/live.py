@@ -16,8 +16,8 @@ from .run_bar import class_names, jobs
 
 
 def show(job: Job) -> None:
-    """The live view: redraws itself while the run trains, and the whole page once it no longer does."""
-    st.fragment(_view, run_every=1.0 if job.state is State.RUNNING else None)(job, job.state)
+    """The live view: redraws itself while the run may change (a paused one makes steps), then the page once more."""
+    st.fragment(_view, run_every=1.0 if job.alive else None)(job, job.state)
 
 
 def _view(job: Job, drawn: State) -> None:
