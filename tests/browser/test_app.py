@@ -137,6 +137,7 @@ def test_a_run_is_started_paused_stepped_reloaded_and_finishes(app: str, page: P
     complete(page, "Matrix")
     expect(page.get_by_text("digits-ari-0 is paused")).to_be_visible()
     page.locator("[data-testid=stSidebar]").get_by_role("link", name="Train").click()
+    complete(page, "Train")
     page.reload()
     expect(page.get_by_role("button", name="Go on")).to_be_visible(timeout=LOADED)
     with browser.new_context() as context:
