@@ -5,6 +5,7 @@ time: two would each take twice as long, and the pages with them.
 """
 
 import threading
+import traceback
 from collections.abc import Callable, Generator
 from enum import Enum
 from types import ModuleType
@@ -95,7 +96,7 @@ class Job:
             self._end(State.FAILED, str(error))
         except BaseException as error:  # the thread's last frame: without this the page would wait forever
             self._end(State.FAILED, f"{type(error).__name__}: {error}")
-            raise
+            traceback.print_exc()
 
     def _end(self, state: State, error: str | None = None) -> None:
         with self._wanted:

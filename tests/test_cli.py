@@ -517,6 +517,7 @@ def started(home, *words):
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},  # sums in the order of the runs that this process trains
         # A shell that runs tests in the background would have its children ignore Ctrl-C.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )

@@ -327,11 +327,8 @@ def test_contrast_exceeds_what_the_background_varies_under_the_stroke(parts):
     assert (contrast >= scenes.MIN_RATIO * np.sqrt(variation) - 1e-4).all()
 
 
-def test_the_opposite_colour_would_be_valid_too(parts):
-    """So whether the object is lighter says nothing about the background, and no value was clipped."""
-    mean = mean_under_stroke(parts)
-    for colour in (parts.colour, 2 * mean - parts.colour):
-        assert colour.min() >= -1e-5 and colour.max() <= 1 + 1e-5
+def test_no_colour_was_clipped(parts):
+    assert parts.colour.min() >= -1e-5 and parts.colour.max() <= 1 + 1e-5
 
 
 def test_brightness_does_not_betray_the_object():
@@ -340,8 +337,6 @@ def test_brightness_does_not_betray_the_object():
     grey = train.images.mean(axis=1)
     share = (grey[train.masks].mean() - grey[~train.masks].mean()) / grey.std()
     assert abs(share) < 0.2
-    light, dark = (grey[of][train.masks[of]].mean() for of in (train.lighter, ~train.lighter))
-    assert light - dark > 2 * scenes.MIN_CONTRAST * 255 * 0.8
 
 
 def test_colours_vary_in_hue(parts):
@@ -367,9 +362,7 @@ def test_train_and_test_backgrounds_share_no_pixel(some, monkeypatch):
             seen[region] = red + 128 * green + 128**2 * (blue // 8)  # [N, 40, 40]
     finally:
         scenes._tiles.cache_clear()
-    y, x = np.mgrid[:40, :40]
-    for origin in seen.values():  # each crop is one piece of one photograph, upright
-        np.testing.assert_array_equal(origin, origin[:, :1, :1] + 320 * y + x)
+    for origin in seen.values():
         assert len(set(origin[:, 0, 0] // (213 * 320))) == 2  # both photographs are in use
     assert not set(seen["train"].ravel()) & set(seen["test"].ravel())
 

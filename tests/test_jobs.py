@@ -101,7 +101,6 @@ def test_what_goes_wrong_ends_the_job_with_its_message(jobs):
     assert "recorded run already" in taken.error
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_an_unexpected_error_ends_the_job_too(jobs, monkeypatch):
     def broken(*_):
         raise MemoryError("no memory left")

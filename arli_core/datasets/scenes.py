@@ -4,26 +4,24 @@ Source: the digits and the split of `mnist5k` (4,000 train, 1,000 test, same ord
 images china.jpg and flower.jpg, which its README gives as CC BY 2.0 (flickr users danielbuechele and
 vultilion). Images uint8 [N, 3, 40, 40]; masks True where the digit covers more than half of the pixel.
 
-**Backgrounds.** Each photograph, at half size, is cut into 3 x 4 tiles of 71 x 80 pixels, and every crop lies
-within one tile. The three tiles on a diagonal are kept for the test split, so no pixel behind a test digit
+**Backgrounds.** Each photograph is cut into 3 x 4 tiles of 142 x 160 pixels, and every crop lies within one tile.
+The three tiles on a diagonal are kept for the test split, so no pixel behind a test digit
 was ever seen in training, yet both splits have foliage, petals and open water. (`Dataset.holdout` divides the
 training scenes, so there both sides share the other nine tiles.)
 
 **The object's colour.** Let m [3] be the background's mean colour under the stroke, weighted by the digit's
-grey values a, and r = min(m, 1 - m) the room that each channel has both ways. A direction in colour space
-that uses up the room,
+grey values a. A direction in colour space that uses up the room which each channel has on its way,
 
-    d = r w / max(abs(w)),   w [3] uniform in (LEAST_MOVE, 1),
+    d = r w / max(abs(w)),   w [3] uniform in (LEAST_MOVE, 1),   r = 1 - m where the channel rises, else m,
 
 and a contrast c, uniform between what the eye needs and mean(d), give the object its colour:
 
     m + sign c d / mean(d),   sign +1 for one half of the objects and -1 for the other,
 
-and the pixel becomes (1 - a) background + a colour. So no value is ever clipped, and a crop that suits a
-lighter object suits a darker one as well: the sign is independent of the background, of the label and of the
-contrast, and neither brightness nor a fixed colour betrays the object. What the eye needs is MIN_CONTRAST,
-and more where the background itself varies under the stroke, MIN_RATIO times its standard deviation; a crop
-without room for it is drawn again.
+and the pixel becomes (1 - a) background + a colour. So no value is clipped, and over all scenes the object is
+about as bright as the background: lighter objects lie on darker ground. What the eye needs is MIN_CONTRAST, and
+more where the background itself varies under the stroke, MIN_RATIO times its standard deviation; a crop without
+room for it is drawn again.
 """
 
 from dataclasses import dataclass
