@@ -31,7 +31,7 @@ left, right = st.columns([4, 5])
 with left:
     if "mnist-5k-ari" in there:
         record = guarded(open_run, "mnist-5k-ari")
-        frames = record.frames(record.tasks_begun)
+        frames = guarded(record.frames, record.tasks_begun)
         data = payload(
             [uniform_panel(frames.dif_star, labels(frames), "dif* while the fifth task is learned")],
             [],

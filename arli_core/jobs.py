@@ -69,6 +69,7 @@ class Job:
         with self._wanted:
             if self.alive:
                 self.state = state
+                self._steps = 0  # steps not made yet are no longer wanted
                 self._wanted.notify()
 
     def _may_go_on(self) -> bool:
