@@ -16,7 +16,7 @@ test: lint
 lint: $(VENV)/.test
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
-	$(RUN) -m pyright
+	$(RUN) -m pyright --pythonpath $(RUN)  # else it reads whichever python is on PATH
 
 # The runs that ship with the app, named preset-method, trained anew with the default seed, 0.
 checkpoints: $(VENV)/.app
