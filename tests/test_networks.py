@@ -1,15 +1,25 @@
 """Networks as functions of one flat vector, and an attention that belongs to its image alone."""
 
+import copy
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
-from arli_core.networks import Model, SpatialAttention, build
+from arli_core.networks import ATTENTIONS, NAMES, Model, ReleasedAttention, SpatialAttention, at_image_size, build
 
 SHAPES = {"digits": (1, 8, 8), "mnist": (1, 28, 28), "scenes": (3, 40, 40)}
 
 
-each_network = pytest.mark.parametrize("name", ["conv", "mlp"])
+every_network = pytest.mark.parametrize("name", NAMES)
+each_network = pytest.mark.parametrize("name", ["conv", "mlp"])  # those without BatchNorm
+with_batchnorm = pytest.mark.parametrize(
+    ("name", "attention"),
+    [("conv", "released"), ("mlp", "released"), ("residual", "per-image"), ("residual", "released")],
+)
 
 
 def seeded(seed=0):
@@ -20,10 +30,18 @@ def images(shape, count=5, seed=1):
     return torch.randn(count, *shape, generator=seeded(seed))
 
 
+def with_mates_of_every_contrast(shape):
+    batch = images(shape, 8)
+    batch[1:] *= torch.logspace(-2, 2, 7).view(-1, 1, 1, 1)
+    return batch
+
+
 def varied(model, seed=0):
-    """Initial parameters and a little more, so that none of them is where it was built."""
+    """Initial parameters and a little more, so that none of them is where it was built; less in deep networks,
+    whose responses grow with it layer by layer."""
     phi = model.initial(seeded(seed))
-    return phi + 0.1 * torch.randn(phi.shape, generator=seeded(seed + 1))
+    noise = 0.01 if len(model.sizes) > 20 else 0.1
+    return phi + noise * torch.randn(phi.shape, generator=seeded(seed + 1))
 
 
 @each_network
@@ -42,12 +60,11 @@ def test_logits_per_class_and_one_attention_map_per_image(name, shape):
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_attention_of_an_image_does_not_depend_on_its_batch(name, training, shape):
     model = build(name, shape, 4)
-    model.network.train(training)
-    phi, batch = varied(model), images(shape, 8)
-    batch[1:] *= torch.logspace(-2, 2, 7).view(-1, 1, 1, 1)  # batch-mates of every contrast
-    logits, attention = model(phi, batch)
+    call = model.train if training else model
+    phi, batch = varied(model), with_mates_of_every_contrast(shape)
+    logits, attention = call(phi, batch)[:2]
     for number in range(8):
-        alone = model(phi, batch[number : number + 1])
+        alone = call(phi, batch[number : number + 1])
         torch.testing.assert_close(alone[1][0], attention[number], atol=1e-6, rtol=0)
         torch.testing.assert_close(alone[0][0], logits[number], atol=1e-4, rtol=1e-4)
 
@@ -110,25 +127,28 @@ def test_attention_equals_its_formula_in_float64_loops():
         torch.testing.assert_close(found[b, 0], torch.sigmoid(level), rtol=1e-10, atol=1e-10)
 
 
-@each_network
-def test_the_networks_own_values_do_not_matter(name):
+@every_network
+@pytest.mark.parametrize("attention", ATTENTIONS)
+def test_the_networks_own_values_do_not_matter(name, attention):
     """phi is all there is: nothing learned hides in the module, and nothing there is changed by a call."""
-    model = build(name, (1, 8, 8), 4)
+    model = build(name, (1, 8, 8), 4, attention)
+    kept = copy.deepcopy(model.network.state_dict())
     phi, batch = varied(model), images((1, 8, 8))
-    before = model(phi, batch)
-    assert not list(model.network.buffers())
-    for parameter in model.network.parameters():
-        parameter.fill_(float("nan"))
-    for ours, again in zip(before, model(phi, batch), strict=True):
+    before = (*model(phi, batch), *model.train(phi, batch))
+    assert all(torch.equal(value, kept[key]) for key, value in model.network.state_dict().items())
+    for value in (*model.network.parameters(), *model.network.buffers()):
+        value.fill_(float("nan") if value.is_floating_point() else 7)
+    for ours, again in zip(before, (*model(phi, batch), *model.train(phi, batch)), strict=True):
         assert torch.equal(ours, again)
 
 
-@each_network
+@every_network
 def test_pack_and_unpack_are_inverse(name):
     model = build(name, (1, 8, 8), 4)
     phi = varied(model)
     parts = model.unpack(phi)
-    assert {n: p.shape for n, p in parts.items()} == {n: p.shape for n, p in model.network.named_parameters()}
+    known = model.network.state_dict()
+    assert {n: p.shape for n, p in parts.items()} == {n: v.shape for n, v in known.items() if v.is_floating_point()}
     assert torch.equal(model.pack(parts), phi)
     shuffled = dict(reversed(parts.items()))
     assert torch.equal(model.pack(shuffled), phi)
@@ -157,7 +177,7 @@ def test_foreign_weights_are_named():
         model.pack({**parts, "fourth.weight": torch.zeros(3)})
 
 
-@each_network
+@every_network
 def test_initial_parameters_come_from_their_generator_alone(name):
     torch.manual_seed(0)
     state = torch.random.get_rng_state()
@@ -185,7 +205,7 @@ def test_initial_parameters_are_uniform_within_one_over_the_root_of_fan_in(name)
                     assert values.std() == pytest.approx(bound / 3**0.5, rel=0.2)
 
 
-@each_network
+@every_network
 def test_the_attention_starts_as_a_blur_of_both_channels_alike(name):
     model = build(name, (1, 8, 8), 4)
     mean, largest = model.unpack(model.initial(seeded()))["attention.mix"][0]
@@ -194,28 +214,90 @@ def test_the_attention_starts_as_a_blur_of_both_channels_alike(name):
     assert mean.argmax() == 24 and mean[3].diff().sign().tolist() == [1, 1, 1, -1, -1, -1]
 
 
-@each_network
+@every_network
 def test_no_parameter_is_idle(name):
-    """Every tensor of them, the attention's included, is reached by the loss."""
+    """Every tensor of them, the attention's included, is reached by the loss; running statistics are not trained."""
     model = build(name, (1, 8, 8), 4)
     phi = varied(model).requires_grad_()
     logits, _ = model(phi, images((1, 8, 8), 16))
     (gradient,) = torch.autograd.grad(logits.square().sum(), phi)
-    for part in model.unpack(gradient).values():
-        assert abs(part).max() > 0
+    for key, part in model.unpack(gradient).items():
+        assert (abs(part).max() > 0) == (key not in model.buffers), key
+
+
+# A residual stage by hand: two blocks of two convolutions, each with a bias, a gain and a shift per channel; the
+# first block of a wider stage has a third convolution for its skip.
+STAGES = (
+    4 * (21 * 21 * 9 + 21 + 42)
+    + (2 * (21 * 42 * 9 + 42 + 84) + 3 * (42 * 42 * 9 + 42 + 84))
+    + (2 * (42 * 85 * 9 + 85 + 170) + 3 * (85 * 85 * 9 + 85 + 170))
+    + (2 * (85 * 170 * 9 + 170 + 340) + 3 * (170 * 170 * 9 + 170 + 340))
+)
 
 
 @pytest.mark.parametrize(
-    ("name", "shape", "classes", "count"),
+    ("name", "shape", "classes", "count", "buffers"),
     [
-        ("conv", (1, 28, 28), 10, 160 + 98 + 32 + 4640 + 64 + 9248 + 64 + 2890),
-        ("conv", (3, 40, 40), 4, 448 + 98 + 32 + 4640 + 64 + 9248 + 64 + 1156),
-        ("mlp", (1, 28, 28), 10, 98 + 784 * 400 + 400 + 400 * 400 + 400 + 4010),
+        ("conv", (1, 28, 28), 10, 160 + 98 + 32 + 4640 + 64 + 9248 + 64 + 2890, 0),
+        ("conv", (3, 40, 40), 4, 448 + 98 + 32 + 4640 + 64 + 9248 + 64 + 1156, 0),
+        ("mlp", (1, 28, 28), 10, 98 + 784 * 400 + 400 + 400 * 400 + 400 + 4010, 0),
+        ("residual", (3, 32, 32), 100, 588 + 98 + 42 + STAGES + 17000, 2 * (5 * 21 + 5 * 42 + 5 * 85 + 5 * 170)),
+        ("resnet18", (3, 224, 224), 1000, 11_689_512 + 98, 2 * (64 + 4 * 64 + 5 * 128 + 5 * 256 + 5 * 512)),
+        ("resnet18", (3, 224, 224), 100, 11_689_512 - 900 * 513 + 98, 9600),
+        ("resnet18", (1, 28, 28), 10, 11_689_512 - 990 * 513 + 98 - 2 * 64 * 49, 9600),
     ],
 )
-def test_parameter_counts(name, shape, classes, count):
+def test_parameter_counts(name, shape, classes, count, buffers):
     model = build(name, shape, classes)
-    assert len(model.initial(seeded())) == sum(model.sizes) == count
+    assert model.learnable == count
+    assert len(model.initial(seeded())) == sum(model.sizes) == count + buffers
+    released = build(name, shape, classes, "released")  # a gain and a shift more, a mean and a variance
+    assert (released.learnable, sum(released.sizes)) == (count + 2, count + buffers + 4)
+
+
+def test_the_papers_cifar_network_has_1_40_million_parameters():
+    for attention in ATTENTIONS:
+        assert round(build("residual", (3, 32, 32), 100, attention).learnable / 1e6, 2) == 1.40
+
+
+def test_recorded_weights_keep_their_names_and_their_start():
+    """Runs recorded before are read by these names; the same seed starts the same run."""
+    conv = build("conv", (1, 8, 8), 4)
+    assert list(conv.shapes) == [
+        *("first.weight", "first.bias", "attention.mix", "first_norm.weight", "first_norm.bias"),
+        *("second.weight", "second.bias", "second_norm.weight", "second_norm.bias"),
+        *("third.weight", "third.bias", "third_norm.weight", "third_norm.bias", "head.weight", "head.bias"),
+    ]
+    mlp = build("mlp", (1, 8, 8), 4)
+    assert list(mlp.shapes) == [
+        *("attention.mix", "first.weight", "first.bias", "second.weight", "second.bias", "head.weight", "head.bias")
+    ]
+    drawn = (2 * torch.rand(16, 1, 3, 3, generator=seeded(5)) - 1) * (1 / 3)
+    assert torch.equal(conv.unpack(conv.initial(seeded(5)))["first.weight"], drawn)
+    drawn = (2 * torch.rand(400, 64, generator=seeded(5)) - 1) * (1 / 8)
+    assert torch.equal(mlp.unpack(mlp.initial(seeded(5)))["first.weight"], drawn)
+
+
+@pytest.mark.parametrize("name", ["residual", "resnet18"])
+@pytest.mark.parametrize("attention", ATTENTIONS)
+def test_deep_networks_start_by_he(name, attention):
+    """Convolutions N(0, 2 / fan-out), the attention's and the head as in the small ones; biases and shifts 0, gains
+    1, mean 0, variance 1."""
+    model = build(name, (3, 32, 32), 10, attention)
+    parts = model.unpack(model.initial(seeded()))
+    for prefix, module in model.network.named_modules():
+        if prefix == "attention.mix" or isinstance(module, nn.Linear):
+            bound = module.weight[0].numel() ** -0.5
+            assert 0.9 * bound < abs(parts[f"{prefix}.weight"]).max() <= bound
+        elif isinstance(module, nn.Conv2d):
+            weight = parts[f"{prefix}.weight"]
+            deviation = (2 / (weight.shape[0] * weight.shape[2] * weight.shape[3])) ** 0.5
+            assert weight.std() == pytest.approx(deviation, rel=0.1)
+            assert abs(weight.mean()) < 0.2 * deviation and abs(weight).max() > 2.5 * deviation
+            assert module.bias is None or not parts[f"{prefix}.bias"].any()
+        elif isinstance(module, nn.BatchNorm2d):
+            assert (parts[f"{prefix}.weight"] == 1).all() and not parts[f"{prefix}.bias"].any()
+            assert (parts[f"{prefix}.running_var"] == 1).all() and not parts[f"{prefix}.running_mean"].any()
 
 
 def test_a_model_calls_any_network_of_logits_and_attention():
@@ -230,3 +312,199 @@ def test_a_model_calls_any_network_of_logits_and_attention():
     model = Model(Tiny())
     logits, attention = model(torch.tensor([5.0, 7.0]), torch.ones(1, 1, 2, 2))
     assert logits.tolist() == [[5, 7]] and attention.shape == (1, 1, 2, 2)
+
+
+def test_unknown_names_are_told_the_known_ones():
+    with pytest.raises(ValueError, match="'vgg': choose from conv, mlp, residual, resnet18"):
+        build("vgg", (1, 8, 8), 4)
+    with pytest.raises(ValueError, match="'none': choose from per-image, released"):
+        build("conv", (1, 8, 8), 4, "none")
+
+
+def test_the_other_networks_do_without_torchvision():
+    code = (
+        "import sys; from arli_core.networks import build; build('residual', (3, 8, 8), 2);"
+        "assert 'torchvision' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent.parent, check=True)
+
+
+@with_batchnorm
+def test_training_equals_a_plain_module_in_training_mode(name, attention):
+    """Three steps of gradient descent by phi, and by the module itself: the same logits, A, gradients, weights,
+    running statistics; then the same in evaluation mode."""
+    model = build(name, (2, 8, 8), 3, attention)
+    phi = varied(model).double()
+    plain = copy.deepcopy(model.network).double().requires_grad_()
+    plain.load_state_dict(model.unpack(phi), strict=False)
+    batches = images((2, 8, 8), 12).double().split(4)
+    plain.train()
+    for batch in batches:
+        phi.requires_grad_()
+        logits, found, buffers = model.train(phi, batch)
+        (gradient,) = torch.autograd.grad(logits.square().sum() + found.sum(), phi)
+        assert not buffers.requires_grad and not gradient[model.learnable :].any()
+        phi = phi.detach() - 0.01 * gradient
+        phi[model.learnable :] = buffers
+
+        expected, expected_attention = plain(batch)
+        torch.testing.assert_close(logits, expected)
+        torch.testing.assert_close(found, expected_attention)
+        slopes = torch.autograd.grad(expected.square().sum() + expected_attention.sum(), list(plain.parameters()))
+        torch.testing.assert_close(gradient[: model.learnable], torch.cat([slope.flatten() for slope in slopes]))
+        with torch.no_grad():
+            for parameter, slope in zip(plain.parameters(), slopes, strict=True):
+                parameter -= 0.01 * slope
+        for key, value in model.unpack(phi).items():
+            torch.testing.assert_close(value, plain.state_dict()[key])
+    plain.eval()
+    for ours, theirs in zip(model(phi, batches[0]), plain(batches[0]), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+@with_batchnorm
+def test_several_models_at_once(name, attention):
+    """vmap over a stack of phi is each of them in turn, the running statistics included."""
+    model = build(name, (2, 8, 8), 3, attention)
+    models = torch.stack([varied(model, seed).double() for seed in range(3)])
+    batches = images((2, 8, 8), 12).double().view(3, 4, 2, 8, 8)
+    for call in (model, model.train):
+        for number, each in enumerate(zip(*torch.func.vmap(call)(models, batches), strict=True)):
+            for ours, alone in zip(each, call(models[number], batches[number]), strict=True):
+                torch.testing.assert_close(ours, alone)
+
+
+@with_batchnorm
+def test_the_attacks_gradient_equals_a_plain_modules(name, attention):
+    model = build(name, (2, 8, 8), 3, attention)
+    phi = varied(model).double()
+    plain = copy.deepcopy(model.network).double()
+    plain.load_state_dict(model.unpack(phi), strict=False)
+    batch = images((2, 8, 8), 4).double().requires_grad_()
+    for call, module in ((model, plain.eval()), (model.train, copy.deepcopy(plain).train())):
+        (ours,) = torch.autograd.grad(call(phi, batch)[0].square().sum(), batch)
+        (theirs,) = torch.autograd.grad(module(batch)[0].square().sum(), batch)
+        assert theirs.abs().max() > 0
+        torch.testing.assert_close(ours, theirs)
+
+
+@every_network
+@pytest.mark.parametrize("attention", ATTENTIONS)
+def test_no_call_writes_phi(name, attention):
+    model = build(name, (1, 8, 8), 4, attention)
+    phi, batch = varied(model).requires_grad_(), images((1, 8, 8))
+    kept, version = phi.detach().clone(), phi._version
+    model(phi, batch)
+    _, _, buffers = model.train(phi, batch)
+    buffers += 1  # nor does what comes back share its memory
+    assert torch.equal(phi, kept) and phi._version == version
+
+
+@each_network
+def test_without_batchnorm_training_is_evaluation(name):
+    model = build(name, (1, 8, 8), 4)
+    phi, batch = varied(model), images((1, 8, 8))
+    logits, attention, buffers = model.train(phi, batch)
+    assert buffers.shape == (0,) and model.learnable == len(phi)
+    assert torch.equal(logits, model(phi, batch)[0]) and torch.equal(attention, model(phi, batch)[1])
+
+
+def test_running_statistics_by_hand():
+    """0.9 running + 0.1 of the batch, with its unbiased variance; normalised by the biased one in training, by the
+    running ones in evaluation."""
+
+    class Tiny(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm = nn.BatchNorm2d(1)
+
+        def forward(self, x):
+            x = self.norm(x)
+            return x.mean((2, 3)), torch.sigmoid(x)
+
+    model = Model(Tiny())
+    assert list(model.shapes) == ["norm.weight", "norm.bias", "norm.running_mean", "norm.running_var"]
+    assert model.learnable == 2 and model.sizes == [1, 1, 1, 1]
+    phi = torch.tensor([3.0, 5.0, 1.0, 4.0], dtype=torch.float64)
+    batch = torch.tensor([0.0, 2.0, 4.0], dtype=torch.float64).view(3, 1, 1, 1)  # mean 2, variance 8/3, unbiased 4
+    logits, _, buffers = model.train(phi, batch)
+    torch.testing.assert_close(buffers, torch.tensor([0.9 * 1 + 0.1 * 2, 0.9 * 4 + 0.1 * 4], dtype=torch.float64))
+    torch.testing.assert_close(logits, 3 * (batch.flatten(1) - 2) / (8 / 3 + 1e-5) ** 0.5 + 5)
+    torch.testing.assert_close(model(phi, batch)[0], 3 * (batch.flatten(1) - 1) / (4 + 1e-5) ** 0.5 + 5)
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        model.train(phi, batch[:1])
+
+
+@with_batchnorm
+def test_fused_running_statistics_stay_valid(name, attention):
+    """A mean of models, as a row of dif* makes it, has variances no smaller than the least of them."""
+    model = build(name, (2, 8, 8), 3, attention)
+    phi = model.initial(seeded())
+    models = phi.repeat(3, 1)
+    for number, batch in enumerate(images((2, 8, 8), 12).split(4)):
+        models[number, model.learnable :] = model.train(phi, (number + 1) * batch)[2]
+    fused = torch.tensor([0.2, 0.3, 0.5]) @ models
+    parts, lowest = model.unpack(fused), model.unpack(models.amin(0))
+    for key in model.buffers:
+        if key.endswith("running_var"):
+            assert (parts[key] >= lowest[key] - 1e-6).all() and (parts[key] > 0).all()
+    assert torch.isfinite(model(fused, images((2, 8, 8)))[0]).all()
+
+
+@every_network
+def test_attention_alone_is_attention_in_a_batch_though_batchnorm_follows(name):
+    """In training mode too, where the logits of networks with BatchNorm move with the batch."""
+    shape = (3, 40, 40)
+    model = build(name, shape, 4)
+    phi, batch = varied(model), with_mates_of_every_contrast(shape)
+    for call in (model, model.train):
+        together = call(phi, batch)[1]
+        for number in (0, 4, 7):
+            alone = call(phi, batch[number : number + 1])[1]
+            torch.testing.assert_close(alone[0], together[number], atol=1e-6, rtol=0)
+
+
+@every_network
+def test_released_attention_moves_with_the_batch_in_training(name):
+    """Why the default is another: one image's A, alone and beside others, is not the same. In evaluation it is."""
+    shape = (3, 40, 40)
+    model = build(name, shape, 4, "released")
+    phi, batch = model.initial(seeded()), with_mates_of_every_contrast(shape)
+    difference = model.train(phi, batch)[1][0] - model.train(phi, batch[:1])[1][0]
+    assert abs(difference).max() > 0.05
+    torch.testing.assert_close(model(phi, batch)[1][0], model(phi, batch[:1])[1][0], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_released_attention_equals_its_formula_in_float64_loops(training):
+    attention = ReleasedAttention().double().requires_grad_(False).train(training)
+    gain, shift, mean, variance = 1.5, -0.3, 0.4, 0.02
+    attention.mix.weight.copy_(torch.randn(1, 2, 7, 7, generator=seeded(4)))
+    for key, value in {"weight": gain, "bias": shift, "running_mean": mean, "running_var": variance}.items():
+        getattr(attention.norm, key).fill_(value)
+    features = torch.randn(2, 3, 9, 8, generator=seeded(3), dtype=torch.float64)
+    mixed = torch.zeros(2, 9, 8, dtype=torch.float64)
+    for b in range(2):
+        pooled = torch.stack([features[b].mean(0), features[b].max(0).values])
+        for y in range(9):
+            for x in range(8):
+                for v in range(7):
+                    for u in range(7):
+                        row, column = y + v - 3, x + u - 3
+                        if 0 <= row < 9 and 0 <= column < 8:
+                            mixed[b, y, x] += (attention.mix.weight[0, :, v, u] * pooled[:, row, column]).sum()
+    once = 1 / (1 + (-mixed).exp())
+    if training:
+        mean, variance = once.mean(), once.var(correction=0)
+    level = gain * (once - mean) / (variance + 1e-5) ** 0.5 + shift
+    torch.testing.assert_close(attention(features)[:, 0], 1 / (1 + (-level).exp()), rtol=1e-10, atol=1e-10)
+
+
+def test_attention_at_image_size():
+    attention = torch.rand(2, 1, 4, 5, generator=seeded())
+    assert at_image_size(attention, torch.zeros(2, 3, 4, 5)) is attention
+    large = at_image_size(attention, torch.zeros(2, 3, 8, 11))
+    assert large.shape == (2, 1, 8, 11)
+    assert attention.amin() <= large.amin() and large.amax() <= attention.amax()
+    row = at_image_size(torch.tensor([[[[0.0, 1.0]]]]), torch.zeros(1, 1, 1, 4))  # between the centres of pixels
+    assert row.flatten().tolist() == [0, 0.25, 0.75, 1]

@@ -1,0 +1,60 @@
+"""Spatial attention: features [B, C, H, W] -> A [B, 1, H, W] in (0, 1), in two forms."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class SpatialAttention(nn.Module):
+    """A = sigmoid(normalise(conv7x7([mean_c |f|, max_c |f|]))), f = features less their spatial mean.
+
+    Channel mean and max as in the released code; these choices are ours. Absolute responses, less the spatial mean:
+    an object darker than its background stands out as much as a lighter one. Normalised per image, not per batch:
+    A of an image does not depend on its batch-mates. The convolution starts as a blur, both channels alike: from a
+    random start, chance decides whether A begins on the object or around it, and few tasks later it is still there.
+    Features [B, C, H, W] -> A [B, 1, H, W] in (0, 1).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        offset = torch.arange(7) - 3.0
+        blur = torch.exp(-(offset[:, None] ** 2 + offset**2) / 2).expand(1, 2, 7, 7)
+        self.mix = nn.Parameter(blur / blur.norm())
+
+    def forward(self, features: Tensor) -> Tensor:
+        response = (features - features.mean((2, 3), keepdim=True)).abs()
+        pooled = torch.cat([response.mean(1, keepdim=True), response.amax(1, keepdim=True)], 1)
+        mixed = F.conv2d(F.pad(pooled, (3, 3, 3, 3), mode="replicate"), self.mix)
+        return torch.sigmoid(F.instance_norm(mixed, eps=1e-5))
+
+
+class ReleasedAttention(nn.Module):
+    """A = sigmoid(BatchNorm(sigmoid(conv7x7([mean_c f, max_c f])))), as in the authors' released code.
+
+    Raw responses, zero padding, a bias-free convolution from a random start, a learnable gain and shift. BatchNorm
+    takes mean and variance of the maps of a whole batch: in training mode, A of an image moves with its batch-mates;
+    in evaluation mode the running statistics stand in, and it does not.
+    Features [B, C, H, W] -> A [B, 1, H, W] in (0, 1).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix = nn.Conv2d(2, 1, 7, padding=3, bias=False)
+        self.norm = nn.BatchNorm2d(1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        pooled = torch.cat([features.mean(1, keepdim=True), features.amax(1, keepdim=True)], 1)
+        return torch.sigmoid(self.norm(torch.sigmoid(self.mix(pooled))))
+
+
+def at_image_size(attention: Tensor, images: Tensor) -> Tensor:
+    """A at the height and width of its images, bilinear; itself where it has them already.
+
+    The background mask 1 - A∘A multiplies a perturbation of the image, and A has the size of the features it was
+    taken from: half the image's in ResNet-18. Interpolated values are means of A, so they stay in (0, 1).
+    A [B, 1, h, w], images [B, C, H, W] -> [B, 1, H, W].
+    """
+    size = images.shape[-2:]
+    if attention.shape[-2:] == size:
+        return attention
+    return F.interpolate(attention, size=size, mode="bilinear", align_corners=False)

@@ -1,0 +1,49 @@
+"""Two networks small enough for a laptop's processor."""
+
+import math
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ConvNet(nn.Module):
+    """Attention after the first of three convolutions, 3x3 cells of average pooling, one linear head.
+
+    About 17,000 parameters. Groups of channels are normalised per image (GroupNorm), so there are no running
+    statistics. [B, C, H, W], any size from 8x8 -> logits [B, classes], A [B, 1, H, W].
+    """
+
+    def __init__(self, channels: int, classes: int, attention: nn.Module) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, 16, 3, padding=1)
+        self.attention = attention
+        self.first_norm = nn.GroupNorm(4, 16)
+        self.second = nn.Conv2d(16, 32, 3, padding=1)
+        self.second_norm = nn.GroupNorm(4, 32)
+        self.third = nn.Conv2d(32, 32, 3, padding=1)
+        self.third_norm = nn.GroupNorm(4, 32)
+        self.head = nn.Linear(32 * 3 * 3, classes)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.first(images)
+        attention = self.attention(features)
+        hidden = F.max_pool2d(F.relu(self.first_norm(features * attention)), 2)
+        hidden = F.max_pool2d(F.relu(self.second_norm(self.second(hidden))), 2)
+        hidden = F.relu(self.third_norm(self.third(hidden)))
+        return self.head(F.adaptive_avg_pool2d(hidden, 3).flatten(1)), attention
+
+
+class MLP(nn.Module):
+    """Attention on the pixels, then pixels-400-400-classes (784-400-400-10 on MNIST)."""
+
+    def __init__(self, shape: tuple[int, int, int], classes: int, attention: nn.Module) -> None:
+        super().__init__()
+        self.attention = attention
+        self.first = nn.Linear(math.prod(shape), 400)
+        self.second = nn.Linear(400, 400)
+        self.head = nn.Linear(400, classes)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        attention = self.attention(images)
+        hidden = F.relu(self.first((images * attention).flatten(1)))
+        return self.head(F.relu(self.second(hidden))), attention
