@@ -13,6 +13,10 @@ class RecordError(LabError):
     """A recorded run that is missing, damaged, foreign, or in the way."""
 
 
+class DataError(LabError):
+    """A data set whose files are missing, damaged, or not to be had."""
+
+
 class Diverged(LabError):
     """Training left the finite numbers."""
 

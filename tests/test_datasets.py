@@ -1,4 +1,4 @@
-"""The data: what they contain, that their splits share nothing, that they are the same every time."""
+"""The data that come with packages: what they contain, that their splits share nothing, that they stay the same."""
 
 import hashlib
 import subprocess
@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from arli_core.datasets import NAMES, Dataset, Split, digits, load, mnist5k, scenes
+from arli_core import datasets
+from arli_core.datasets import Dataset, Split, Streamed, digits, load, mnist5k, pictures, scenes
 
 SHAPES = {"digits": (1, 8, 8), "mnist-5k": (1, 28, 28), "scenes": (3, 40, 40)}
 SIZES = {"digits": (1438, 359), "mnist-5k": (4000, 1000), "scenes": (4000, 1000)}
@@ -19,12 +20,12 @@ def cache_home(tmp_path_factory):
     """Keeps the user's own cache out of the tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        load.cache_clear()
+        datasets._load.cache_clear()
         yield
-    load.cache_clear()
+    datasets._load.cache_clear()
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=SHAPES)
 def dataset(request) -> Dataset:
     return load(request.param)
 
@@ -90,7 +91,7 @@ def test_splits_are_stratified(dataset):
 
 
 def test_two_fresh_builds_are_equal_bit_for_bit(dataset):
-    fresh = load.__wrapped__(dataset.name)
+    fresh = datasets._build(dataset.name, datasets.AS_IT_IS, Path())
     assert fresh is not dataset
     assert same(fresh.train, dataset.train) and same(fresh.test, dataset.test)
 
@@ -122,7 +123,7 @@ def test_holdout_divides_train_and_drops_test(dataset):
     assert not (train | test) & rows(dataset.test.images)
     counts = np.bincount(dataset.train.labels)
     np.testing.assert_array_equal(np.bincount(held.test.labels), np.rint(counts / 5))
-    again = load.__wrapped__(dataset.name).holdout()
+    again = datasets._build(dataset.name, datasets.AS_IT_IS, Path()).holdout()
     assert same(again.train, held.train) and same(again.test, held.test)
 
 
@@ -134,12 +135,116 @@ def test_holdout_keeps_image_label_and_mask_together():
 
 
 def test_unknown_name_is_answered_with_the_valid_ones():
-    with pytest.raises(ValueError, match=r"'cifar'.*digits, mnist-5k, scenes"):
+    with pytest.raises(ValueError, match=r"'cifar'.*digits, mnist-5k, scenes, mnist, .*imagenet-100 and folder:NAME"):
         load("cifar")
 
 
+def test_names_are_known_without_their_files():
+    assert all(datasets.known(name) for name in (*datasets.NAMES, "folder:mine", "folder:/some/where"))
+    assert not any(datasets.known(name) for name in ("", "cifar", "folder", "folder:", "Digits"))
+
+
+@pytest.mark.parametrize("size", [0, -3])
+def test_a_size_below_one_is_refused(size):
+    with pytest.raises(ValueError, match="at least 1"):
+        load("digits", size)
+
+
+# Another size, and what does not fit in memory
+
+
+@pytest.mark.parametrize("size", [16, 20])
+def test_another_size_resizes_every_image_and_mask(size):
+    small, full = load("scenes", size), load("scenes")
+    assert small.shape == (3, size, size) and same(load("scenes", 40).test, full.test)
+    for i in (0, 7, 999):
+        np.testing.assert_array_equal(small.test.images[i], pictures.resize(full.test.images[i], size))
+        grey = pictures.resize(full.test.masks[i][None] * np.uint8(255), size)[0]
+        np.testing.assert_array_equal(small.test.masks[i], grey > 127)
+    np.testing.assert_array_equal(small.test.lighter, full.test.lighter)
+    np.testing.assert_array_equal(small.test.labels, full.test.labels)
+
+
+def test_what_fits_is_resident_and_the_rest_streamed():
+    needs = load("digits", 12).nbytes
+    assert needs == 1797 * 12 * 12
+    assert isinstance(load("digits", 12, resident=needs).train.images, np.ndarray)
+    assert isinstance(load("digits", 12, resident=needs - 1).train.images, Streamed)
+
+
+@pytest.mark.parametrize("name", ["digits", "scenes"])
+def test_streamed_equals_resident(name):
+    streamed, resident = load(name, 12, resident=0), load(name, 12)
+    assert streamed.shape == resident.shape and (streamed.mean, streamed.std) == (resident.mean, resident.std)
+    for a, b in ((streamed, resident), (streamed.holdout(), resident.holdout())):
+        assert isinstance(a.train.images, Streamed) and isinstance(b.train.images, np.ndarray)
+        for one, other in ((a.train, b.train), (a.test, b.test)):
+            assert len(one) == len(other) and one.nbytes == other.nbytes
+            assert same(one.resident(), other)
+
+
+def test_streamed_is_indexed_as_an_array_is():
+    array = np.random.default_rng(0).integers(256, size=(50, 2, 3), dtype=np.uint8)
+    streamed = Streamed(lambda i: array[i], np.arange(50), (2, 3))
+    assert streamed.shape == array.shape and len(streamed) == 50
+    assert streamed.dtype == array.dtype and streamed.nbytes == array.nbytes
+    chosen = np.array([4, 4, 49, -1, 0])
+    for index in (chosen, chosen[:0], array[:, 0, 0] > 99, slice(3, 20, 2), slice(0), 7, -1, np.int64(3)):
+        found = streamed[index]
+        np.testing.assert_array_equal(found, array[index])
+        assert found.dtype == array.dtype
+    np.testing.assert_array_equal(streamed.pick(chosen)[1:3], array[chosen][1:3])
+    np.testing.assert_array_equal(streamed.pick(array[:, 0, 0] > 99)[:], array[array[:, 0, 0] > 99])
+    np.testing.assert_array_equal(np.stack(list(streamed)), array)
+    with pytest.raises(IndexError):
+        streamed[50]
+
+
+def test_streamed_reads_what_is_asked_for_and_nothing_before():
+    reads = []
+    streamed = Streamed(lambda i: reads.append(i) or np.full(3, i, np.uint8), np.arange(100), (3,))
+    split = Split(streamed, np.zeros(100, np.int64))[np.array([5, 6, 7])]
+    assert len(split) == 3 and split.images.shape == (3, 3) and not reads
+    split.images[1:]
+    assert sorted(reads) == [6, 7]
+
+
+def test_an_error_in_a_thread_reaches_the_reader():
+    def read(i: int) -> np.ndarray:
+        if i == 30:
+            raise KeyError("thirty")
+        return np.zeros(1, np.uint8)
+
+    with pytest.raises(KeyError, match="thirty"):
+        Streamed(read, np.arange(100), (1,))[:]
+
+
+def test_moments_of_large_sets_are_those_of_a_fixed_sample(monkeypatch):
+    array = np.random.default_rng(0).integers(256, size=(300, 2, 4, 4), dtype=np.uint8)
+    reads = []
+    streamed = Streamed(lambda i: reads.append(i) or array[i], np.arange(300), (2, 4, 4))
+    labels = np.zeros(300, np.int64)
+
+    def moments(images) -> tuple:
+        data = Dataset("x", ("y",), Split(images, labels), Split(images, labels))
+        return data.mean, data.std
+
+    whole = array.mean(axis=(0, 2, 3)) / 255, array.std(axis=(0, 2, 3)) / 255
+    np.testing.assert_allclose(moments(array.copy()), whole)
+    monkeypatch.setattr("arli_core.datasets.dataset.MEASURED_VALUES", array.size - 1)
+    monkeypatch.setattr("arli_core.datasets.dataset.MEASURED_IMAGES", 40)
+    assert moments(streamed) == moments(array.copy())
+    assert len(set(reads)) == len(reads) == 40
+    np.testing.assert_allclose(
+        moments(array), (array[reads].mean((0, 2, 3)) / 255, array[reads].std((0, 2, 3)) / 255)
+    )
+    monkeypatch.setattr("arli_core.datasets.dataset.MEASURED_IMAGES", 4000)
+    np.testing.assert_allclose(moments(array), whole)
+
+
 def test_import_leaves_the_heavy_packages_alone():
-    code = "import sys, arli_core.datasets; print({'sklearn', 'mlxtend', 'PIL'} & set(sys.modules))"
+    heavy = {"sklearn", "mlxtend", "PIL", "torch", "torchvision"}
+    code = f"import sys, arli_core.datasets; print({heavy} & set(sys.modules))"
     root = Path(__file__).parent.parent
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

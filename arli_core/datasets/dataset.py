@@ -1,38 +1,58 @@
 """What every dataset is: labelled images in two splits, and how a validation split is cut from the first."""
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+
+from .streamed import Streamed
+
+Array = np.ndarray | Streamed
+
+# Mean and deviation are those of all training pixels up to as many values as this, and beyond it of a fixed choice
+# of images: a rule of the data alone, so that no run depends on what was in memory.
+MEASURED_VALUES, MEASURED_IMAGES = 2**28, 2000
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
     """Labelled images. The arrays are shared by everyone in the process, so they become read-only here.
 
-    images   uint8 [N, C, H, W]
+    images   uint8 [N, C, H, W]; `Streamed` where they do not fit in memory
     labels   int64 [N], an index into `Dataset.classes`
-    masks    bool [N, H, W], True on the object; None where no object mask is known
+    masks    bool [N, H, W], True on the object; None where no object mask is known; streamed as the images are
     lighter  bool [N], True where the object is lighter than its background; None where the data do not say
     """
 
-    images: np.ndarray
+    images: Array
     labels: np.ndarray
-    masks: np.ndarray | None = None
+    masks: Array | None = None
     lighter: np.ndarray | None = None
 
     def __post_init__(self):
         for array in (self.images, self.labels, self.masks, self.lighter):
-            if array is not None:
+            if isinstance(array, np.ndarray):
                 array.setflags(write=False)
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, index: np.ndarray) -> "Split":
-        """The samples that a boolean or integer array picks, as copies."""
-        masks, lighter = (None if a is None else a[index] for a in (self.masks, self.lighter))
-        return Split(self.images[index], self.labels[index], masks, lighter)
+        """The samples that a boolean or integer array picks, as copies; what is streamed stays unread."""
+        masks = None if self.masks is None else _pick(self.masks, index)
+        lighter = None if self.lighter is None else self.lighter[index]
+        return Split(_pick(self.images, index), self.labels[index], masks, lighter)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of images and masks, where they are or would be resident."""
+        return self.images.nbytes + (0 if self.masks is None else self.masks.nbytes)
+
+    def resident(self) -> "Split":
+        """The same with all that is streamed read into memory."""
+        masks = None if self.masks is None else self.masks[:]
+        return Split(self.images[:], self.labels, masks, self.lighter)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,22 +67,47 @@ class Dataset:
     @property
     def shape(self) -> tuple[int, int, int]:
         """(C, H, W) of one image."""
-        return self.train.images.shape[1:]
+        _, channels, height, width = self.train.images.shape
+        return channels, height, width
 
-    @cached_property
+    @property
     def mean(self) -> tuple[float, ...]:
         """Mean of each channel over the training images, with pixels in [0, 1]."""
-        return tuple(float(channel.mean()) / 255 for channel in self.train.images.swapaxes(0, 1))
+        return self._moments[0]
 
-    @cached_property
+    @property
     def std(self) -> tuple[float, ...]:
         """Standard deviation of each channel over the training images, with pixels in [0, 1]."""
-        return tuple(float(channel.std()) / 255 for channel in self.train.images.swapaxes(0, 1))
+        return self._moments[1]
+
+    @cached_property
+    def _moments(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        images = self.train.images
+        if math.prod(images.shape) > MEASURED_VALUES:
+            chosen = np.random.default_rng(0).choice(len(images), min(len(images), MEASURED_IMAGES), replace=False)
+            measured = images[np.sort(chosen)]
+        else:
+            measured = images[:]
+        channels = measured.swapaxes(0, 1)  # [C, N, H, W]
+        return tuple(float(c.mean()) / 255 for c in channels), tuple(float(c.std()) / 255 for c in channels)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of images and masks, where they are or would be resident."""
+        return self.train.nbytes + self.test.nbytes
+
+    def resident(self) -> "Dataset":
+        """The same with all that is streamed read into memory."""
+        return Dataset(self.name, self.classes, self.train.resident(), self.test.resident())
 
     def holdout(self) -> "Dataset":
         """For choosing settings: a fixed, stratified fifth of `train` becomes `test`; the real one goes."""
         held = a_fifth(self.train.labels)
         return Dataset(self.name, self.classes, train=self.train[~held], test=self.train[held])
+
+
+def _pick(array: Array, index: np.ndarray) -> Array:
+    return array.pick(index) if isinstance(array, Streamed) else array[index]
 
 
 def a_fifth(labels: np.ndarray) -> np.ndarray:

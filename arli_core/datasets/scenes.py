@@ -57,8 +57,8 @@ class Layers:
 
 def build() -> Dataset:
     mnist = mnist5k.build()
-    train = compose(mnist.train.images, mnist.train.labels, SEED, "train")
-    test = compose(mnist.test.images, mnist.test.labels, SEED + 1, "test")
+    train = compose(mnist.train.images[:], mnist.train.labels, SEED, "train")
+    test = compose(mnist.test.images[:], mnist.test.labels, SEED + 1, "test")
     return Dataset("scenes", mnist.classes, train, test)
 
 

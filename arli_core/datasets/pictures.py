@@ -1,0 +1,87 @@
+"""Image files and arrays as squares of one size: the central square of an image, resized.
+
+That is the shorter side resized and the centre cut out, in one step. Resizing is PIL's bilinear filter, which
+averages where it shrinks. A mask goes the same way and is True where the object covers more than half of the pixel.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import DataError
+
+if TYPE_CHECKING:  # PIL is imported where it is used: pages need not wait for it
+    from PIL.Image import Image
+
+SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"))
+
+
+def read(path: Path, size: int, upright: bool = False) -> np.ndarray:
+    """The image of a file: uint8 [3, size, size], RGB. `upright` turns it as its EXIF orientation says.
+
+    Raises DataError for what is no image with 8 bits a channel.
+    """
+    with _opened(path) as image:
+        if upright:
+            from PIL import ImageOps
+
+            ImageOps.exif_transpose(image, in_place=True)
+        if image.mode.startswith(("I", "F")):
+            raise ValueError(f"its pixels are not of 8 bits a channel: mode {image.mode}")
+        if "transparency" in image.info:  # of a palette: PIL asks to go by way of RGBA
+            image = image.convert("RGBA")
+        return np.asarray(square(image.convert("RGB"), size)).transpose(2, 0, 1)
+
+
+def read_mask(path: Path, size: int) -> np.ndarray:
+    """The mask of a file, True where it is lighter than middle grey: bool [size, size]. Raises DataError."""
+    with _opened(path) as image:
+        return resize_mask(np.asarray(image.convert("L")) > 127, size)
+
+
+def box_mask(path: Path, box: tuple[float, float, float, float], size: int) -> np.ndarray:
+    """The mask of a box (left, top, width, height) in pixels of the file's image: bool [size, size]."""
+    with _opened(path) as image:
+        width, height = image.size
+    left, top, right, bottom = (max(0, round(v)) for v in (box[0], box[1], box[0] + box[2], box[1] + box[3]))
+    mask = np.zeros((height, width), dtype=bool)
+    mask[top:bottom, left:right] = True
+    return resize_mask(mask, size)
+
+
+def resize(pixels: np.ndarray, size: int) -> np.ndarray:
+    """uint8 [C, H, W], C = 1 or 3, to uint8 [C, size, size]."""
+    from PIL import Image
+
+    if len(pixels) == 1:
+        return np.asarray(square(Image.fromarray(pixels[0]), size))[None]
+    return np.asarray(square(Image.fromarray(pixels.transpose(1, 2, 0)), size)).transpose(2, 0, 1)
+
+
+def resize_mask(mask: np.ndarray, size: int) -> np.ndarray:
+    """bool [H, W] to bool [size, size]."""
+    return resize(mask[None] * np.uint8(255), size)[0] > 127
+
+
+def square(image: "Image", size: int) -> "Image":
+    """The central square of the image, resized; an image of that size already is not changed."""
+    from PIL.Image import Resampling
+
+    side = min(image.size)
+    left, top = ((length - side) / 2 for length in image.size)
+    return image.resize((size, size), Resampling.BILINEAR, box=(left, top, left + side, top + side))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator["Image"]:
+    """The file's image; whatever PIL says of it, of which there are many kinds, becomes a DataError."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            yield image
+    except Exception as error:
+        raise DataError(f"{path} cannot be read as an image: {error}") from None

@@ -1,0 +1,22 @@
+"""Where the data sets lie that are files: the data root."""
+
+import os
+from pathlib import Path
+
+from ..errors import DataError
+
+VARIABLE = "ARLI_DATA"
+
+
+def data_root() -> Path:
+    """The folder named by the environment variable ARLI_DATA, else arli/data in the user's cache.
+
+    The cache is `$XDG_CACHE_HOME`, else ~/.cache. Raises DataError where no home directory is known.
+    """
+    try:
+        if named := os.environ.get(VARIABLE):
+            return Path(named).expanduser().absolute()
+        base = os.environ.get("XDG_CACHE_HOME")
+        return (Path(base) if base else Path.home() / ".cache") / "arli" / "data"
+    except RuntimeError as error:
+        raise DataError(f"no data root: {error}; name a folder with --data-root or in {VARIABLE}") from None
