@@ -6,16 +6,16 @@ command with exit code 2, Ctrl-C ends training with 130. What needs torch is imp
 """
 
 import errno
-import json
 import os
 import shlex
-import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Generator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any
 
 import numpy as np
@@ -23,15 +23,18 @@ import typer
 from typer.core import TyperGroup
 
 from . import __version__, consensus, fusion, records
-from .config import METHODS, PRESETS, preset
+from .cli_experiments import ablate, sweep
+from .cli_options import AsJson, DataRoot, Device, Settings, data_root_at, print_json, rounded
+from .cli_options import settings_of as _settings
+from .cli_options import terminable as _terminable
+from .config import METHODS, PRESETS, Ari, Config, keys, parse, preset, protocols
 from .errors import ConfigError, LabError, RecordError
 from .events import Event, Step, TaskDone
-from .records import PROTOCOLS, Record
+from .records import Record
 
 Progress = Generator[tuple[Record, Event]]
 
 APP = Path(__file__).resolve().parent.parent / "app.py"
-OWN_OPTIONS = ("preset", "method", "seed", "device")  # settings that --set leaves to the option of their name
 
 
 class _Commands(TyperGroup):
@@ -56,7 +59,6 @@ app = typer.Typer(
 )
 
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A path, or a name under checkpoints/.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
 
 def main() -> None:
@@ -80,7 +82,7 @@ def root(
 
 @app.command()
 def presets(as_json: AsJson = False) -> None:
-    """List the presets: data set, tasks, network, methods."""
+    """List the presets: data set, tasks, network, method unless told."""
     rows = []
     for name in PRESETS:
         config = preset(name)
@@ -91,15 +93,17 @@ def presets(as_json: AsJson = False) -> None:
                 "tasks": config.data.tasks,
                 "classes_per_task": config.data.classes_per_task,
                 "network": config.network.name,
+                "method": config.method,
                 "methods": list(METHODS),
             }
         )
     if as_json:
-        _print_json({"presets": rows})
+        print_json({"presets": rows})
         return
     for row in rows:
         tasks = f"{row['tasks']} tasks of {row['classes_per_task']} classes"
-        typer.echo(f"{row['name']:<10} {row['dataset']:<10} {tasks}   {row['network']}   {', '.join(METHODS)}")
+        typer.echo(f"{row['name']:<18} {row['dataset']:<13} {tasks:<23} {row['network']:<9} {row['method']}")
+    typer.echo(f"\nThe last column is the method unless told; every preset has all: {', '.join(METHODS)}")
 
 
 # --- Training ------------------------------------------------------------------------------------------------------
@@ -108,89 +112,99 @@ def presets(as_json: AsJson = False) -> None:
 @app.command()
 def train(
     preset_name: Annotated[str, typer.Option("--preset", help=f"One of {', '.join(PRESETS)}.")],
-    out: Annotated[str, typer.Option(metavar="RUN", help="Where to record: a path, or a name under checkpoints/.")],
-    method: Annotated[str, typer.Option(help=f"One of {', '.join(METHODS)}.")] = "ari",
-    seed: Annotated[int, typer.Option(help="Of initialisation, batches and exemplars, never of the split.")] = 0,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, as in train.epochs=3; repeatable."),
+    out: Annotated[
+        str | None, typer.Option(metavar="RUN", help="Where to record: a path, or a name under checkpoints/.")
     ] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps; auto takes the best there is.")] = None,
+    method: Annotated[str | None, typer.Option(help=f"One of {', '.join(METHODS)}; else the preset's.")] = None,
+    seed: Annotated[int, typer.Option(help="Of initialisation, batches and exemplars, never of the split.")] = 0,
+    settings: Settings = None,
+    device: Device = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run recorded there.")] = False,
+    data_root: DataRoot = None,
+    smoke: Annotated[
+        bool,
+        typer.Option(
+            "--smoke", help="A very short run, on generated data where data are files; --out may be left out."
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Train a preset and record the run."""
     chosen = _settings(settings or []) | ({"device": device} if device is not None else {})
+    if smoke:
+        if data_root is not None:
+            raise ConfigError("--data-root: --smoke generates its data; leave out one of the two")
+        _smoke(preset(preset_name, method, seed, **chosen), chosen, out, overwrite, as_json)
+        return
+    if out is None:
+        raise ConfigError("--out is missing: where to record, as in --out my-run; only --smoke can do without")
     config = preset(preset_name, method, seed, **chosen)
+    _follow(lambda: _runs().train(config, out, overwrite), out, as_json, saved_before=False)
 
-    def begin() -> Progress:
-        from .runs import train
 
-        return train(config, out, overwrite)
+def _smoke(asked: Config, chosen: dict[str, Any], out: str | None, overwrite: bool, as_json: bool) -> None:
+    """A configuration end to end, in as little time as it takes: that it runs is all that its figures say."""
+    tasks = asked.data.tasks if "data.tasks" in chosen else 2
+    short = {
+        "data.tasks": tasks,
+        "train.epochs": 1,
+        "train.batch_size": 16,
+        "memory.budget": tasks * asked.data.classes_per_task,
+        "recording.probes": 2,
+    }
+    own = {key: value for key, value in short.items() if key in keys(asked.method)}
+    with tempfile.TemporaryDirectory(prefix="arli-smoke-") as place, data_root_at(Path(place, "data")):
+        name = _generated(asked.data.name, Path(place, "data"))
+        config = parse(asked.model_dump(), **(own | chosen | {"data.name": name}))
+        run = out or str(Path(place, "run"))
+        _follow(lambda: _runs().train(config, run, overwrite), out, as_json, saved_before=False)
 
-    _follow(begin, out, as_json, saved_before=False)
+
+def _generated(name: str, root: Path) -> str:
+    """Writes a small set in place of one that is files; returns the name it has, its own but for a user's folder."""
+    from .datasets import generated
+
+    # A user's own folder may be an absolute path: nothing generated goes there.
+    name = "folder:generated" if name.startswith("folder:") else name
+    if name.partition(":")[0] in generated.PER_CLASS:
+        generated.write(name, root)
+        typer.echo(f"{name}: generated images, which say nothing about the real ones", err=True)
+    return name
 
 
 @app.command()
-def resume(run: Run, as_json: AsJson = False) -> None:
+def resume(run: Run, data_root: DataRoot = None, as_json: AsJson = False) -> None:
     """Go on with an interrupted run, to the very end it would have had."""
-
-    def begin() -> Progress:
-        from .runs import resume
-
-        return resume(run)
-
-    _follow(begin, run, as_json, saved_before=True)
+    _follow(lambda: _runs().resume(run), run, as_json, saved_before=True)
 
 
-def _settings(pairs: list[str]) -> dict[str, Any]:
-    """`key=value` texts as dotted settings; a value is JSON where it parses, else the text itself."""
-    found: dict[str, Any] = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not key or not equals:
-            raise ConfigError(f"--set needs key=value, as in --set train.epochs=3; got {pair!r}")
-        if key in OWN_OPTIONS:
-            raise ConfigError(f"--set {key}: use --{key} {value}".rstrip())
-        try:
-            found[key] = json.loads(value)
-        except ValueError:
-            found[key] = value
-        if isinstance(found[key], dict):  # it would take the place of the preset's other values in that section
-            raise ConfigError(f"--set {key}: set what it holds one by one, as in --set train.epochs=3; got {value}")
-    return found
+app.command()(sweep)
+app.command()(ablate)
 
 
-def _follow(begin: Callable[[], Progress], run: str, as_json: bool, saved_before: bool) -> None:
-    """Trains to the end with a progress bar on stderr, then prints what `show` prints."""
+def _runs() -> ModuleType:
+    """Imported when training begins, and so that Ctrl-C is heard meanwhile: it brings torch."""
+    from . import runs
+
+    return runs
+
+
+def _follow(begin: Callable[[], Progress], run: str | None, as_json: bool, saved_before: bool) -> None:
+    """Trains to the end with a progress bar on stderr, then prints what `show` prints; run None: not to be kept."""
     record = None
     try:
         with _terminable(), closing(begin()) as progress, _bar() as tell:
             for record, event in progress:
                 tell(record, event)
     except KeyboardInterrupt:
-        if record is None and not saved_before:
-            typer.echo("\nInterrupted before training began: nothing is recorded.", err=True)
+        if run is None or (record is None and not saved_before):
+            typer.echo("\nInterrupted: nothing is recorded.", err=True)
         else:
             command = f"python -m arli_core resume {shlex.quote(run)}"
             typer.echo(f"\nInterrupted. What was saved stays; go on with: {command}", err=True)
         raise typer.Exit(130) from None
     assert record is not None
     _print_run(record, as_json)
-
-
-@contextmanager
-def _terminable() -> Generator[None]:
-    """SIGTERM ends training as Ctrl-C does."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
@@ -225,7 +239,7 @@ def _bar() -> Generator[Callable[[Record, Event], None]]:
                 else:
                     progress.add_task("", **state)
             elif isinstance(event, TaskDone):
-                means = (f"{name} {np.mean(event.accuracy[name]):.3f}" for name in PROTOCOLS)
+                means = (f"{name} {np.mean(event.accuracy[name]):.3f}" for name in event.accuracy)
                 progress.console.print(f"after task {event.task} of {tasks}: {', '.join(means)}", highlight=False)
 
         yield tell
@@ -243,7 +257,7 @@ def show(run: Run, as_json: AsJson = False) -> None:
 def _print_run(record: Record, as_json: bool) -> None:
     summary = record.summary()
     if as_json:
-        _print_json(summary)
+        print_json(summary)
         return
     config, done, tasks = record.config, len(record.tasks), record.config.data.tasks
     typer.echo(f"{config.method} on {config.data.name}, seed {config.seed}: {record.status}, {done} of {tasks} tasks")
@@ -252,12 +266,12 @@ def _print_run(record: Record, as_json: bool) -> None:
     if record.started and record.seconds:
         speed = f"{record.seconds:.1f} s, {record.samples / record.seconds:.0f} samples/s"
         typer.echo(f"{speed} on {record.started.device}, {record.started.parameters} parameters")
-    for protocol in PROTOCOLS:
-        figures = [f"{key} {_number(summary[key][protocol])}" for key in ("average", "forgetting", "bwt")]
+    for protocol in protocols(config):
+        figures = [f"{key} {rounded(summary[key][protocol])}" for key in ("average", "forgetting", "bwt")]
         typer.echo(f"\n{protocol}: {', '.join(figures)}")
         typer.echo("after \\ on " + "".join(f"{task:>7}" for task in range(1, tasks + 1)))
         for task, row in enumerate(summary["accuracy"][protocol][:done], 1):
-            typer.echo(f"task {task:<6}" + "".join(f"{_number(value):>7}" for value in row[:task]))
+            typer.echo(f"task {task:<6}" + "".join(f"{rounded(value):>7}" for value in row[:task]))
 
 
 @app.command()
@@ -270,7 +284,7 @@ def spectrum(
     """Print dif* of one recorded frame: eigenvalues, contraction, residuals."""
     found = _spectrum(records.load(run), task, frame)
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     models = [f"task {each}" for each in found["present"]] + ["base"]
     typer.echo(f"task {found['task']}, frame {found['frame']} of {found['frames']}; models: {', '.join(models)}")
@@ -292,8 +306,8 @@ def spectrum(
 def _spectrum(record: Record, task: int | None, frame: int) -> dict[str, Any]:
     """Plain JSON values of one frame; T = dif* is computed anew in float64 from the recorded distance."""
     config = record.config
-    if config.method != "ari":
-        raise RecordError(f"{config.method} fuses no models, so its runs have no spectrum; take a run of ari")
+    if not isinstance(config, Ari):
+        raise RecordError(f"{config.method} fuses no models by dif*, so its runs have no spectrum; take a run of ari")
     number = record.tasks_begun if task is None else task
     frames = record.frames(number)
     count = len(frames)
@@ -334,6 +348,7 @@ def figure9(
     run: Run,
     out: Annotated[Path, typer.Option(metavar="FIG", help="The file to write: .png, .pdf or .svg.")],
     images: Annotated[int, typer.Option(min=1, max=40, help="How many held-out images to draw.")] = 8,
+    data_root: DataRoot = None,
     as_json: AsJson = False,
 ) -> None:
     """Draw attention and background masks as in Fig. 9 of the paper."""
@@ -352,7 +367,7 @@ def figure9(
     each = None if masks.auroc is None else masks.auroc.tolist()
     mean = None if each is None else sum(each) / len(each)
     if as_json:
-        _print_json({"file": str(out), "task": masks.task, "auroc_mean": mean, "auroc_per_image": each})
+        print_json({"file": str(out), "task": masks.task, "auroc_mean": mean, "auroc_per_image": each})
         return
     typer.echo(f"{out}: {min(images, len(masks))} of {len(masks)} held-out images, after task {masks.task}")
     known = "not known: these data have no object masks" if mean is None else f"{mean:.3f}, mean over all images"
@@ -409,14 +424,6 @@ def free_port(first: int, tries: int = 20) -> int:
 
 
 # --- Printing ------------------------------------------------------------------------------------------------------
-
-
-def _print_json(value: dict[str, Any]) -> None:
-    typer.echo(json.dumps(value, allow_nan=False))
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
 
 
 def _numbers(values: list[float]) -> str:

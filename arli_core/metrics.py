@@ -16,6 +16,12 @@ def average_accuracy(accuracy: Any) -> float:
     return float(_accuracy(accuracy)[-1].mean())
 
 
+def average_incremental_accuracy(accuracy: Any) -> float:
+    """mean_i mean_{j<=i} R[i, j], the mean over tasks of the average accuracy after each (Rebuffi et al. 2017)."""
+    known = _accuracy(accuracy)
+    return float(np.mean([row[: task + 1].mean() for task, row in enumerate(known)]))
+
+
 def forgetting(accuracy: Any) -> float:
     """mean_{j<N} ( max_{j<=l<N} R[l, j] - R[N, j] ) (Chaudhry et al. 2018), in [-1, 1]; NaN where N = 1."""
     known = _accuracy(accuracy)

@@ -17,8 +17,8 @@ import torch
 from typer.testing import CliRunner
 
 from arli_core import __version__, cli, config, records, runs
+from arli_core.config import PROTOCOLS
 from arli_core.events import Saved
-from arli_core.records import PROTOCOLS
 
 TINY = {
     "train.epochs": 2,
@@ -125,9 +125,13 @@ def test_presets():
     (found,) = printed("presets").values()
     assert [row["name"] for row in found] == list(config.PRESETS)
     for row in found:
-        assert (row["tasks"], row["classes_per_task"]) == (5, 2)
+        chosen = config.preset(row["name"])
+        data = chosen.data
+        assert (row["dataset"], row["tasks"]) == (data.name, data.tasks)
+        assert row["classes_per_task"] == data.classes_per_task
+        assert row["network"] == chosen.network.name and row["method"] == chosen.method
         assert row["methods"] == list(config.METHODS)
-        assert row["name"] in told("presets") and row["dataset"] == row["name"]
+        assert row["name"] in told("presets") and row["dataset"] in told("presets")
 
 
 def test_help_names_every_command():
@@ -335,7 +339,7 @@ def test_wrong_usage_is_answered(words):
 def test_errors_of_the_real_command():
     code, out, err = shell("train", "--preset", "nope", "--out", "x")
     assert (code, out) == (2, "")
-    assert err == "Error: unknown preset 'nope'; valid presets: digits, mnist-5k, scenes\n"
+    assert err == f"Error: unknown preset 'nope'; valid presets: {', '.join(config.PRESETS)}\n"
 
 
 @pytest.mark.parametrize("method", ["ari", "replay"])

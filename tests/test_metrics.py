@@ -10,10 +10,16 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import roc_auc_score
 
-from arli_core.metrics import auroc, average_accuracy, backward_transfer, forgetting
+from arli_core.metrics import (
+    auroc,
+    average_accuracy,
+    average_incremental_accuracy,
+    backward_transfer,
+    forgetting,
+)
 
 light = settings(max_examples=40, deadline=None, derandomize=True)
-MEASURES = (average_accuracy, forgetting, backward_transfer)
+MEASURES = (average_accuracy, average_incremental_accuracy, forgetting, backward_transfer)
 accuracies = st.integers(2, 6).flatmap(lambda n: arrays(np.float64, (n, n), elements=st.floats(0, 1)))
 
 
@@ -35,7 +41,9 @@ def test_equal_to_literal_loops(matrix):
             best = max(best, matrix[row][j])
         lost += best - matrix[last][j]
         gained += matrix[last][j] - matrix[j][j]
+    means = [sum(matrix[i][j] for j in range(i + 1)) / (i + 1) for i in range(last + 1)]
     assert average_accuracy(matrix) == pytest.approx(total / (last + 1), abs=1e-12)
+    assert average_incremental_accuracy(matrix) == pytest.approx(sum(means) / len(means), abs=1e-12)
     assert forgetting(matrix) == pytest.approx(lost / last, abs=1e-12)
     assert backward_transfer(matrix) == pytest.approx(gained / last, abs=1e-12)
     assert all(type(measure(matrix)) is float for measure in MEASURES)
@@ -61,12 +69,13 @@ def test_a_worked_example():
     """Task 1: 0.9, then 0.95, at last 0.5; task 2: 0.8, then 0.9. The best of before counts, not the last row."""
     matrix = [[0.9, None, None], [0.95, 0.8, None], [0.5, 0.9, 0.7]]
     assert average_accuracy(matrix) == pytest.approx(0.7)
+    assert average_incremental_accuracy(matrix) == pytest.approx((0.9 + (0.95 + 0.8) / 2 + 0.7) / 3)
     assert forgetting(matrix) == pytest.approx((0.45 - 0.1) / 2)
     assert backward_transfer(matrix) == pytest.approx((-0.4 + 0.1) / 2)
 
 
 def test_one_task_has_an_average_and_nothing_to_forget():
-    assert average_accuracy([[0.25]]) == 0.25
+    assert average_accuracy([[0.25]]) == average_incremental_accuracy([[0.25]]) == 0.25
     assert math.isnan(forgetting([[0.25]])) and math.isnan(backward_transfer([[0.25]]))
 
 

@@ -1,0 +1,225 @@
+"""The commands that make many runs: `sweep` compares methods and settings over seeds, `ablate` parts of ARI."""
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from . import experiments
+from .cli_options import (
+    AsJson,
+    DataRoot,
+    Device,
+    Settings,
+    halves,
+    print_json,
+    rounded,
+    settings_of,
+    terminable,
+    value_of,
+)
+from .config import METHODS, PRESETS
+from .errors import ConfigError
+from .experiments import Advanced, Arm, Done, Effect, News, text_of
+
+Preset = Annotated[str, typer.Option("--preset", help=f"One of {', '.join(PRESETS)}.")]
+Out = Annotated[Path, typer.Option(metavar="FOLDER", file_okay=False, help="Where results are kept and found.")]
+Seeds = Annotated[int, typer.Option(min=1, metavar="N", help="How many: 0 to N-1.")]
+Jobs = Annotated[int, typer.Option(min=1, help="How many runs at a time, each a process with one thread.")]
+KeepRuns = Annotated[bool, typer.Option("--keep-runs", help="Keep the recorded runs, in FOLDER/runs.")]
+
+
+def sweep(
+    preset_name: Preset,
+    methods: Annotated[str, typer.Option(help=f"One or several of {', '.join(METHODS)}, with commas between.")],
+    out: Out,
+    seeds: Seeds = 5,
+    vary: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=A,B,...",
+            help="Values of a setting to compare, as in fusion.eta=0,0.1,0.85; repeatable, and then crossed.",
+        ),
+    ] = None,
+    settings: Settings = None,
+    against: Annotated[
+        str | None, typer.Option(metavar="METHOD", help="What differences are to; else what is listed first.")
+    ] = None,
+    jobs: Jobs = 1,
+    device: Device = None,
+    data_root: DataRoot = None,
+    keep_runs: KeepRuns = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare methods and settings over seeds; interrupted, the same command goes on."""
+    varied = _varied(vary or [])
+    chosen = _settings(settings)
+    arms = experiments.plan(
+        preset_name, [each.strip() for each in methods.split(",")], seeds, varied, chosen, device or "auto"
+    )
+    experiments.tables(arms, {}, against)  # whom differences are to is known before hours of training
+    found = _made(arms, out, jobs, keep_runs)
+    tables = experiments.tables(arms, found, against)
+    if as_json:
+        print_json({"rows": experiments.rows(arms, found), "tables": tables})
+        return
+    _print_tables(tables, arms, against, out)
+
+
+def ablate(
+    preset_name: Preset,
+    out: Out,
+    seeds: Seeds = 5,
+    settings: Settings = None,
+    jobs: Jobs = 1,
+    device: Device = None,
+    data_root: DataRoot = None,
+    keep_runs: KeepRuns = False,
+    as_json: AsJson = False,
+) -> None:
+    """Switch parts of ARI on and off, in all combinations: attack, adaptive weights, reset."""
+    arms = experiments.ablation(preset_name, seeds, _settings(settings), device or "auto")
+    found = _made(arms, out, jobs, keep_runs)
+    tables, effects = experiments.tables(arms, found), experiments.effects(arms, found)
+    if as_json:
+        plain = {protocol: [_plain(each) for each in every] for protocol, every in effects.items()}
+        print_json({"rows": experiments.rows(arms, found), "tables": tables, "effects": plain})
+        return
+    _print_tables(tables, arms, None, out)
+    for protocol, every in effects.items():
+        typer.echo(f"\n{protocol}: main effects on the average accuracy, over all settings of the other switches")
+        for each in every:
+            switch, interval = f"{each.switch}, {each.difference}", _signed(asdict(each.interval))
+            typer.echo(f"{switch:<28} n {each.interval.n:<4} {interval:<26} {each.verdict}")
+
+
+def _settings(pairs: Sequence[str] | None) -> dict[str, Any]:
+    found = settings_of(pairs or [], own=("preset", "device"))
+    _refuse_own(found, "--set")
+    return found
+
+
+def _varied(pairs: Sequence[str]) -> dict[str, list[Any]]:
+    """`key=a,b` texts as the values of each key."""
+    found: dict[str, list[Any]] = {}
+    for pair in pairs:
+        key, text = halves(pair, "--vary", "fusion.eta=0,0.1,0.85")
+        if key in found:
+            raise ConfigError(f"--vary {key} is given twice; put all its values behind one")
+        texts = [each.strip() for each in text.split(",")]
+        if not all(texts):
+            raise ConfigError(f"--vary {key}: a value is missing in {text!r}; write them as in 0,0.1,0.85")
+        found[key] = [value_of(each) for each in texts]
+    _refuse_own(found, "--vary")
+    return found
+
+
+def _refuse_own(found: Mapping[str, Any], option: str) -> None:
+    others = {"method": "sweep --methods", "seed": "--seeds", "preset": "--preset", "device": "--device"}
+    for key in found:
+        if key in others:
+            raise ConfigError(f"{option} {key}: this is what {others[key]} is for")
+
+
+def _made(arms: Sequence[Arm], out: Path, jobs: int, keep: bool) -> Mapping[str, experiments.Outcome]:
+    """All finished runs of the folder, once those of the arms are among them; progress on stderr."""
+    every = sum(len(arm.runs) for arm in arms)
+    done = 0
+    try:
+        with terminable(), closing(experiments.make(arms, out, jobs, keep)) as progress, _bars(every) as tell:
+            for news in progress:
+                tell(news)
+                done += isinstance(news, Done)
+    except KeyboardInterrupt:
+        typer.echo(
+            f"\nInterrupted: {done} of {every} runs are finished in {out}. The same command goes on from here.",
+            err=True,
+        )
+        raise typer.Exit(130) from None
+    return experiments.outcomes(out.expanduser())
+
+
+@contextmanager
+def _bars(every: int) -> Generator[Callable[[News], None]]:
+    """A bar over all runs, and one for each that is under way; yields what to tell them."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+    from rich.text import Text
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[far]}"))
+    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as progress:
+        under_way: dict[str, TaskID] = {}
+        done = 0
+
+        def tell(news: News) -> None:
+            nonlocal done
+            if not progress.tasks:  # not before: where nothing can run, there is a message and no bar
+                progress.add_task("runs", total=every, far=f"0 of {every}")
+            name = f"{news.arm.label}, seed {news.seed}"
+            if isinstance(news, Advanced):
+                if name not in under_way:
+                    under_way[name] = progress.add_task(name, total=1, far="")
+                progress.update(under_way[name], completed=news.share, far=f"{news.share:.0%}")
+                return
+            if name in under_way:
+                progress.remove_task(under_way.pop(name))
+            done += 1
+            progress.update(progress.task_ids[0], completed=done, far=f"{done} of {every}")
+            if news.error:
+                progress.console.print(Text(f"{name} failed: {news.error}"))
+
+        yield tell
+
+
+# --- Printing ------------------------------------------------------------------------------------------------------
+
+
+def _print_tables(tables: Mapping[str, Any], arms: Sequence[Arm], against: str | None, out: Path) -> None:
+    reference = next(arm for arm in arms if against in (None, arm.method))
+    keys = list(dict.fromkeys(key for arm in arms for key in arm.varied))
+    typer.echo(f"{out / 'results.csv'}: mean [95 % t interval] over seeds; differences, paired by seed, to")
+    typer.echo(reference.label)
+    for protocol, lines in tables.items():
+        typer.echo(f"\n{protocol}")
+        header = ["method", *keys, "n", "average accuracy", "incremental", "forgetting", "difference of averages"]
+        cells = [header, *(_cells(line, keys) for line in lines)]
+        widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+        for row in cells:
+            padded = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
+            typer.echo("  ".join(padded).rstrip())
+
+
+def _cells(line: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
+    settings = [text_of(line["settings"][key]) if key in line["settings"] else "" for key in keys]
+    failed = f" ({line['failed']} failed)" if line["failed"] else ""
+    return [
+        line["method"],
+        *settings,
+        f"{line['n']}{failed}",
+        _interval(line, rounded),
+        rounded(line["average_incremental"]["mean"]),
+        rounded(line["forgetting"]["mean"]),
+        "" if line["difference"] is None else _signed(line["difference"]),
+    ]
+
+
+def _interval(found: Mapping[str, Any], write: Callable[[float | None], str]) -> str:
+    if found["low"] is None:
+        return write(found["mean"])
+    return f"{write(found['mean'])} [{write(found['low'])}, {write(found['high'])}]"
+
+
+def _signed(found: Mapping[str, Any]) -> str:
+    return _interval(found, lambda value: "–" if value is None else f"{value:+.3f}")
+
+
+def _plain(effect: Effect) -> dict[str, Any]:
+    return {
+        "switch": effect.switch,
+        "of": effect.difference,
+        **asdict(effect.interval),
+        "verdict": effect.verdict,
+    }

@@ -1,0 +1,103 @@
+"""What commands share: options, how settings are written, how results are printed, how Ctrl-C is heard."""
+
+import json
+import os
+import signal
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .errors import ConfigError
+
+OWN_OPTIONS = ("preset", "method", "seed", "device")  # settings that --set leaves to the option of their name
+DATA_ROOT = "ARLI_DATA"  # as in datasets/root.py, which is there only with what loads data
+
+
+@contextmanager
+def data_root_at(place: Path) -> Generator[None]:
+    """Data sets that are files are found, and put, in this folder; by worker processes begun meanwhile as well."""
+    before = os.environ.get(DATA_ROOT)
+    os.environ[DATA_ROOT] = str(place)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[DATA_ROOT]
+        else:
+            os.environ[DATA_ROOT] = before
+
+
+def _use_data_root(context: typer.Context, place: Path | None) -> Path | None:
+    if place is not None:
+        context.with_resource(data_root_at(place))  # until the command ends
+    return place
+
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, as in train.epochs=3; repeatable."),
+]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps; auto takes the best there is.")]
+DataRoot = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        file_okay=False,
+        callback=_use_data_root,
+        help="Where data sets that are files are found, and put when downloaded; else $ARLI_DATA.",
+    ),
+]
+
+
+def settings_of(pairs: Iterable[str], own: Iterable[str] = OWN_OPTIONS) -> dict[str, Any]:
+    """`key=value` texts as dotted settings; ConfigError for a key that has an option of its own."""
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        key, text = halves(pair, "--set", "train.epochs=3")
+        if key in own:
+            raise ConfigError(f"--set {key}: use --{key} {text}".rstrip())
+        found[key] = value_of(text)
+        if isinstance(found[key], dict):  # it would take the place of the preset's other values in that section
+            raise ConfigError(f"--set {key}: set what it holds one by one, as in --set train.epochs=3; got {text}")
+    return found
+
+
+def halves(pair: str, option: str, example: str) -> tuple[str, str]:
+    key, equals, text = pair.partition("=")
+    if not key or not equals:
+        raise ConfigError(f"{option} needs key=value, as in {option} {example}; got {pair!r}")
+    return key, text
+
+
+def value_of(text: str) -> Any:
+    """JSON where it parses, else the text itself."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+@contextmanager
+def terminable() -> Generator[None]:
+    """SIGTERM ends training as Ctrl-C does."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def print_json(value: dict[str, Any]) -> None:
+    typer.echo(json.dumps(value, allow_nan=False))
+
+
+def rounded(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"

@@ -1,0 +1,538 @@
+"""Sweeps and ablations: many runs in one folder, resumable, and what they say together.
+
+    FOLDER/results.csv           a view of all finished runs: one row per run and protocol
+    FOLDER/finished/NAME.json    what is known of a finished run: configuration, accuracy matrices, figures
+    FOLDER/runs/NAME/            the recorded run, while it is under way or where it is to be kept
+
+NAME tells preset, method, seed and, by a digest, all other settings that a result depends on. So a question asked
+anew, or another question that shares runs with it, finds what is finished and goes on with what was cut.
+"""
+
+import csv
+import hashlib
+import io
+import itertools
+import json
+import os
+import shutil
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from multiprocessing import connection, get_context, parent_process
+from pathlib import Path
+from typing import Any
+
+from . import metrics, records, statistics
+from .config import METHODS, PROTOCOLS, Config, keys, preset, protocols
+from .errors import ConfigError, Diverged, LabError, RecordError
+from .events import Step
+from .statistics import Interval
+
+# Frames and probes change no result, and a sweep keeps neither; settings may ask for more.
+LEAN = {"recording.frames": 2, "recording.probes": 0}
+MEASURES: dict[str, Callable[[Any], float]] = {
+    "average": metrics.average_accuracy,
+    "average_incremental": metrics.average_incremental_accuracy,
+    "forgetting": metrics.forgetting,
+    "bwt": metrics.backward_transfer,
+}
+COSTS = ("seconds", "samples", "device", "error")
+
+Row = dict[str, Any]
+Outcome = Mapping[str, Any]  # the content of a file in finished/
+
+
+# --- What is asked -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One line of a table: a method, what is varied of it, all that was set, and a run for each seed."""
+
+    method: str
+    varied: Mapping[str, Any]
+    settings: Mapping[str, Any]  # varied ones included
+    runs: tuple[Config, ...]
+
+    @property
+    def label(self) -> str:
+        return " ".join([self.method, *(f"{key}={text_of(value)}" for key, value in self.varied.items())])
+
+
+def plan(
+    name: str,
+    methods: Sequence[str],
+    seeds: int,
+    varied: Mapping[str, Sequence[Any]] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    device: str = "auto",
+) -> list[Arm]:
+    """Each method of a preset with each combination of the varied values, with the seeds 0 .. seeds-1.
+
+    What a method does not have is left out of its arms, and its runs are made once. Raises ConfigError for a key
+    that none of the methods has, and for values out of range.
+    """
+    varied, settings = dict(varied or {}), dict(settings or {})
+    if seeds < 1:
+        raise ConfigError(f"seeds: at least 1 is needed, got {seeds}")
+    _each_once("methods", list(methods))
+    for method in methods:
+        preset(name, method)  # both names are known from here on
+    own = {method: keys(method) for method in methods}
+    every = sorted(set().union(*own.values()))
+    for key in (*settings, *varied):
+        if key not in every:
+            have = "have" if len(methods) > 1 else "has"
+            raise ConfigError(f"{key}: {' and '.join(methods)} {have} no such setting; valid: {', '.join(every)}")
+        if key in settings and key in varied:
+            raise ConfigError(f"{key} is both set and varied; choose one")
+    for key, values in varied.items():
+        _each_once(key, list(values))
+    arms = []
+    for method in methods:
+        changed = [key for key in varied if key in own[method]]
+        fixed = {key: value for key, value in settings.items() if key in own[method]}
+        for values in itertools.product(*(varied[key] for key in changed)):
+            chosen = dict(zip(changed, values, strict=True))
+            every_setting = {**LEAN, **fixed, **chosen, "device": device}
+            runs = tuple(preset(name, method, seed, **every_setting) for seed in range(seeds))
+            arms.append(Arm(method, chosen, fixed | chosen, runs))
+    return arms
+
+
+def ablation(name: str, seeds: int, settings: Mapping[str, Any] | None = None, device: str = "auto") -> list[Arm]:
+    """ARI with its parts on and off: attack, adaptive weights, reset, in all 12 combinations.
+
+    At epsilon = 0 a second clean step takes the attacked one's place, so all arms make equally many updates.
+    """
+    fixed = dict(settings or {})
+    for key in ("fusion.weights", "fusion.reset"):
+        if key in fixed:
+            raise ConfigError(f"{key} is what an ablation switches itself; leave it out")
+    config = preset(name, "ari", **fixed)
+    epsilon = config.model_dump()["attack"]["epsilon"]
+    if epsilon == 0:
+        raise ConfigError("attack.epsilon: 0 leaves no attack to switch off; set a value above 0")
+    fixed.pop("attack.epsilon", None)
+    switches = {
+        "attack.epsilon": (epsilon, 0.0),
+        "fusion.weights": ("adaptive", "uniform", "last"),
+        "fusion.reset": (True, False),
+    }
+    return plan(name, ("ari",), seeds, switches, fixed, device)
+
+
+def _each_once(what: str, values: list[Any]) -> None:
+    if not values:
+        raise ConfigError(f"{what}: at least one is needed")
+    for value in values:
+        if values.count(value) > 1:
+            raise ConfigError(f"{what}: {text_of(value)} is listed twice")
+
+
+def name_of(config: Config) -> str:
+    """The name of a run: equal for configurations that ask for the same result, wherever and however recorded."""
+    content = config.model_dump(exclude={"preset", "seed", "device", "recording"})
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+    return f"{config.preset}-{config.method}-{digest}-seed{config.seed}"
+
+
+# --- Making the runs -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Advanced:
+    """A run of an arm is under way: the share done, in 0..1."""
+
+    arm: Arm
+    seed: int
+    share: float
+
+
+@dataclass(frozen=True)
+class Done:
+    """A run of an arm is finished, or was when it was asked for. error: that of a run which failed."""
+
+    arm: Arm
+    seed: int
+    error: str | None
+
+
+News = Advanced | Done
+
+
+def make(arms: Sequence[Arm], folder: Path, jobs: int = 1, keep: bool = False) -> Generator[News]:
+    """Makes all runs that are not finished in the folder, in `jobs` processes; closing the generator ends them.
+
+    A run that diverges is finished, with its error. keep: leave the recorded runs in FOLDER/runs. Raises
+    ConfigError, DataError before anything runs where a configuration cannot run here, and RecordError where the
+    folder cannot be written or holds a results.csv of someone else.
+    """
+    folder = folder.expanduser().absolute()
+    every = {name_of(config): (arm, config) for arm in arms for config in arm.runs}
+    finished = outcomes(folder)
+    waiting = [(name, config) for name, (_, config) in every.items() if name not in finished]
+    _check(waiting)
+    _claim(folder)
+    try:
+        for name, (arm, config) in every.items():
+            if name in finished:
+                if not finished[name].get("kept"):  # Ctrl-C may have come before it was removed
+                    shutil.rmtree(folder / "runs" / name, ignore_errors=True)
+                yield Done(arm, config.seed, finished[name]["error"])
+        with closing(_here(waiting, folder) if jobs == 1 else _in_workers(waiting, folder, jobs)) as progress:
+            for name, news in progress:
+                arm, config = every[name]
+                if not isinstance(news, Mapping):
+                    yield Advanced(arm, config.seed, news)
+                    continue
+                outcome = {**news, "settings": dict(arm.settings), "kept": keep}
+                _write(folder / "finished" / f"{name}.json", json.dumps(outcome, allow_nan=False))
+                if not keep:
+                    shutil.rmtree(folder / "runs" / name)
+                _write_csv(folder, arms)
+                yield Done(arm, config.seed, outcome["error"])
+    finally:
+        _write_csv(folder, arms)
+
+
+_Told = Generator[tuple[str, float | Outcome]]  # of the run named: the share done, at last what came of it
+
+
+def _check(waiting: Sequence[tuple[str, Config]]) -> None:
+    """What no configuration shows by itself: too few classes or exemplars, a missing data set or device."""
+    if not waiting:
+        return
+    from .learn import learn
+
+    for config in {config.model_copy(update={"seed": 0}): None for _, config in waiting}:
+        learn(config)
+
+
+def _here(waiting: Sequence[tuple[str, Config]], folder: Path) -> _Told:
+    if not waiting:
+        return
+    with _one_thread():
+        for name, config in waiting:
+            yield from ((name, news) for news in _train(config, folder / "runs" / name))
+
+
+def _train(config: Config, place: Path) -> Iterator[float | Outcome]:
+    """Trains a run from where it stands."""
+    from . import runs
+
+    state = records.status_of(place) if (place / "run.json").exists() else None
+    if state != "finished":
+        # One that failed was cut before its failure was noted down: it fails again, or what stood in its way is gone.
+        progress = runs.resume(place) if state == "unfinished" else runs.train(config, place, overwrite=True)
+        try:
+            with closing(progress):
+                for record, event in progress:
+                    if isinstance(event, Step):
+                        yield record.share_done
+        except (ConfigError, Diverged):  # it is in the record; any other error would strike the other runs as well
+            pass
+    record = records.load(place)
+    figures = {name: {key: record.figure(each, name) for key, each in MEASURES.items()} for name in record.accuracy}
+    yield {
+        **record.summary(),
+        "figures": figures if record.finished else {},  # over fewer tasks they would be figures of something else
+        "samples": record.samples,
+    }
+
+
+@contextmanager
+def _one_thread() -> Generator[None]:
+    """Sums in one order, so that a result depends neither on `jobs` nor on the cores there are."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _in_workers(waiting: Sequence[tuple[str, Config]], folder: Path, jobs: int) -> _Told:
+    context, todo = get_context("spawn"), list(reversed(waiting))
+    workers: dict[Any, Any] = {}  # the process at the other end of each connection
+    try:
+        for _ in range(min(jobs, len(todo))):
+            here, there = context.Pipe()
+            process = context.Process(target=_work, args=(there, folder), daemon=True)
+            with _ctrl_c_ignored():
+                process.start()
+                workers[here] = process
+            there.close()
+            here.send(todo.pop())
+        while workers:
+            ready: list[Any] = connection.wait(list(workers))
+            for each in ready:
+                try:
+                    news = each.recv()
+                except (EOFError, OSError):
+                    workers[each].join()
+                    raise LabError(
+                        f"a worker process ended with exit code {workers[each].exitcode}; if memory was short, use "
+                        f"fewer --jobs"
+                    ) from None
+                if isinstance(news, LabError):
+                    raise news
+                yield news
+                if not isinstance(news[1], Mapping):
+                    continue
+                if todo:
+                    each.send(todo.pop())
+                else:
+                    each.close()
+                    workers.pop(each).join()
+    finally:
+        for process in workers.values():
+            process.terminate()  # a recorded run bears it at any moment
+            process.join()
+
+
+def _work(to_parent: Any, folder: Path) -> None:
+    """What a worker process does: runs as they are sent, until there are no more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent ends this one
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+    try:
+        with _one_thread():
+            while True:
+                name, config = to_parent.recv()
+                told = 0.0
+                for news in _train(config, folder / "runs" / name):
+                    if isinstance(news, Mapping) or time.monotonic() - told > 0.1:
+                        to_parent.send((name, news))
+                        told = time.monotonic()
+    except EOFError:
+        return
+    except LabError as error:
+        to_parent.send(error)
+
+
+def _end_with_the_parent() -> None:
+    """Even a parent that was killed leaves no process behind that goes on writing."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+@contextmanager
+def _ctrl_c_ignored() -> Generator[None]:
+    """Processes started meanwhile ignore Ctrl-C from their first moment on."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+# --- The folder ----------------------------------------------------------------------------------------------------
+
+
+def outcomes(folder: Path) -> dict[str, Outcome]:
+    """All finished runs of a folder by name; RecordError names a file that is damaged."""
+    found = {}
+    for file in sorted((folder / "finished").glob("*.json")):
+        try:
+            content = json.loads(file.read_bytes())
+            _rows(content, list(content["settings"]))
+            found[file.stem] = content
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            raise RecordError(
+                f"{file} is damaged: {error!r}; remove it, and the same sweep makes its run anew"
+            ) from None
+    return found
+
+
+def _claim(folder: Path) -> None:
+    if (folder / "results.csv").exists() and not (folder / "finished").is_dir():
+        raise RecordError(f"{folder} holds a results.csv that no sweep made; choose another --out")
+    try:
+        for each in ("finished", "runs"):
+            (folder / each).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RecordError(f"{folder} cannot be written: {error.strerror or error}; choose another --out") from None
+
+
+def _write(file: Path, content: str) -> None:
+    """Beside its place and then moved there: a reader finds the old content or the new, whole."""
+    try:
+        with tempfile.TemporaryDirectory(prefix=".writing-", dir=file.parent) as place:
+            new = Path(place) / file.name
+            new.write_text(content, encoding="utf-8", newline="")
+            os.replace(new, file)
+    except OSError as error:
+        raise RecordError(f"{file} cannot be written: {error.strerror or error}") from None
+
+
+def _write_csv(folder: Path, arms: Sequence[Arm]) -> None:
+    """Of all that is finished in the folder: other questions, asked before or beside, keep their rows."""
+    every = outcomes(folder)
+    asked = {key for arm in arms for key in arm.settings}
+    names = sorted(asked.union(*(outcome["settings"] for outcome in every.values())))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["preset", "method", *names, "seed", "protocol", *MEASURES, *COSTS])
+    found = [row for outcome in every.values() for row in _rows(outcome, names)]
+    for row in sorted(found, key=lambda row: _place(row, names)):
+        writer.writerow(["" if value is None else text_of(value) for value in row.values()])
+    _write(folder / "results.csv", text.getvalue())
+
+
+# --- What they say -------------------------------------------------------------------------------------------------
+
+
+def rows(arms: Sequence[Arm], found: Mapping[str, Outcome]) -> list[Row]:
+    """The rows of the arms' runs, arm by arm: columns as in results.csv, null where unknown or not of the method."""
+    names = sorted({key for arm in arms for key in arm.settings})
+    made = [found[name] for arm in arms for name in map(name_of, arm.runs) if name in found]
+    return [row for outcome in made for row in _rows(outcome, names)]
+
+
+def _rows(outcome: Outcome, names: Sequence[str]) -> list[Row]:
+    config, figures = outcome["config"], outcome["figures"]
+    return [
+        {
+            "preset": config["preset"],
+            "method": config["method"],
+            **{key: _value(config, key) for key in names},
+            "seed": config["seed"],
+            "protocol": protocol,
+            **{key: figures.get(protocol, {}).get(key) for key in MEASURES},
+            **{key: outcome[key] for key in COSTS},
+        }
+        for protocol in outcome["accuracy"]
+    ]
+
+
+def _value(config: Mapping[str, Any], key: str) -> Any:
+    """A dotted setting of a dumped configuration, None where it is not there."""
+    place: Any = config
+    for part in key.split("."):
+        place = place.get(part) if isinstance(place, Mapping) else None
+    return place
+
+
+def _place(row: Row, names: Sequence[str]) -> tuple[Any, ...]:
+    def order(value: Any) -> tuple[bool, float, str]:
+        number = isinstance(value, int | float)
+        return (not number, value if number else 0.0, text_of(value))
+
+    method = METHODS.index(row["method"]) if row["method"] in METHODS else len(METHODS)
+    known = (*PROTOCOLS, *(f"{name}_adapted" for name in PROTOCOLS))
+    protocol = known.index(row["protocol"]) if row["protocol"] in known else len(known)
+    return row["preset"], method, [order(row[key]) for key in names], row["seed"], protocol
+
+
+def text_of(value: Any) -> str:
+    """A setting as it is written on the command line."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def tables(
+    arms: Sequence[Arm], found: Mapping[str, Outcome], against: str | None = None
+) -> dict[str, list[dict[str, Any]]]:
+    """By protocol, a row for each arm: mean and 95 % t interval over seeds of each measure (of the average accuracy:
+    n, mean, low, high of the row itself), and the paired difference of its average accuracy to the first arm, or the
+    first of the method `against`, over the seeds that both have; None for that arm itself.
+
+    Runs that failed count in `failed` alone. ConfigError where no arm has that method.
+    """
+    reference = next((arm for arm in arms if against in (None, arm.method)), None)
+    if reference is None:
+        raise ConfigError(f"against: {against} is not compared here; valid: {', '.join(methods_of(arms))}")
+    result: dict[str, list[dict[str, Any]]] = {}
+    for protocol in protocols_of(arms):
+        result[protocol] = []
+        for arm in arms:
+            if protocol not in protocols(arm.runs[0]):
+                continue
+            measures = {
+                key: asdict(statistics.t_interval(_of(arm, found, protocol, key).values())) for key in MEASURES
+            }
+            average, base = (_of(each, found, protocol, "average") for each in (arm, reference))
+            result[protocol].append(
+                {
+                    "method": arm.method,
+                    "settings": dict(arm.varied),
+                    **measures.pop("average"),
+                    **measures,
+                    "failed": sum(1 for config in arm.runs if found.get(name_of(config), {}).get("error")),
+                    "difference": None if arm is reference else asdict(statistics.paired(average, base)),
+                }
+            )
+    return result
+
+
+def methods_of(arms: Sequence[Arm]) -> list[str]:
+    return list(dict.fromkeys(arm.method for arm in arms))
+
+
+def protocols_of(arms: Sequence[Arm]) -> list[str]:
+    """Those of any arm, in their order."""
+    return list(dict.fromkeys(each for arm in arms for each in protocols(arm.runs[0])))
+
+
+def _of(arm: Arm, found: Mapping[str, Outcome], protocol: str, measure: str) -> dict[int, float]:
+    """A measure by seed, of the runs that have it."""
+    values = {
+        config.seed: found.get(name_of(config), {}).get("figures", {}).get(protocol, {}).get(measure)
+        for config in arm.runs
+    }
+    return {seed: value for seed, value in values.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What one switch does to the average accuracy, over the seeds."""
+
+    switch: str
+    difference: str
+    interval: Interval
+
+    @property
+    def verdict(self) -> str:
+        if self.interval.low is None:
+            return "no interval from fewer than two seeds"
+        if not self.interval.measurable:
+            return "nothing measurable"
+        return "raises the average accuracy" if self.interval.low > 0 else "lowers the average accuracy"
+
+
+def effects(arms: Sequence[Arm], found: Mapping[str, Outcome]) -> dict[str, list[Effect]]:
+    """By protocol, the main effects of an `ablation`: per seed the mean over all settings of the other switches of
+    (one position - the other), and of these the mean and t interval over the seeds of which all runs are there."""
+    on = arms[0].varied["attack.epsilon"]
+    contrasts = (
+        ("attack", "on - off", "attack.epsilon", on, 0),
+        ("weights", "adaptive - uniform", "fusion.weights", "adaptive", "uniform"),
+        ("weights", "adaptive - last", "fusion.weights", "adaptive", "last"),
+        ("reset", "on - off", "fusion.reset", True, False),
+    )
+    return {
+        protocol: [
+            Effect(switch, difference, statistics.paired(*(_mean_of(arms, found, protocol, key, at) for at in pair)))
+            for switch, difference, key, *pair in contrasts
+        ]
+        for protocol in protocols_of(arms)
+    }
+
+
+def _mean_of(
+    arms: Sequence[Arm], found: Mapping[str, Outcome], protocol: str, key: str, value: Any
+) -> dict[int, float]:
+    """By seed, the mean average accuracy of the arms with that value, where all of them have one."""
+    every = [_of(arm, found, protocol, "average") for arm in arms if arm.varied[key] == value]
+    seeds = set.intersection(*(set(each) for each in every))
+    return {seed: sum(each[seed] for each in every) / len(every) for seed in sorted(seeds)}
