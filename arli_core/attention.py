@@ -6,12 +6,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from . import datasets, metrics, networks
+from . import metrics
 from .attack import background_mask
 from .errors import RecordError
-from .learn import evaluate
+from .learn import evaluate, open_world
 from .records import Record
-from .tasks import Stream
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,30 +49,26 @@ def masks_of(record: Record, task: int | None = None) -> Masks:
     if not 1 <= chosen <= done:
         there = f"tasks 1 to {done} are" if done else "no task is"
         raise RecordError(f"there are no weights after task {chosen}: {there} done in this run")
-    dataset = datasets.load(config.data.name)
-    if config.data.evaluate_on == "validation":
-        dataset = dataset.holdout()
-    stream = Stream(dataset, config.data, torch.device("cpu"))
-    seen = stream.seen(chosen)
-    model = networks.build(config.network.name, stream.shape, len(stream.classes))
+    stream, model = open_world(config, torch.device("cpu"))
+    dataset, seen = stream.dataset, stream.seen(chosen)
     try:
         phi = model.pack({name: torch.tensor(value) for name, value in record.weights[chosen].items()})
     except ValueError as error:
         raise RecordError(f"the weights after task {chosen} do not fit the run's settings: {error}") from None
 
-    members = (stream.test.labels < seen).nonzero().flatten()
-    samples = stream.test[members]
-    logits, attention = evaluate(model, phi, samples)
+    members = stream.up_to(stream.test, chosen)
+    logits, attention = (torch.cat(parts) for parts in zip(*evaluate(model, phi, stream.test, members), strict=True))
     found = attention[:, 0].numpy()
-    held_out = dataset.test[stream.test_index[members.numpy()]]
+    held_out = dataset.test[stream.test_index[members.numpy()]].resident()
+    objects = None if held_out.masks is None else np.asarray(held_out.masks)
     return Masks(
         task=chosen,
-        images=held_out.images,
-        units=samples.labels.numpy(),
+        images=np.asarray(held_out.images),
+        units=stream.test.labels[members].numpy(),
         labels=tuple(dataset.classes[label] for label in held_out.labels),
         predictions=tuple(stream.classes[unit] for unit in logits[:, :seen].argmax(1).tolist()),
         attention=found,
         background=background_mask(found),
-        objects=held_out.masks,
-        auroc=None if held_out.masks is None else metrics.auroc(found, held_out.masks),
+        objects=objects,
+        auroc=None if objects is None else metrics.auroc(found, objects),
     )

@@ -6,13 +6,22 @@ neither, so a setting without effect cannot be written down.
 
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 from .errors import ConfigError
 
-DatasetName = Literal["digits", "mnist-5k", "scenes"]
-NetworkName = Literal["conv", "mlp"]
-MethodName = Literal["ari", "replay", "finetune"]
+DATASETS = (
+    "digits",
+    "mnist-5k",
+    "scenes",
+    "mnist",
+    "fashion-mnist",
+    "cifar-10",
+    "cifar-100",
+    "cub-200",
+    "imagenet-100",
+)
+PROTOCOLS = ("task_aware", "vote", "per_sample")
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 
 
@@ -21,7 +30,8 @@ class Section(BaseModel):
 
 
 class Data(Section):
-    name: DatasetName = "mnist-5k"
+    name: str = Field(default="mnist-5k", description="a data set, or folder:NAME for a folder of class folders")
+    image_size: int | None = Field(default=None, ge=8, le=1024, description="None: as published; else resized to it")
     tasks: int = Field(default=5, ge=1, description="number of tasks, each a disjoint group of classes")
     classes_per_task: int = Field(default=2, ge=1)
     class_order: int | None = Field(
@@ -31,36 +41,110 @@ class Data(Section):
         default="test", description="validation: a fixed fifth of the training data, held out for choices"
     )
 
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in DATASETS and not (name.startswith("folder:") and name != "folder:"):
+            raise ValueError(f"input should be one of {', '.join(DATASETS)}, or folder:NAME")
+        return name
+
+
+class Augmentation(Section):
+    shift: int = Field(default=0, ge=0, le=64, description="largest shift of a training image, in pixels")
+    flip: bool = Field(default=False, description="mirror every other training image, left to right")
+    zoom: float = Field(default=1.0, gt=0, le=1, description="smallest share of its side that a random crop keeps")
+
 
 class Network(Section):
-    name: NetworkName = "conv"
+    name: Literal["conv", "mlp", "residual", "resnet18"] = "conv"
+    attention: Literal["per-image", "released"] = Field(
+        default="per-image", description="released: the released code's form, normalised over the batch"
+    )
 
 
 class Train(Section):
     epochs: int = Field(default=5, ge=1, description="per task")
     batch_size: int = Field(default=32, ge=1)
-    optimiser: Literal["sgd", "adam"] = "sgd"
+    optimiser: Literal["sgd", "adam", "radam"] = "sgd"
     learning_rate: float = Field(default=0.15, gt=0, le=1e30)
-    schedule: Literal["cosine", "constant"] = Field(default="cosine", description="cosine: to 0 over each task")
+    schedule: Literal["cosine", "steps", "constant"] = Field(
+        default="cosine", description="within each task; cosine: to 0, steps: x0.2 after 2/7, 4/7 and 6/7"
+    )
     loss: Literal["seen", "task"] = Field(
         default="seen", description="seen: cross-entropy over all classes seen; task: binary, the task's classes only"
     )
 
 
-class Memory(Section):
+class ExemplarBudget(Section):
     budget: int = Field(default=100, ge=1, description="exemplars in all, shared equally by the classes seen")
-    every_task: bool = Field(default=True, description="each batch holds at least one sample of each task seen")
+
+
+class Memory(ExemplarBudget):
+    batches: Literal["mixed", "every-task", "balanced"] = Field(
+        default="every-task",
+        description="mixed: new samples and exemplars as they come; every-task: and at least one sample of each task "
+        "seen; balanced: as many of each class seen",
+    )
 
 
 class Attack(Section):
-    epsilon: float = Field(default=0.03, ge=0, le=1, description="largest change of a pixel in [0, 1]")
+    epsilon: float = Field(
+        default=0.03,
+        ge=0,
+        le=1,
+        description="largest change of a pixel in [0, 1]; 0: a second clean step in its place",
+    )
 
 
 class Fusion(Section):
     inner_steps: int = Field(default=1, ge=1, description="K: rounds of clean step, attack, attacked step")
+    reset: bool = Field(default=True, description="every task model starts from the base, not from the one before it")
+    weights: Literal["adaptive", "uniform", "last"] = Field(
+        default="adaptive", description="adaptive: last row of dif*; uniform: 1/(n+1); last: the newest task's model"
+    )
+    over: Literal["model", "tensor"] = Field(
+        default="model", description="distances over the whole model, or parameter tensor by parameter tensor"
+    )
     distance: Literal["l1", "l2", "relative"] = "l1"
     eta: float = Field(default=0.85, ge=0, description="regularisation of dif = D∘D + eta (Eq. 7)")
     beta: float = Field(default=0.0, ge=0, description="the base keeps 1 - exp(-beta (n-1)/N) of itself")
+
+
+class ReleasedFusion(Section):
+    inner_steps: int = Field(default=1, ge=1, description="K: rounds of clean step, attack, attacked step")
+    beta: float = Field(default=1.0, ge=0, description="the base keeps 1 - exp(-beta (n-1)/N) of itself")
+
+
+class UniformFusion(Section):
+    inner_steps: int = Field(
+        default=2, ge=1, description="K: steps of each task model before the models are averaged"
+    )
+    beta: float = Field(default=0.0, ge=0, description="the base keeps 1 - exp(-beta (n-1)/N) of itself")
+
+
+class Consolidation(Section):
+    strength: float = Field(default=100.0, ge=0, description="lambda: pull towards earlier weights, by importance")
+
+
+class Distillation(Section):
+    strength: float = Field(default=1.0, ge=0, description="weight of agreeing with the model before the task")
+    temperature: float = Field(default=2.0, gt=0, description="of the answers compared")
+
+
+class DarkReplay(Section):
+    alpha: float = Field(default=0.5, ge=0, description="weight of the squared error to the exemplars' old logits")
+    beta: float = Field(default=0.5, ge=0, description="weight of the loss on the exemplars' labels")
+
+
+class Evaluation(Section):
+    group: int = Field(default=20, ge=1, description="p: samples that elect their task together in the group vote")
+    mixing: float = Field(default=0.0, ge=0, le=1, description="share of a group that comes from other tasks")
+
+
+class Adaptation(Section):
+    epochs: int = Field(
+        default=0, ge=0, description="meta-test: epochs of each task's own copy on its exemplars; 0: not adapted"
+    )
 
 
 class Recording(Section):
@@ -76,85 +160,249 @@ class Run(Section):
     seed: int = Field(default=0, ge=0, lt=2**31, description="initialisation, batches and exemplars; never the split")
     device: DeviceName = "auto"
     data: Data = Data()
+    augmentation: Augmentation = Augmentation()
     network: Network = Network()
     train: Train = Train()
+    evaluation: Evaluation = Evaluation()
     recording: Recording = Recording()
 
 
 class Finetune(Run):
+    """One model, new samples alone: the lower bound."""
+
     method: Literal["finetune"] = "finetune"
 
 
-class Replay(Run):
+class Joint(Run):
+    """One model, all samples of all tasks so far: the upper bound."""
+
+    method: Literal["joint"] = "joint"
+
+
+class Ewc(Run):
+    """New samples alone, and a pull towards the weights that mattered before (Kirkpatrick et al. 2017)."""
+
+    method: Literal["ewc"] = "ewc"
+    consolidation: Consolidation = Consolidation()
+
+
+class Lwf(Run):
+    """New samples alone, on which the model before is to be agreed with (Li and Hoiem 2016)."""
+
+    method: Literal["lwf"] = "lwf"
+    distillation: Distillation = Distillation()
+
+
+class Remembering(Run):
+    """Methods that keep exemplars."""
+
+    memory: ExemplarBudget = ExemplarBudget()
+    adaptation: Adaptation = Adaptation()
+
+
+class Rehearsal(Remembering):
+    """Methods whose batches mix exemplars with new samples."""
+
+    memory: Memory = Memory()  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
+class Replay(Rehearsal):
+    """One model, new samples mixed with exemplars (Chaudhry et al. 2019)."""
+
     method: Literal["replay"] = "replay"
-    memory: Memory = Memory()
 
 
-class Ari(Run):
+class ReplayBalanced(Replay):
+    """Replay from batches with as many samples of each class seen."""
+
+    method: Literal["replay-balanced"] = "replay-balanced"  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
+class DarkExperienceReplay(Remembering):
+    """New samples, and exemplars with their labels and the logits they once had (Buzzega et al. 2020, DER++)."""
+
+    method: Literal["der++"] = "der++"
+    replay: DarkReplay = DarkReplay()
+
+
+class Itaml(Rehearsal):
+    """Every task has its own model; their plain mean is the next base (Rajasegaran et al. 2020)."""
+
+    method: Literal["itaml"] = "itaml"
+    fusion: UniformFusion = UniformFusion()
+
+
+class Ari(Rehearsal):
+    """Every task has its own model, attacked where attention is low; dif* fuses them."""
+
     method: Literal["ari"] = "ari"
-    memory: Memory = Memory()
     attack: Attack = Attack()
     fusion: Fusion = Fusion()
 
 
-Config = Ari | Replay | Finetune
+class AriPaper(Ari):
+    """ARI with the settings of the paper's own experiments, read literally."""
+
+    method: Literal["ari-paper"] = "ari-paper"  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
+class AriReleased(Rehearsal):
+    """What the released code does: models in a chain, and fusion weights that change nothing."""
+
+    method: Literal["ari-released"] = "ari-released"
+    attack: Attack = Attack()
+    fusion: ReleasedFusion = ReleasedFusion()
+
+
+Config = (
+    Ari
+    | Itaml
+    | AriPaper
+    | AriReleased
+    | ReplayBalanced
+    | DarkExperienceReplay
+    | Replay
+    | Ewc
+    | Lwf
+    | Finetune
+    | Joint
+)
 _adapter: TypeAdapter[Config] = TypeAdapter(Annotated[Config, Field(discriminator="method")])
+_KINDS: dict[str, type[Run]] = {kind.model_fields["method"].default: kind for kind in get_args(Config)}
+METHODS = tuple(_KINDS)
 
-METHODS: tuple[str, ...] = get_args(MethodName)
-
-# One network, and one number of epochs and samples a batch, for all methods of a preset. The learning rates were
-# chosen on validation data by benchmarks/learning_rates.py.
-_PRESETS: dict[str, dict[str, Any]] = {
-    "digits": {"data": {"name": "digits"}},
-    "mnist-5k": {"data": {"name": "mnist-5k"}, "train": {"epochs": 10, "batch_size": 128}},
-    "scenes": {"data": {"name": "scenes"}, "train": {"epochs": 12, "batch_size": 16}},
+# What makes a method of its class, laid under all that a preset or a user sets.
+_RELEASED = {
+    "network.attention": "released",
+    "train.optimiser": "radam",
+    "train.learning_rate": 0.01,
+    "train.schedule": "steps",
+    "train.loss": "task",
+    "memory.batches": "mixed",
+    "attack.epsilon": 1 / 255,
+    "fusion.beta": 1.0,
 }
-_OPTIMISERS = {"ari": "sgd", "replay": "adam", "finetune": "adam"}
-_LEARNING_RATES: dict[str, dict[str, float]] = {
-    "digits": {"ari": 0.15, "replay": 0.01, "finetune": 0.01},
-    "mnist-5k": {"ari": 0.15, "replay": 0.03, "finetune": 0.001},
-    "scenes": {"ari": 0.15, "replay": 0.01, "finetune": 0.01},
+_ADAM = {"train.optimiser": "adam", "train.learning_rate": 0.01}
+_METHOD_SETTINGS: dict[str, dict[str, Any]] = {
+    "ari": {"memory.batches": "balanced", "attack.epsilon": 0.2, "fusion.eta": 100.0},
+    "itaml": {"memory.batches": "balanced"},
+    "ari-paper": _RELEASED,
+    "ari-released": _RELEASED,
+    "replay": {**_ADAM, "memory.batches": "mixed"},
+    "replay-balanced": {**_ADAM, "memory.batches": "balanced"},
+    "der++": _ADAM,
+    "ewc": _ADAM,
+    "lwf": _ADAM,
+    "finetune": _ADAM,
+    "joint": _ADAM,
+}
+
+# Data, network, and one number of epochs and samples a batch, for all methods of a preset.
+_PRESETS: dict[str, dict[str, Any]] = {
+    "digits": {"data.name": "digits"},
+    "mnist-5k": {"data.name": "mnist-5k", "train.epochs": 4},
+    "fashion-mnist": {"data.name": "fashion-mnist", "train.epochs": 1},
+    "scenes": {"data.name": "scenes", "train.epochs": 12, "train.batch_size": 16},
+    # The settings of the published experiments, as far as they are known: docs/method.md says what is ours.
+    "paper-mnist": {
+        "data.name": "mnist",
+        "network.name": "mlp",
+        "train.epochs": 20,
+        "train.batch_size": 256,
+        "memory.budget": 2000,
+    },
+    "paper-cifar100": {
+        "data.name": "cifar-100",
+        "data.tasks": 10,
+        "data.classes_per_task": 10,
+        "augmentation.shift": 4,
+        "augmentation.flip": True,
+        "network.name": "residual",
+        "train.epochs": 70,
+        "train.batch_size": 512,
+        "memory.budget": 2000,
+    },
+    "paper-cub200": {
+        "data.name": "cub-200",
+        "data.tasks": 10,
+        "data.classes_per_task": 20,
+        "augmentation.flip": True,
+        "augmentation.zoom": 0.5,
+        "network.name": "resnet18",
+        "train.epochs": 70,
+        "train.batch_size": 64,
+        "memory.budget": 2000,
+    },
+    "paper-imagenet100": {
+        "data.name": "imagenet-100",
+        "data.tasks": 10,
+        "data.classes_per_task": 10,
+        "augmentation.flip": True,
+        "augmentation.zoom": 0.5,
+        "network.name": "resnet18",
+        "train.epochs": 70,
+        "train.batch_size": 128,
+        "memory.budget": 2000,
+    },
+}
+# What was chosen on validation data for one method of a preset: docs/results.md names the sweeps.
+_TUNED: dict[tuple[str, str], dict[str, Any]] = {
+    ("mnist-5k", "replay-balanced"): {"train.learning_rate": 0.003},
+    ("mnist-5k", "der++"): {"train.learning_rate": 0.006},
+    ("mnist-5k", "finetune"): {"train.learning_rate": 0.001},
+    ("paper-mnist", "ari-paper"): {"train.optimiser": "sgd", "train.learning_rate": 0.1, "fusion.beta": 0.5},
 }
 PRESETS = tuple(_PRESETS)
 
 
-def preset(name: str, /, method: str = "ari", seed: int = 0, **settings: Any) -> Config:
-    """The named preset for a method; `settings` are dotted keys, e.g. **{"train.epochs": 3}.
+def preset(name: str, /, method: str | None = None, seed: int = 0, **settings: Any) -> Config:
+    """The named preset for a method; `settings` are dotted keys, e.g. **{"train.epochs": 3}. Left out, the method is
+    `ari`, or `ari-paper` for a paper preset.
 
     Raises ConfigError on an unknown preset, method or key and on values out of range.
     """
     if name not in _PRESETS:
         raise ConfigError(f"unknown preset {name!r}; valid presets: {', '.join(PRESETS)}")
+    if method is None:
+        method = "ari-paper" if name.startswith("paper-") else "ari"
     if method not in METHODS:
         raise ConfigError(f"unknown method {method!r}; valid methods: {', '.join(METHODS)}")
-    chosen = _PRESETS[name]
-    train = {
-        **chosen.get("train", {}),
-        "optimiser": _OPTIMISERS[method],
-        "learning_rate": _LEARNING_RATES[name][method],
-    }
-    return parse({**chosen, "preset": name, "method": method, "seed": seed, "train": train}, **settings)
+    own = keys(method)
+    chosen = {key: value for key, value in _PRESETS[name].items() if key in own} | _TUNED.get((name, method), {})
+    return parse({"preset": name, "method": method, "seed": seed}, **(chosen | settings))
 
 
 def parse(values: dict[str, Any], /, **settings: Any) -> Config:
     """A configuration from nested `values` with dotted `settings` laid over them; ConfigError otherwise."""
-    merged = _copy(values)
-    for key, value in settings.items():
-        *sections, last = key.split(".")
-        place = merged
-        for section in sections:
-            place = place.setdefault(section, {})
-            if not isinstance(place, dict):
-                raise ConfigError(f"{key}: {section} is a single setting, not a section")
-        place[last] = value
+    method = values.get("method")
+    merged = _laid_over({}, _METHOD_SETTINGS.get(method, {}) if isinstance(method, str) else {})
+    merged = _laid_over(_merged(merged, values), settings)
     try:
         return _adapter.validate_python(merged)
     except ValidationError as error:
         raise ConfigError("; ".join(_explain(merged.get("method"), each) for each in error.errors())) from None
 
 
-def _copy(values: dict[str, Any]) -> dict[str, Any]:
-    return {key: _copy(value) if isinstance(value, dict) else value for key, value in values.items()}
+def _laid_over(values: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """`values` with dotted settings put into it."""
+    for key, value in settings.items():
+        *sections, last = key.split(".")
+        place = values
+        for section in sections:
+            place = place.setdefault(section, {})
+            if not isinstance(place, dict):
+                raise ConfigError(f"{key}: {section} is a single setting, not a section")
+        place[last] = value
+    return values
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """A copy of both nested dictionaries, `above` where they differ."""
+    found = dict(below)
+    for key, value in above.items():
+        inner = found.get(key)
+        found[key] = _merged(inner if isinstance(inner, dict) else {}, value) if isinstance(value, dict) else value
+    return found
 
 
 def _explain(method: Any, error: Any) -> str:
@@ -169,11 +417,22 @@ def _explain(method: Any, error: Any) -> str:
     return f"{key}: {error['msg'][0].lower()}{error['msg'][1:]}, got {error['input']!r}"
 
 
+def summary(method: str) -> str:
+    """One sentence on a method."""
+    return str(_KINDS[method].__doc__)
+
+
+def protocols(config: Config) -> tuple[str, ...]:
+    """The names under which a run's accuracies are recorded, each with its own idea of what a sample's task is."""
+    adaptation = getattr(config, "adaptation", None)
+    adapted = tuple(f"{name}_adapted" for name in PROTOCOLS) if adaptation and adaptation.epochs else ()
+    return PROTOCOLS + adapted
+
+
 def keys(method: str) -> dict[str, Any]:
     """Every dotted setting of a method with its field description and default."""
-    model = next(kind for kind in get_args(Config) if kind.model_fields["method"].default == method)
     found: dict[str, Any] = {}
-    for name, field in model.model_fields.items():
+    for name, field in _KINDS[method].model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
             found |= {f"{name}.{inner}": each for inner, each in field.annotation.model_fields.items()}
         elif name not in ("method", "preset"):

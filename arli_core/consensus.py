@@ -83,6 +83,13 @@ def gram_matrix(models: Any) -> tuple[Any, Any]:
     return shifted @ shifted.T, (models * models).sum() ** 0.5
 
 
+def settled(values: Any, limit: float) -> int | None:
+    """The first index from which all values stay at or below `limit`; None where the last one is above it."""
+    above = np.flatnonzero(~(np.asarray(values, dtype=np.float64) <= limit))
+    first = int(above[-1]) + 1 if len(above) else 0
+    return first if first < len(values) else None
+
+
 def deviation_from_uniform(matrix: Any) -> float:
     """max |T_ij - 1/m|: 0 where every model has an equal say."""
     square = _square(matrix)

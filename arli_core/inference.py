@@ -1,60 +1,105 @@
 """What a model answers, under three protocols that know different things about a sample's task.
 
-logits [S, units], labels [S] head units; all samples of tasks 1..n, n = units seen / classes per task. Each
-function returns whether each sample is answered correctly, bool [S].
+Each protocol says which task a sample is of; its class is then the largest logit within that task. With meta-test
+adaptation the task is said by the base model, and the class by that task's own copy of it, adapted to its exemplars.
+
+logits [S, units], labels [S] head units; all samples of tasks 1..n. Tasks are counted from 0 here.
 """
 
 import torch
 from torch import Tensor
 
-PROTOCOLS = ("task_aware", "vote", "per_sample")
-GROUP = 20  # samples of one unknown task that vote together in the published figures
+from .config import PROTOCOLS, Evaluation, Train
+from .methods.objective import Trainee, classification_loss
+from .networks import Model
+from .tasks import Samples
+
+# Meta-test adaptation as in the released code.
+_ADAPTATION = Train(optimiser="adam", learning_rate=1e-3, batch_size=64, loss="task")
 
 
-def task_aware(logits: Tensor, labels: Tensor, per_task: int) -> Tensor:
-    """Knows each sample's task: the largest logit among that task's classes (iTAML's and ARI's `acc_task`)."""
-    return _within(logits, labels // per_task, per_task) == labels
-
-
-def per_sample(logits: Tensor, labels: Tensor, seen: int) -> Tensor:
-    """Knows nothing: the largest logit among all classes seen (class-incremental accuracy)."""
-    return logits[:, :seen].argmax(1) == labels
-
-
-def group_vote(
-    logits: Tensor, labels: Tensor, per_task: int, seen: int, size: int, generator: torch.Generator
+def voted_tasks(
+    logits: Tensor, labels: Tensor, per_task: int, task: int, evaluation: Evaluation, generator: torch.Generator
 ) -> Tensor:
-    """Knows that `size` samples share one unknown task: the task with the largest mean of per-task largest logits.
+    """The tasks [S] that groups of p samples elect: the largest mean over the group of each task's largest logit.
 
-    Groups are drawn at random within each task; a task's last group may be smaller.
+    Groups are drawn at random within each task; a task's last group may be smaller. A share `mixing` of every group's
+    members changes places with those of other tasks' groups, so the assumption of one task a group is off by as much.
     """
-    strength = logits[:, :seen].view(len(logits), -1, per_task).amax(2)  # [S, n]
+    strength = logits[:, : task * per_task].view(len(logits), task, per_task).amax(2).cpu()  # [S, n]
     tasks = (labels // per_task).cpu()
-    voted = torch.empty_like(labels)
-    for task in tasks.unique().tolist():
-        members = (tasks == task).nonzero().flatten()
-        for group in members[torch.randperm(len(members), generator=generator)].split(size):
-            voted[group.to(labels.device)] = strength[group.to(labels.device)].mean(0).argmax()
-    return _within(logits, voted, per_task) == labels
+    groups = []
+    for each in tasks.unique().tolist():
+        members = (tasks == each).nonzero().flatten()
+        groups += members[torch.randperm(len(members), generator=generator)].split(evaluation.group)
+    if evaluation.mixing > 0 and task > 1:
+        groups = _mixed(groups, tasks, evaluation.mixing)
+    voted = torch.empty_like(tasks)
+    for group in groups:
+        voted[group] = strength[group].mean(0).argmax()
+    return voted.to(labels.device)
+
+
+def _mixed(groups: list[Tensor], tasks: Tensor, mixing: float) -> list[Tensor]:
+    """The same groups after a share of each has moved on by as many places as the task that gives most has guests:
+    each comes from another task, if no task gives more than half of them."""
+    moving = [round(mixing * len(group)) for group in groups]
+    guests = torch.cat([group[:count] for group, count in zip(groups, moving, strict=True)])
+    most = int(tasks[guests].bincount().max()) if len(guests) else 0
+    turned = guests.roll(most).split(moving)
+    return [torch.cat([guest, group[len(guest) :]]) for guest, group in zip(turned, groups, strict=True)]
+
+
+def within(logits: Tensor, tasks: Tensor, per_task: int) -> Tensor:
+    """The unit [S] with the largest logit among the classes of each sample's task."""
+    units = tasks[:, None] * per_task + torch.arange(per_task, device=logits.device)
+    return tasks * per_task + logits.gather(1, units).argmax(1)
 
 
 def accuracies(
-    logits: Tensor, labels: Tensor, per_task: int, task: int, generator: torch.Generator
+    logits: Tensor,
+    labels: Tensor,
+    per_task: int,
+    task: int,
+    evaluation: Evaluation,
+    generator: torch.Generator,
+    adapted: Tensor | None = None,
 ) -> dict[str, tuple[float, ...]]:
-    """Accuracy on each of tasks 1..task, per protocol."""
+    """Accuracy on each of tasks 1..task, per protocol:
+
+    task_aware  knows each sample's task (iTAML's and ARI's `acc_task`)
+    vote        knows that p samples share one unknown task, which they elect; as in the published figures
+    per_sample  knows nothing: the task of the largest logit of all seen (class-incremental accuracy)
+
+    With `adapted` logits, whose units of each task are of that task's adapted copy, also NAME_adapted.
+    """
     seen = per_task * task
-    correct = {
-        "task_aware": task_aware(logits, labels, per_task),
-        "vote": group_vote(logits, labels, per_task, seen, GROUP, generator),
-        "per_sample": per_sample(logits, labels, seen),
+    told = {
+        "task_aware": labels // per_task,
+        "vote": voted_tasks(logits, labels, per_task, task, evaluation, generator),
+        "per_sample": logits[:, :seen].argmax(1) // per_task,
     }
+    answers = {name: within(logits, told[name], per_task) for name in PROTOCOLS}
+    if adapted is not None:
+        answers |= {f"{name}_adapted": within(adapted, told[name], per_task) for name in PROTOCOLS}
     of_task = [labels // per_task == each for each in range(task)]
     return {
-        name: tuple(hits[members].double().mean().item() for members in of_task) for name, hits in correct.items()
+        name: tuple((units == labels)[members].double().mean().item() for members in of_task)
+        for name, units in answers.items()
     }
 
 
-def _within(logits: Tensor, tasks: Tensor, per_task: int) -> Tensor:
-    """The unit with the largest logit among the classes of the given task (counted from 0) of each sample."""
-    units = tasks[:, None] * per_task + torch.arange(per_task, device=logits.device)
-    return (tasks * per_task) + logits.gather(1, units).argmax(1)
+def adapt(
+    model: Model, phi: Tensor, exemplars: Samples, per_task: int, epochs: int, generator: torch.Generator
+) -> Tensor:
+    """A task's own copy of phi after some epochs on its exemplars: Adam 1e-3, batches of 64, binary cross-entropy on
+    the task's classes, as in the released code."""
+    trainee = Trainee(_ADAPTATION, model, phi)
+    task = int(exemplars.labels.max()) // per_task + 1
+    for _ in range(epochs):
+        order = torch.randperm(len(exemplars), generator=generator).to(exemplars.labels.device)
+        for index in order.split(_ADAPTATION.batch_size):
+            batch = exemplars[index]
+            logits, _, buffers = model.train(trainee.phi, batch.images)
+            trainee.descend(classification_loss(_ADAPTATION.loss, logits, batch.labels, task, per_task), buffers)
+    return trainee.phi.detach()

@@ -14,13 +14,24 @@ import torch
 from torch import Tensor
 
 from . import datasets, networks
-from .config import Config
+from .config import Config, Joint, Rehearsal, Remembering
 from .errors import ConfigError, Diverged
 from .events import Attention, Event, Finished, Saved, Started, Step, TaskDone
-from .inference import accuracies
+from .inference import accuracies, adapt
 from .methods import Method, Setting, create
-from .networks import Model
-from .tasks import BATCHES, GROUPS, INITIAL, Samples, Stream, batches, exemplars, generator_for
+from .networks import Model, at_image_size
+from .tasks import (
+    ADAPT,
+    AUGMENT,
+    BATCHES,
+    GROUPS,
+    INITIAL,
+    Pool,
+    Stream,
+    batches,
+    exemplars,
+    generator_for,
+)
 
 
 def learn(config: Config, saved: Saved | None = None) -> Iterator[Event]:
@@ -31,16 +42,24 @@ def learn(config: Config, saved: Saved | None = None) -> Iterator[Event]:
     finite.
     """
     device = choose_device(config.device)
-    dataset = datasets.load(config.data.name)
-    if config.data.evaluate_on == "validation":
-        dataset = dataset.holdout()
-    stream = Stream(dataset, config.data, device)
-    model = networks.build(config.network.name, stream.shape, len(stream.classes))
+    stream, model = open_world(config, device)
     phi = model.initial(generator_for(config.seed, INITIAL)).to(device)
     method = create(config, Setting(model, stream, device), phi)
-    if config.method != "finetune" and stream.tasks > 1:
-        exemplars(stream, stream.tasks - 1, config.memory.budget, config.seed)  # too small a budget fails now
+    if isinstance(config, Remembering):
+        last = stream.tasks if config.adaptation.epochs else stream.tasks - 1
+        if last:
+            exemplars(stream, last, config.memory.budget, config.seed)  # too small a budget fails now
     return _events(config, stream, model, method, device, saved)
+
+
+def open_world(config: Config, device: torch.device) -> tuple[Stream, Model]:
+    """The data and the network of a run."""
+    dataset = datasets.load(config.data.name, config.data.image_size)
+    if config.data.evaluate_on == "validation":
+        dataset = dataset.holdout()
+    stream = Stream(dataset, config.data, device, config.augmentation)
+    network = config.network
+    return stream, networks.build(network.name, stream.shape, len(stream.classes), network.attention)
 
 
 def _events(
@@ -51,7 +70,7 @@ def _events(
         yield Started(
             device=device_name(device),
             classes=stream.classes,
-            parameters=len(method.phi),
+            parameters=model.learnable,
             probes=stream.dataset.test.images[stream.test_index[probes.cpu().numpy()]],
             probe_units=stream.test.labels[probes].cpu().numpy(),
         )
@@ -64,10 +83,12 @@ def _events(
         schedule = _Schedule(config, stream, task)
         for epoch in range(first_epoch, config.train.epochs):
             method.begin(task, epoch)
+            augmentation = generator_for(config.seed, AUGMENT, task, epoch)
             for number, index in enumerate(schedule.batches(epoch)):
                 iteration = epoch * schedule.per_epoch + number
                 rate, recorded = schedule.learning_rate(iteration), iteration in schedule.frames
-                loss, fused = method.step(stream.train[index.to(device)], rate, recorded)
+                batch = stream.augmented(stream.train[index.to(device)], augmentation)
+                loss, fused = method.step(batch, rate, recorded)
                 if not math.isfinite(loss):
                     raise Diverged(
                         f"training diverged in task {task}, iteration {iteration}: loss or weights are not finite; "
@@ -75,7 +96,7 @@ def _events(
                     )
                 yield Step(task, iteration, schedule.iterations, loss, rate, len(index), recorded, fused)
                 if len(probes) and iteration in schedule.probe_frames:
-                    yield Attention(task, iteration, _attention(model, method.phi, stream.test[probes]))
+                    yield Attention(task, iteration, _attention(model, method.phi, stream, probes))
             if epoch + 1 < config.train.epochs:
                 yield Saved(task, epoch + 1, _arrays(method.state()))
         first_epoch = 0
@@ -85,29 +106,41 @@ def _events(
     yield Finished()
 
 
+STEPS = (2 / 7, 4 / 7, 6 / 7)  # of a task: epochs 20, 40 and 60 of the released code's 70
+
+
 class _Schedule:
     """What happens when within one task: batches, learning rate, frames to keep."""
 
     def __init__(self, config: Config, stream: Stream, task: int) -> None:
         self.config, self.stream, self.task = config, stream, task
-        replays = config.method != "finetune"
-        none = torch.empty(0, dtype=torch.long, device=stream.train.labels.device)
-        self.memory = exemplars(stream, task - 1, config.memory.budget, config.seed) if replays and task > 1 else none
-        self.every_task = replays and config.memory.every_task
+        self.memory, self.kind = self.rehearsed()
         self.per_epoch = len(self.batches(0))
         self.iterations = self.per_epoch * config.train.epochs
         self.frames = spread(self.iterations, config.recording.frames)
         self.probe_frames = spread(self.iterations, config.recording.probe_frames)
 
+    def rehearsed(self) -> tuple[Tensor, str]:
+        """(which earlier samples batches hold beside the new ones, how they are put together)."""
+        config, stream, before = self.config, self.stream, self.task - 1
+        if isinstance(config, Joint):
+            return stream.up_to(stream.train, before), "mixed"
+        if isinstance(config, Rehearsal) and before:
+            return exemplars(stream, before, config.memory.budget, config.seed), config.memory.batches
+        return stream.up_to(stream.train, 0), "mixed"  # none
+
     def batches(self, epoch: int) -> list[Tensor]:
         generator = generator_for(self.config.seed, BATCHES, self.task, epoch)
         size = self.config.train.batch_size
-        return batches(self.stream, self.task, self.memory, size, self.every_task, generator)
+        return batches(self.stream, self.task, self.memory, size, self.kind, generator)
 
     def learning_rate(self, iteration: int) -> float:
         train = self.config.train
         if train.schedule == "constant":
             return train.learning_rate
+        if train.schedule == "steps":
+            done = iteration / self.iterations
+            return train.learning_rate * 0.2 ** sum(done >= mark for mark in STEPS)
         return train.learning_rate * (1 + math.cos(math.pi * iteration / self.iterations)) / 2
 
 
@@ -135,20 +168,43 @@ def device_name(device: torch.device) -> str:
 
 
 @torch.no_grad()
-def evaluate(model: Model, phi: Tensor, samples: Samples, chunk: int = 500) -> tuple[Tensor, Tensor]:
-    """(logits [S, units], A [S, 1, H, W]) of all samples, in chunks."""
-    parts = [model(phi, images) for images in samples.images.split(chunk)]
-    logits, attention = zip(*parts, strict=True)
-    return torch.cat(logits), torch.cat(attention)
+def evaluate(model: Model, phi: Tensor, pool: Pool, index: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """(logits [B, units], A [B, 1, H, W] at the size of the images) of the indexed samples, chunk by chunk."""
+    chunk = max(10, min(500, 2**23 // math.prod(pool.shape)))
+    for part in index.split(chunk):
+        images = pool[part].images
+        logits, attention = model(phi, images)
+        yield logits, at_image_size(attention, images)
+
+
+def logits_of(model: Model, phi: Tensor, pool: Pool, index: Tensor) -> Tensor:
+    return torch.cat([logits for logits, _ in evaluate(model, phi, pool, index)])
 
 
 def _task_done(config: Config, stream: Stream, model: Model, method: Method, task: int) -> TaskDone:
     phi = method.phi
-    seen = stream.test[stream.test.labels < stream.seen(task)]
-    logits, _ = evaluate(model, phi, seen)
+    seen = stream.up_to(stream.test, task)
+    logits = logits_of(model, phi, stream.test, seen)
+    adapted = None
+    if isinstance(config, Remembering) and config.adaptation.epochs:
+        adapted = _adapted(config, stream, model, phi, task, seen)
     groups = generator_for(config.seed, GROUPS, task)
-    found = accuracies(logits, seen.labels, stream.per_task, task, groups)
+    labels = stream.test.labels[seen]
+    found = accuracies(logits, labels, stream.per_task, task, config.evaluation, groups, adapted)
     return TaskDone(task, found, _arrays(model.unpack(phi)))
+
+
+def _adapted(config: Remembering, stream: Stream, model: Model, phi: Tensor, task: int, index: Tensor) -> Tensor:
+    """Logits whose units of each task are answered by that task's own copy of phi, adapted to its exemplars."""
+    memory = exemplars(stream, task, config.memory.budget, config.seed)
+    parts = []
+    for each in range(1, task + 1):
+        own = stream.train[memory[stream.task_of(stream.train.labels[memory]) == each]]
+        order = generator_for(config.seed, ADAPT, task, each)
+        phi_i = adapt(model, phi, own, stream.per_task, config.adaptation.epochs, order)
+        logits = logits_of(model, phi_i, stream.test, index)
+        parts.append(logits[:, stream.seen(each - 1) : stream.seen(each)])
+    return torch.cat(parts, 1)
 
 
 def _probes(stream: Stream, count: int) -> Tensor:
@@ -160,8 +216,8 @@ def _probes(stream: Stream, count: int) -> Tensor:
     return (turn * len(stream.classes) + labels).argsort()[:count].to(stream.test.labels.device)
 
 
-def _attention(model: Model, phi: Tensor, samples: Samples) -> np.ndarray:
-    _, attention = evaluate(model, phi, samples)
+def _attention(model: Model, phi: Tensor, stream: Stream, probes: Tensor) -> np.ndarray:
+    attention = torch.cat([found for _, found in evaluate(model, phi, stream.test, probes)])
     return (attention[:, 0] * 255).round().byte().cpu().numpy()
 
 

@@ -30,12 +30,11 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from . import __version__, metrics
-from .config import Config, parse
+from .config import Config, parse, protocols
 from .errors import ConfigError, RecordError
 from .events import Attention, Event, Finished, Saved, Started, Step, TaskDone
 
 SCHEMA = 1
-PROTOCOLS = ("task_aware", "vote", "per_sample")
 Arrays = Mapping[str, NDArray]
 
 
@@ -122,9 +121,7 @@ class Record:
 
     config: Config
     started: Started | None = None
-    accuracy: Mapping[str, tuple[tuple[float, ...], ...]] = field(
-        default_factory=lambda: dict.fromkeys(PROTOCOLS, ())
-    )
+    accuracy: Mapping[str, tuple[tuple[float, ...], ...]] = field(default_factory=dict)  # by protocol
     tasks: tuple[Frames, ...] = ()  # of the tasks that are done
     begun: Frames | None = None  # of the task under way, up to what is saved; then, since:
     steps: tuple[Step, ...] = ()
@@ -137,6 +134,10 @@ class Record:
     finished: bool = False
     error: str | None = None
     environment: Mapping[str, str] = field(default_factory=lambda: environment())
+
+    def __post_init__(self) -> None:
+        if not self.accuracy:
+            object.__setattr__(self, "accuracy", dict.fromkeys(protocols(self.config), ()))
 
     def after(self, event: Event, seconds: float = 0.0) -> "Record":
         """The record with `event`, which took `seconds` to come about, in it."""
@@ -154,7 +155,7 @@ class Record:
             case TaskDone():
                 return replace(
                     now,
-                    accuracy={name: (*now.accuracy[name], event.accuracy[name]) for name in PROTOCOLS},
+                    accuracy={name: (*self.accuracy.get(name, ()), row) for name, row in event.accuracy.items()},
                     tasks=(*now.tasks, now.frames(event.task)),
                     weights={**now.weights, event.task: event.weights},
                     begun=None,
@@ -201,7 +202,7 @@ class Record:
     def accuracy_matrix(self, protocol: str) -> NDArray[np.float64]:
         """R [N, N], N tasks in all; NaN above the diagonal and in rows of tasks not done yet."""
         matrix = np.full((self.config.data.tasks,) * 2, np.nan)
-        for row, values in enumerate(self.accuracy[protocol]):
+        for row, values in enumerate(self.accuracy.get(protocol, ())):
             matrix[row, : len(values)] = values
         return matrix
 
@@ -218,14 +219,15 @@ class Record:
             "forgetting": metrics.forgetting,
             "bwt": metrics.backward_transfer,
         }
+        names = protocols(self.config)
         return {
             "config": self.config.model_dump(),
             "status": self.status,
             "error": self.error,
             "tasks_done": len(self.tasks),
             "classes": list(self.started.classes) if self.started else None,
-            "accuracy": {name: _nulls(self.accuracy_matrix(name)) for name in PROTOCOLS},
-            **{key: {name: self.figure(each, name) for name in PROTOCOLS} for key, each in measures.items()},
+            "accuracy": {name: _nulls(self.accuracy_matrix(name)) for name in names},
+            **{key: {name: self.figure(each, name) for name in names} for key, each in measures.items()},
             "seconds": self.seconds,
             "samples_per_second": self.samples / self.seconds if self.seconds else None,
             "device": self.started.device if self.started else None,
@@ -355,7 +357,7 @@ def _index(record: Record, progress: str | None) -> dict[str, Any]:
         "device": started.device if started else None,
         "classes": list(started.classes) if started else None,
         "parameters": started.parameters if started else None,
-        "accuracy": {name: [list(row) for row in rows] for name, rows in record.accuracy.items()},
+        "accuracy": {name: [list(row) for row in record.accuracy.get(name, ())] for name in protocols(record.config)},
         "seconds": record.seconds,
         "samples": record.samples,
         "finished": record.finished,
@@ -415,7 +417,8 @@ def load(run: str | Path) -> Record:
     index = _read_index(path)
     config = _config(index, path)
     try:
-        done = len(index["accuracy"]["per_sample"])
+        accuracy = {name: tuple(tuple(row) for row in index["accuracy"][name]) for name in protocols(config)}
+        done = len(accuracy["per_sample"])
         started = None
         if index["classes"] is not None:
             probes = _read_arrays(path / "probes.safetensors", {"images", "units"})
@@ -429,7 +432,7 @@ def load(run: str | Path) -> Record:
         record = Record(
             config=config,
             started=started,
-            accuracy={name: tuple(tuple(row) for row in index["accuracy"][name]) for name in PROTOCOLS},
+            accuracy=accuracy,
             tasks=tuple(
                 _unpack(_read_arrays(path / f"task-{task}.safetensors", _FRAMES)) for task in range(1, done + 1)
             ),

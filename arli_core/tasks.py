@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .config import Data
+from .augment import augment
+from .config import Augmentation, Data
 from .datasets import Dataset, Split
 from .errors import ConfigError
 
 # The purposes randomness serves: each has its own stream, so that changing one draw moves no other, and a run can
 # be resumed at any epoch from its number alone.
-INITIAL, BATCHES, EXEMPLARS, ATTACK, GROUPS = range(5)
+INITIAL, BATCHES, EXEMPLARS, ATTACK, GROUPS, AUGMENT, REPLAY, IMPORTANCE, ADAPT = range(9)
 
 
 def seed_for(*key: int) -> int:
@@ -42,11 +43,38 @@ class Samples:
         return Samples(self.images[index], self.labels[index])
 
 
+class Pool:
+    """All samples of a split: labels [N] and `pool[index]`, normalised images with their labels, on the device.
+
+    uint8 images wait on the device; those that are streamed from files are read when they are asked for.
+    """
+
+    def __init__(self, split: Split, kept: np.ndarray, labels: Tensor, mean: Tensor, std: Tensor) -> None:
+        self.labels, self.mean, self.std = labels, mean.view(-1, 1, 1), std.view(-1, 1, 1)
+        resident = isinstance(split.images, np.ndarray)
+        self.images = torch.tensor(split.images[kept]).to(labels.device) if resident else split.images
+        self.kept = kept
+        self.shape = split.images.shape[1:]  # (C, H, W)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: Tensor) -> Samples:
+        if isinstance(self.images, Tensor):
+            images = self.images[index]
+        else:
+            images = torch.from_numpy(self.images[self.kept[index.cpu().numpy()]]).to(self.labels.device)
+        return Samples((images.float() / 255 - self.mean) / self.std, self.labels[index])
+
+
 class Stream:
     """The tasks of a data set: `order` gives the class behind each head unit, `train` and `test` all samples;
     `test_index` says which of the data set's test images each test sample is."""
 
-    def __init__(self, dataset: Dataset, config: Data, device: torch.device) -> None:
+    def __init__(
+        self, dataset: Dataset, config: Data, device: torch.device, augmentation: Augmentation | None = None
+    ) -> None:
+        self.augmentation = augmentation or Augmentation()
         self.tasks, self.per_task = config.tasks, config.classes_per_task
         needed, available = self.tasks * self.per_task, len(dataset.classes)
         if needed > available:
@@ -60,35 +88,40 @@ class Stream:
         self.order = order[:needed]
         self.classes = tuple(dataset.classes[each] for each in self.order)
         self.shape = dataset.shape
-        self.mean, self.std = (torch.tensor(each).float() for each in (dataset.mean, dataset.std))
+        self.mean, self.std = (torch.tensor(each).float().to(device) for each in (dataset.mean, dataset.std))
         self.dataset = dataset
-        self.train, _ = self._samples(dataset.train, device)
-        self.test, self.test_index = self._samples(dataset.test, device)
+        self.train, _ = self._pool(dataset.train, device)
+        self.test, self.test_index = self._pool(dataset.test, device)
 
     def task_of(self, labels: Tensor) -> Tensor:
         """The task, counted from 1, of each head unit."""
         return labels // self.per_task + 1
 
-    def of_task(self, samples: Samples, task: int) -> Tensor:
+    def of_task(self, samples: Samples | Pool, task: int) -> Tensor:
         """Indices of a task's samples."""
         return (self.task_of(samples.labels) == task).nonzero().flatten()
+
+    def up_to(self, samples: Samples | Pool, task: int) -> Tensor:
+        """Indices of the samples of tasks 1..task."""
+        return (self.task_of(samples.labels) <= task).nonzero().flatten()
 
     def seen(self, task: int) -> int:
         """How many classes tasks 1..task have."""
         return task * self.per_task
 
-    def normalise(self, images: np.ndarray) -> Tensor:
-        """uint8 [N, C, H, W] to float32, zero mean and unit deviation per channel over the training pixels."""
-        pixels = torch.tensor(images).float() / 255
-        return (pixels - self.mean.view(-1, 1, 1)) / self.std.view(-1, 1, 1)
+    def augmented(self, samples: Samples, generator: torch.Generator) -> Samples:
+        """The samples, each image shifted, mirrored and cropped in its own way as configured."""
+        how = self.augmentation
+        fill = (-self.mean / self.std).view(-1, 1, 1)  # black
+        return Samples(augment(samples.images, how.shift, how.flip, how.zoom, generator, fill), samples.labels)
 
-    def _samples(self, split: Split, device: torch.device) -> tuple[Samples, np.ndarray]:
+    def _pool(self, split: Split, device: torch.device) -> tuple[Pool, np.ndarray]:
         """The samples of this stream's classes, and their indices into the split."""
         unit = np.full(self.order.max() + 1, -1)
         unit[self.order] = np.arange(len(self.order))
         kept = np.flatnonzero(np.isin(split.labels, self.order))
-        labels = torch.tensor(unit[split.labels[kept]])
-        return Samples(self.normalise(split.images[kept]).to(device), labels.to(device)), kept
+        labels = torch.tensor(unit[split.labels[kept]]).to(device)
+        return Pool(split, kept, labels, self.mean, self.std), kept
 
 
 def exemplars(stream: Stream, task: int, budget: int, seed: int) -> Tensor:
@@ -112,18 +145,22 @@ def exemplars(stream: Stream, task: int, budget: int, seed: int) -> Tensor:
 
 
 def batches(
-    stream: Stream, task: int, memory: Tensor, size: int, every_task: bool, generator: torch.Generator
+    stream: Stream, task: int, memory: Tensor, size: int, kind: str, generator: torch.Generator
 ) -> list[Tensor]:
     """One epoch over the new samples of `task` and the memory, shuffled: indices into the training samples.
 
-    The batches have equal lengths up to one, at most `size`. With `every_task`, a seen task that a batch lacks is
-    added to it by one of its exemplars, drawn at random.
+    The batches have equal lengths up to one, at most `size`, and there are as many for every `kind`:
+    `mixed`       every sample once.
+    `every-task`  the same; a seen task that a batch lacks is added to it by one of its samples, drawn at random.
+    `balanced`    as many samples of each class, up to one: few exemplars come often, many new samples not all.
     """
     new = stream.of_task(stream.train, task)
     pool = torch.cat([new, memory]).cpu()
-    shuffled = pool[torch.randperm(len(pool), generator=generator)]
-    drawn = list(shuffled.tensor_split(-(-len(pool) // size)))
-    if not every_task:
+    count = -(-len(pool) // size)
+    if kind == "balanced":
+        return list(_balanced(pool, stream.train.labels.cpu()[pool], generator).tensor_split(count))
+    drawn = list(pool[torch.randperm(len(pool), generator=generator)].tensor_split(count))
+    if kind == "mixed":
         return drawn
     task_of = stream.task_of(stream.train.labels).cpu()
     of_task = {each: pool[task_of[pool] == each] for each in range(1, task + 1)}
@@ -135,3 +172,16 @@ def batches(
                 batch = torch.cat([batch, of_task[missing][pick]])
         drawn[number] = batch
     return drawn
+
+
+def _balanced(pool: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+    """As many draws as the pool has members, the classes in turn; a class starts anew when all of it was drawn."""
+    classes = labels.unique()
+    rounds = -(-len(pool) // len(classes))
+    columns = []
+    for label in classes[torch.randperm(len(classes), generator=generator)]:
+        members = pool[labels == label]
+        passes = -(-rounds // len(members))
+        shuffled = [members[torch.randperm(len(members), generator=generator)] for _ in range(passes)]
+        columns.append(torch.cat(shuffled)[:rounds])
+    return torch.stack(columns, 1).flatten()[: len(pool)]

@@ -5,7 +5,8 @@ from functools import partial
 import streamlit as st
 
 from arli_core import figures, metrics
-from arli_core.records import PROTOCOLS, Record
+from arli_core.config import protocols
+from arli_core.records import Record
 from pages.parts.drawing import PROTOCOL_NAMES, picture
 from pages.parts.frame import frame
 from pages.parts.run_bar import choose_run, class_names, guarded, open_run
@@ -13,7 +14,9 @@ from pages.parts.run_bar import choose_run, class_names, guarded, open_run
 KNOWS = {
     "per_sample": "Knows nothing of a sample's task: the largest logit among all classes seen.",
     "task_aware": "Is told each sample's task: the largest logit among that task's classes.",
-    "vote": "Is told that 20 samples share one unknown task, which they elect; as in the published figures.",
+    "vote": "Is told that a group of samples (20, unless set otherwise) shares one unknown task, which it elects; as "
+    "in the published figures.",
+    "adapted": "The class is then the answer of that task's own copy of the model, adapted to its exemplars.",
 }
 
 
@@ -41,16 +44,20 @@ st.markdown(
     "Row by row: accuracy on each task after learning one more. A column that fades downwards is a task being "
     "**forgotten**: later learning overwrites it."
 )
-protocol = st.segmented_control(
-    "Protocol",
-    ["per_sample", "task_aware", "vote"],
-    default="per_sample",
-    format_func=PROTOCOL_NAMES.__getitem__,
-    required=True,
-)
-assert protocol in PROTOCOLS
-st.caption(KNOWS[protocol])
+place = st.container()
+shown = []
 for column, key, default in zip(st.columns(2), ("run", "other"), ("mnist-5k-ari", "mnist-5k-finetune"), strict=True):
     with column:
         name = choose_run("Run" if key == "run" else "Beside it", key, default)
-        side(key, name, guarded(open_run, name), protocol)
+        shown.append((column, key, name, guarded(open_run, name)))
+with place:
+    both = [name for name in PROTOCOL_NAMES if all(name in protocols(record.config) for *_, record in shown)]
+    protocol = st.segmented_control(
+        "Protocol", both, default="per_sample", format_func=PROTOCOL_NAMES.__getitem__, required=True
+    )
+    assert protocol
+    base = protocol.removesuffix("_adapted")
+    st.caption(f"{KNOWS[base]} {KNOWS['adapted'] if base != protocol else ''}")
+for column, key, name, record in shown:
+    with column:
+        side(key, name, record, protocol)

@@ -1,5 +1,7 @@
 """One iteration of ARI against Alg. 1 and 2 written out literally, and the faults that must not come back."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from arli_core.attack import Pixels
 from arli_core.config import parse
 from arli_core.consensus import check_row_stochastic
 from arli_core.datasets import Dataset, Split
-from arli_core.methods import Setting, ari, create
+from arli_core.methods import Setting, ari, create, objective
 from arli_core.networks import Model
 from arli_core.tasks import ATTACK, Samples, Stream, generator_for
 
@@ -117,9 +119,51 @@ class LiteralAdam:
         return tuple(p - rate * m / (v**0.5 + 1e-8) for p, (m, v) in zip(phi, corrected, strict=True))
 
 
+class LiteralRAdam:
+    """Liu et al., ICLR 2020: plain momentum while the variance of the adaptive rate has no finite value."""
+
+    def __init__(self):
+        self.moments, self.steps = None, 0
+
+    def __call__(self, phi, gradient, rate):
+        self.steps += 1
+        t, longest = self.steps, 2 / (1 - 0.999) - 1
+        self.moments = self.moments or [(0.0, 0.0)] * len(phi)
+        self.moments = [
+            (0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g) for (m, v), g in zip(self.moments, gradient, strict=True)
+        ]
+        length = longest - 2 * t * 0.999**t / (1 - 0.999**t)
+        moved = []
+        for p, (m, v) in zip(phi, self.moments, strict=True):
+            step = m / (1 - 0.9**t)
+            if length > 5:
+                r = (length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)
+                step = step * r**0.5 * (1 - 0.999**t) ** 0.5 / (v**0.5 + 1e-8)
+            moved.append(p - rate * step)
+        return tuple(moved)
+
+
 class LiteralDescent:
     def __call__(self, phi, gradient, rate):
         return tuple(p - rate * g for p, g in zip(phi, gradient, strict=True))
+
+
+UPDATES = {"sgd": LiteralDescent, "adam": LiteralAdam, "radam": LiteralRAdam}
+TENSORS = [slice(0, 1), slice(1, 1 + UNITS * 18), slice(1 + UNITS * 18, None)]  # c, W and b in phi
+
+
+def literal_weights(stack, fusion):
+    """(D, dif*) of models or of one tensor of each."""
+    size = len(stack)
+    distance = np.zeros((size, size))
+    for r in range(size):
+        for s in range(size):
+            gap = abs(stack[r] - stack[s])
+            distance[r, s] = (gap**2).sum() ** 0.5 if fusion.distance == "l2" else gap.sum()
+    if fusion.distance == "relative":
+        distance /= abs(stack).sum() / size
+    table = distance**2 + fusion.eta
+    return distance, np.stack([row / row.sum() for row in table])
 
 
 def literal_step(config, stream, phi_b, x, y, task, generator):
@@ -130,18 +174,24 @@ def literal_step(config, stream, phi_b, x, y, task, generator):
     of_task = y // PER_TASK + 1
     start = (phi_b[0], phi_b[1 : 1 + UNITS * 18].reshape(UNITS, 18), phi_b[1 + UNITS * 18 :])
 
-    models, clean_losses, attacked_losses, present = [], [], [], []
+    models, first_losses, clean_losses, attacked_losses, present = [], [], [], [], []
     for i in range(1, task + 1):
         mine = of_task == i
         if not mine.any():
             continue
         present.append(i)
         x_i, y_i = x[mine], y[mine]
-        phi = start  # 1. reset
-        update = LiteralAdam() if config.train.optimiser == "adam" else LiteralDescent()
+        if config.fusion.reset or len(present) == 1:
+            phi = start  # 1. reset
+        update = UPDATES[config.train.optimiser]()
+        first_losses.append(mine.mean() * derivatives(phi, x_i, y_i, kind, seen)[0])
         for _ in range(config.fusion.inner_steps):
             clean, _, gradient, _ = derivatives(phi, x_i, y_i, kind, seen)  # a. clean step
             phi = update(phi, gradient, RATE)
+            if config.attack.epsilon == 0:  # a second clean step
+                attacked, _, gradient, _ = derivatives(phi, x_i, y_i, kind, seen)
+                phi = update(phi, gradient, RATE)
+                continue
             noise = torch.rand(x_i.shape, generator=generator, dtype=torch.float64).numpy()  # b. attack
             delta0 = (2 * noise - 1) * epsilon
             _, a, _, by_x = derivatives(phi, x_i + delta0, y_i, kind, seen)
@@ -155,21 +205,22 @@ def literal_step(config, stream, phi_b, x, y, task, generator):
 
     stack = np.stack([*models, phi_b])
     size = len(stack)
-    distance = np.zeros((size, size))
-    for r in range(size):
-        for s in range(size):
-            gap = abs(stack[r] - stack[s])
-            distance[r, s] = (gap**2).sum() ** 0.5 if config.fusion.distance == "l2" else gap.sum()
-    if config.fusion.distance == "relative":
-        distance /= abs(stack).sum() / size
-    table = distance**2 + config.fusion.eta
-    weights = np.stack([row / row.sum() for row in table])
-    fused = sum(weights[-1, j] * stack[j] for j in range(size))
+    distance, weights = literal_weights(stack, config.fusion)
+    fused = np.zeros_like(phi_b)
+    for part in [slice(None)] if config.fusion.over == "model" else TENSORS:
+        row = literal_weights(stack[:, part], config.fusion)[1][-1]
+        if config.fusion.weights == "uniform":
+            row = np.full(size, 1 / size)
+        if config.fusion.weights == "last":
+            row = np.eye(size)[size - 2]  # the newest task's model
+        fused[part] = sum(row[j] * stack[j, part] for j in range(size))
+    if config.fusion.reset:  # then it is that of the whole batch under phi_b
+        np.testing.assert_allclose(sum(first_losses), derivatives(start, x, y, kind, seen)[0])
     alpha = np.exp(-config.fusion.beta * (task - 1) / TASKS)
     shifted = stack - phi_b
     return {
         "phi": alpha * fused + (1 - alpha) * phi_b,
-        "loss": derivatives(start, x, y, kind, seen)[0],  # before any update, over the whole batch
+        "loss": sum(first_losses),  # before any update, over the whole batch
         "present": tuple(present),
         "distance": distance,
         "dif_star": weights,
@@ -181,21 +232,15 @@ def literal_step(config, stream, phi_b, x, y, task, generator):
     }
 
 
-@pytest.mark.parametrize("loss", ["seen", "task"])
-@pytest.mark.parametrize("inner_steps", [1, 2])
-@pytest.mark.parametrize(
-    ("distance", "optimiser"), [("l1", "sgd"), ("l2", "sgd"), ("relative", "sgd"), ("l1", "adam")]
-)
-def test_iterations_equal_the_algorithm_written_out(distance, inner_steps, loss, optimiser):
-    """Three in a row: all tasks, one task absent, the newest alone."""
-    settings = {"fusion.distance": distance, "fusion.inner_steps": inner_steps, "train.loss": loss}
-    config = configured(**settings, **{"train.optimiser": optimiser})
+def equals_the_algorithm(config):
+    """Three iterations in a row: all tasks, one task absent, the newest alone."""
     method, stream = in_float64(config, task=3)
     generator = generator_for(config.seed, ATTACK, 3, 1)
     for seed, tasks in enumerate([(1, 2, 3), (1, 3), (3,)]):
         batch = batch_of(stream, tasks, 11, seed)
         before = method.phi.numpy().copy()
-        expected = literal_step(config, stream, before, batch.images.numpy(), batch.labels.numpy(), 3, generator)
+        images, labels = batch.images.numpy(), batch.labels.numpy()
+        expected = literal_step(config, stream, before, images, labels, 3, generator)
         value, fused = method.step(batch, RATE, recorded=True)
         assert abs(expected["phi"] - before).max() > 1e-3
         close = {"rtol": 1e-9, "atol": 1e-11}
@@ -204,6 +249,44 @@ def test_iterations_equal_the_algorithm_written_out(distance, inner_steps, loss,
         assert fused.present == expected["present"] == tasks
         for name in ("distance", "dif_star", "gram", "norm", "alpha", "losses", "attacked_losses"):
             np.testing.assert_allclose(getattr(fused, name), expected[name], err_msg=name, **close)
+    assert torch.equal(method.noise.get_state(), generator.get_state())  # as many draws
+
+
+@pytest.mark.parametrize("loss", ["seen", "task"])
+@pytest.mark.parametrize("inner_steps", [1, 2])
+@pytest.mark.parametrize(
+    ("distance", "optimiser"),
+    [("l1", "sgd"), ("l2", "sgd"), ("relative", "sgd"), ("l1", "adam"), ("l1", "radam")],
+)
+def test_iterations_equal_the_algorithm_written_out(distance, inner_steps, loss, optimiser):
+    settings = {"fusion.distance": distance, "fusion.inner_steps": inner_steps, "train.loss": loss}
+    equals_the_algorithm(configured(**settings, **{"train.optimiser": optimiser}))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"fusion.reset": False},
+        {"fusion.reset": False, "train.optimiser": "adam", "fusion.inner_steps": 2},
+        {"fusion.weights": "uniform"},
+        {"fusion.weights": "uniform", "fusion.over": "tensor"},
+        {"fusion.weights": "last"},
+        {"fusion.weights": "last", "fusion.reset": False},
+        {"fusion.over": "tensor"},
+        {"fusion.over": "tensor", "fusion.distance": "l2"},
+        {"fusion.over": "tensor", "fusion.distance": "relative", "fusion.eta": 0.01},
+        {"attack.epsilon": 0.0},
+        {"attack.epsilon": 0.0, "fusion.inner_steps": 3, "train.optimiser": "radam"},
+    ],
+    ids=lambda settings: " ".join(f"{key.split('.')[1]}={value}" for key, value in settings.items()),
+)
+def test_every_switch_equals_the_algorithm_with_that_change(settings):
+    equals_the_algorithm(configured(**settings))
+
+
+def test_radam_long_enough_to_adapt_equals_its_equations():
+    """The first five steps of a fresh optimiser are momentum alone; only then is the rate rectified."""
+    equals_the_algorithm(configured(**{"train.optimiser": "radam", "fusion.inner_steps": 4}))
 
 
 @pytest.mark.parametrize("task", [1, 2])
@@ -231,9 +314,9 @@ class Spy:
         self.stream, spy = toy_stream(), self
 
         class Watched(Model):
-            def __call__(self, phi, images):
+            def train(self, phi, images):
                 spy.called.append(phi.detach().clone())
-                return super().__call__(phi, images)
+                return super().train(phi, images)
 
         model = Watched(Tiny())
         phi = 0.7 * torch.randn(sum(model.sizes), generator=torch.Generator().manual_seed(1))
@@ -299,6 +382,33 @@ def test_a_task_model_does_not_depend_on_the_other_tasks(optimiser, inner_steps)
         assert torch.equal(alone.trained[0], together.trained[task - 1])
 
 
+@pytest.mark.parametrize("inner_steps", [1, 3])
+def test_without_strength_the_attack_is_a_second_clean_step(inner_steps):
+    """As many updates, and the noise is not touched."""
+    settings = {"fusion.inner_steps": inner_steps, "train.optimiser": "sgd"}
+    attacked, clean = Spy(**settings), Spy(**settings, **{"attack.epsilon": 0.0})
+    before = clean.method.noise.get_state()
+    for spy in (attacked, clean):
+        spy.step()
+    assert torch.equal(clean.method.noise.get_state(), before)
+    assert not torch.equal(attacked.method.noise.get_state(), before)
+    # Of each task model: two passes a round that descend, and one that attacks.
+    assert len(clean.called) == 3 * 2 * inner_steps and len(attacked.called) == 3 * 3 * inner_steps
+    starts = [*clean.first, len(clean.called)]
+    for first, end in pairwise(starts):
+        models = clean.called[first:end]
+        assert all(not torch.equal(one, other) for one, other in pairwise(models))
+
+
+def test_without_a_reset_task_models_are_a_chain():
+    spy = Spy(**{"fusion.reset": False})
+    phi_b = spy.method.phi
+    spy.step()
+    starts = [spy.called[first] for first in spy.first]
+    for start, end in zip(starts, [phi_b, *spy.trained[:-1]], strict=True):
+        assert torch.equal(start, end)
+
+
 def test_permuting_the_tasks_permutes_the_models_and_their_matrices():
     settings = {"attack.epsilon": 0.0}
     plain, turned = Spy(**settings), Spy(**settings)
@@ -348,7 +458,10 @@ def test_the_attack_is_part_of_training():
     """epsilon has an effect, and more inner steps do too: no setting is idle."""
     found = []
     for settings in ({}, {"attack.epsilon": 0.2}, {"fusion.inner_steps": 2}, {"fusion.eta": 5.0},
-                     {"fusion.distance": "l2"}, {"fusion.beta": 0.0}, {"train.loss": "task"}):  # fmt: skip
+                     {"fusion.distance": "l2"}, {"fusion.beta": 0.0}, {"train.loss": "task"},
+                     {"attack.epsilon": 0.0}, {"fusion.reset": False}, {"fusion.weights": "uniform"},
+                     {"fusion.weights": "last"}, {"fusion.over": "tensor"},
+                     {"train.optimiser": "radam"}):  # fmt: skip
         spy = Spy(**settings)
         spy.step()
         found.append(spy.method.phi)
@@ -378,3 +491,104 @@ def test_state_restores_the_base_model():
         each.method.begin(3, 1)
         each.step()
     assert torch.equal(spy.method.phi, other.method.phi)
+
+
+# Running statistics
+
+
+class Normed(nn.Module):
+    """The same with a BatchNorm before the head: two float buffers of two entries each."""
+
+    def __init__(self):
+        super().__init__()
+        self.c = nn.Parameter(torch.zeros(()))
+        self.norm = nn.BatchNorm2d(SHAPE[0])
+        self.head = nn.Linear(int(np.prod(SHAPE)), UNITS)
+
+    def forward(self, x):
+        attention = torch.sigmoid(self.c * x.sum(1, keepdim=True))
+        return self.head(self.norm(x * attention).flatten(1)), attention
+
+
+def normed(**settings):
+    """ARI on it, with statistics far from any batch's; what each task model's first pass and its end is."""
+    stream, firsts, ends = toy_stream(), [], []
+    model = Model(Normed())
+    phi = model.initial(torch.Generator().manual_seed(1))
+    phi[0] = 0.5  # or attention would be flat
+    phi[model.learnable :] = torch.tensor([3.0, -2.0, 5.0, 0.5])
+    method = create(configured(**settings), Setting(model, stream, CPU), phi)
+    method.begin(3, 0)
+    inner, train = method.train_task_model, model.train
+
+    def first_pass(phi, images):
+        if len(firsts) == len(ends):
+            firsts.append(phi.detach().clone())
+        return train(phi, images)
+
+    def train_task_model(*args):
+        found = inner(*args)
+        ends.append(found[0])
+        return found
+
+    model.train, method.train_task_model = first_pass, train_task_model
+    return method, model, stream, firsts, ends
+
+
+@pytest.mark.parametrize("reset", [True, False])
+def test_statistics_are_reset_with_the_parameters(reset):
+    method, model, stream, firsts, ends = normed(**{"fusion.reset": reset})
+    phi_b = method.phi.clone()
+    method.step(stream.train[torch.arange(24)], RATE, True)
+    assert len(firsts) == len(ends) == 3
+    for first, start in zip(firsts, [phi_b] * 3 if reset else [phi_b, *ends[:-1]], strict=True):
+        assert torch.equal(first, start)
+    assert all(not torch.equal(end[model.learnable :], phi_b[model.learnable :]) for end in ends)
+
+
+@pytest.mark.parametrize("inner_steps", [1, 2])
+@pytest.mark.parametrize("epsilon", [0.0, 0.1])
+def test_statistics_of_a_task_model_are_of_its_two_steps_a_round_and_not_of_the_attack(inner_steps, epsilon):
+    """running <- 0.9 running + 0.1 batch, once for each step that descends."""
+    method, model, stream, _, ends = normed(**{"fusion.inner_steps": inner_steps, "attack.epsilon": epsilon})
+    descended, descend = [], objective.Trainee.descend
+
+    def watched(trainee, loss, buffers):
+        descended.append(buffers.clone())
+        return descend(trainee, loss, buffers)
+
+    objective.Trainee.descend = watched
+    try:
+        method.step(stream.train[torch.arange(24)], RATE, True)
+    finally:
+        objective.Trainee.descend = descend
+    assert len(descended) == 3 * 2 * inner_steps
+    for number, end in enumerate(ends):
+        assert torch.equal(end[model.learnable :], descended[(number + 1) * 2 * inner_steps - 1])
+    batch = stream.train[torch.arange(24)]
+    own = batch.images[stream.task_of(batch.labels) == 1]
+    attended = own * torch.sigmoid(0.5 * own.sum(1, keepdim=True))
+    mean = 0.9 * torch.tensor([3.0, -2.0]) + 0.1 * attended.mean((0, 2, 3))
+    variance = 0.9 * torch.tensor([5.0, 0.5]) + 0.1 * attended.transpose(0, 1).flatten(1).var(1)
+    torch.testing.assert_close(descended[0], torch.cat([mean, variance]))
+
+
+@pytest.mark.parametrize("weights", ["adaptive", "uniform", "last"])
+@pytest.mark.parametrize("over", ["model", "tensor"])
+def test_fused_statistics_are_the_mean_weighted_as_the_whole_model(weights, over):
+    """Distances are of the learnable entries alone."""
+    method, model, stream, _, ends = normed(**{"fusion.weights": weights, "fusion.over": over})
+    phi_b = method.phi.double().numpy()
+    _, fused = method.step(stream.train[torch.arange(24)], RATE, True)
+    stack = np.stack([*(end.double().numpy() for end in ends), phi_b])
+    distance, dif_star = literal_weights(stack[:, : model.learnable], method.config.fusion)
+    np.testing.assert_allclose(fused.distance, distance, rtol=1e-6)
+    row = {"adaptive": dif_star[-1], "uniform": np.full(4, 0.25), "last": np.array([0, 0, 1, 0])}[weights]
+    alpha = np.exp(-0.7 * 2 / 3)
+    expected = alpha * row @ stack + (1 - alpha) * phi_b
+    np.testing.assert_allclose(method.phi[model.learnable :].numpy(), expected[model.learnable :], rtol=1e-5)
+    assert (method.phi[model.learnable :][2:] > 0).all()
+    if weights == "adaptive" and over == "tensor":
+        assert abs(method.phi.numpy() - expected)[: model.learnable].max() > 1e-4
+    else:
+        np.testing.assert_allclose(method.phi.numpy(), expected, rtol=1e-4, atol=1e-5)

@@ -9,7 +9,18 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from arli_core import datasets
-from arli_core.config import METHODS, PRESETS, Config, DatasetName, Section, keys, parse, preset
+from arli_core.config import (
+    DATASETS,
+    METHODS,
+    PRESETS,
+    PROTOCOLS,
+    Config,
+    Section,
+    keys,
+    parse,
+    preset,
+    protocols,
+)
 from arli_core.errors import ConfigError, LabError
 
 each_method = pytest.mark.parametrize("method", METHODS)
@@ -19,53 +30,146 @@ count = st.integers(1, 500)
 VALID = {
     "seed": st.integers(0, 2**31 - 1),
     "device": st.sampled_from(["auto", "cpu", "cuda", "mps"]),
-    "data.name": st.sampled_from(["digits", "mnist-5k", "scenes"]),
+    "data.name": st.sampled_from(DATASETS) | st.text(min_size=1).map("folder:{}".format),
+    "data.image_size": st.none() | st.integers(8, 1024),
     "data.tasks": count,
     "data.classes_per_task": count,
     "data.class_order": st.none() | st.integers(0, 99),
     "data.evaluate_on": st.sampled_from(["test", "validation"]),
-    "network.name": st.sampled_from(["conv", "mlp"]),
+    "augmentation.shift": st.integers(0, 64),
+    "augmentation.flip": st.booleans(),
+    "augmentation.zoom": st.floats(0, 1, exclude_min=True),
+    "network.name": st.sampled_from(["conv", "mlp", "residual", "resnet18"]),
+    "network.attention": st.sampled_from(["per-image", "released"]),
     "train.epochs": count,
     "train.batch_size": count,
-    "train.optimiser": st.sampled_from(["sgd", "adam"]),
+    "train.optimiser": st.sampled_from(["sgd", "adam", "radam"]),
     "train.learning_rate": st.floats(1e-9, 1e6),
-    "train.schedule": st.sampled_from(["cosine", "constant"]),
+    "train.schedule": st.sampled_from(["cosine", "steps", "constant"]),
     "train.loss": st.sampled_from(["seen", "task"]),
     "memory.budget": count,
-    "memory.every_task": st.booleans(),
+    "memory.batches": st.sampled_from(["mixed", "every-task", "balanced"]),
     "attack.epsilon": st.floats(0, 1),
     "fusion.inner_steps": count,
+    "fusion.reset": st.booleans(),
+    "fusion.weights": st.sampled_from(["adaptive", "uniform", "last"]),
+    "fusion.over": st.sampled_from(["model", "tensor"]),
     "fusion.distance": st.sampled_from(["l1", "l2", "relative"]),
     "fusion.eta": st.floats(0, 1e6),
     "fusion.beta": st.floats(0, 1e6),
+    "consolidation.strength": st.floats(0, 1e6),
+    "distillation.strength": st.floats(0, 1e6),
+    "distillation.temperature": st.floats(0, 1e6, exclude_min=True),
+    "replay.alpha": st.floats(0, 1e6),
+    "replay.beta": st.floats(0, 1e6),
+    "evaluation.group": count,
+    "evaluation.mixing": st.floats(0, 1),
+    "adaptation.epochs": st.integers(0, 50),
     "recording.frames": st.integers(2, 5000),
     "recording.probes": st.integers(0, 64),
     "recording.probe_frames": st.integers(2, 500),
 }
 
 
+RUN = {key for key in VALID if key.split(".")[0] in
+       ("seed", "device", "data", "augmentation", "network", "train", "evaluation", "recording")}  # fmt: skip
+REHEARSAL = {"memory.budget", "memory.batches", "adaptation.epochs"}
+ARI = REHEARSAL | {key for key in VALID if key.startswith(("attack", "fusion"))}
+# What each method reads beside what every method does, said in full.
+OWN = {
+    "ari": ARI,
+    "ari-paper": ARI,
+    "ari-released": REHEARSAL | {"attack.epsilon", "fusion.inner_steps", "fusion.beta"},
+    "itaml": REHEARSAL | {"fusion.inner_steps", "fusion.beta"},
+    "replay": REHEARSAL,
+    "replay-balanced": REHEARSAL,
+    "der++": {"memory.budget", "adaptation.epochs", "replay.alpha", "replay.beta"},
+    "ewc": {"consolidation.strength"},
+    "lwf": {"distillation.strength", "distillation.temperature"},
+    "finetune": set(),
+    "joint": set(),
+}
+
+
 def test_every_setting_is_known_here():
     """A new one is added above, so that it is dumped and parsed as the others are."""
-    assert set(keys("ari")) == set(VALID)
-    assert set(keys("replay")) == {key for key in VALID if not key.startswith(("attack", "fusion"))}
-    assert set(keys("finetune")) == {key for key in VALID if not key.startswith(("attack", "fusion", "memory"))}
+    assert RUN | set().union(*OWN.values()) == set(VALID)
+    assert {"fusion.eta", "fusion.reset", "fusion.weights", "fusion.over", "fusion.distance"} <= OWN["ari"]
+
+
+@each_method
+def test_a_method_has_the_settings_that_it_reads_and_no_others(method):
+    assert set(keys(method)) == RUN | OWN[method]
+
+
+# Preset: data, number of tasks, classes of each.
+WORLDS = {
+    "digits": ("digits", 5, 2),
+    "mnist-5k": ("mnist-5k", 5, 2),
+    "scenes": ("scenes", 5, 2),
+    "paper-mnist": ("mnist", 5, 2),
+    "paper-cifar100": ("cifar-100", 10, 10),
+    "paper-cub200": ("cub-200", 10, 20),
+    "paper-imagenet100": ("imagenet-100", 10, 10),
+}
 
 
 @each_preset
 @each_method
 def test_every_preset_works_with_every_method(name, method):
     config = preset(name, method, seed=7)
-    assert (config.method, config.preset, config.data.name, config.seed) == (method, name, name, 7)
-    assert (config.data.tasks, config.data.classes_per_task) == (5, 2)
-    assert hasattr(config, "memory") == (method != "finetune")
-    assert hasattr(config, "fusion") == hasattr(config, "attack") == (method == "ari")
+    assert (config.method, config.preset, config.seed) == (method, name, 7)
+    assert (config.data.name, config.data.tasks, config.data.classes_per_task) == WORLDS[name]
+    sections = {key.split(".")[0] for key in RUN | OWN[method]} - {"seed", "device"}
+    for name in {key.split(".")[0] for key in VALID} - {"seed", "device"}:
+        assert hasattr(config, name) == (name in sections), name
 
 
 def test_presets_and_names_are_those_promised():
-    assert {"digits", "mnist-5k", "scenes"} <= set(PRESETS)
-    assert {"ari", "replay", "finetune"} <= set(METHODS)
-    assert get_args(DatasetName) == datasets.NAMES
-    assert set(METHODS) == {kind.model_fields["method"].default for kind in get_args(Config)}
+    assert set(PRESETS) == set(WORLDS)
+    assert set(METHODS) == set(OWN)
+    assert len(METHODS) == len(set(METHODS)) == 11 and METHODS[0] == "ari"
+    assert set(DATASETS) == set(datasets.NAMES)
+    assert tuple(kind.model_fields["method"].default for kind in get_args(Config)) == METHODS
+
+
+def test_data_that_are_configured_are_data_that_are_known():
+    for name in (*DATASETS, "folder:birds", "folder:/somewhere/else"):
+        assert datasets.known(name) and preset("digits", **{"data.name": name}).data.name == name
+    for name in ("folder:", "cifar", "Digits", "", "folders:birds"):
+        assert not datasets.known(name)
+        with pytest.raises(ConfigError, match=r"^data[.]name: .*digits, .*cifar-100, .*or folder:NAME"):
+            preset("digits", **{"data.name": name})
+
+
+def test_what_makes_a_method_of_its_class_is_laid_under_every_preset():
+    for name in PRESETS:
+        paper, released = preset(name, "ari-paper"), preset(name, "ari-released")
+        for config in (paper, released) if name != "paper-mnist" else (released,):
+            assert config.train.optimiser == "radam" and config.train.schedule == "steps"
+            assert config.train.loss == "task" and config.network.attention == "released"
+            assert config.train.learning_rate == 0.01 and config.attack.epsilon == 1 / 255
+            assert config.fusion.beta == 1 and config.memory.batches == "mixed"
+        assert paper.fusion.eta == 0.85 and paper.fusion.reset and paper.fusion.weights == "adaptive"
+        assert preset(name, "replay-balanced").memory.batches == "balanced"
+        assert preset(name, "replay").memory.batches == preset(name, "ari").memory.batches == "every-task"
+    assert parse({"method": "replay-balanced"}).memory.batches == "balanced"
+    assert preset("digits", "replay-balanced", **{"memory.batches": "mixed"}).memory.batches == "mixed"
+
+
+@each_preset
+def test_methods_of_a_preset_have_the_same_data_epochs_and_samples(name):
+    configs = [preset(name, method) for method in METHODS]
+    assert len({(c.data, c.augmentation, c.network.name, c.train.epochs, c.train.batch_size) for c in configs}) == 1
+    assert len({c.memory.budget for c in configs if hasattr(c, "memory")}) == 1
+
+
+@each_method
+def test_protocols_are_three_and_six_where_a_method_adapts(method):
+    assert protocols(preset("digits", method)) == PROTOCOLS == ("task_aware", "vote", "per_sample")
+    if "adaptation.epochs" in OWN[method]:
+        six = protocols(preset("digits", method, **{"adaptation.epochs": 1}))
+        assert six == (*PROTOCOLS, "task_aware_adapted", "vote_adapted", "per_sample_adapted")
 
 
 @each_method
@@ -98,10 +202,12 @@ def test_what_no_setting_names_keeps_its_default(method):
 def test_unknown_presets_and_methods_are_answered_with_the_valid_ones():
     with pytest.raises(ConfigError, match=r"unknown preset 'cifar'; valid presets: digits, mnist-5k, scenes"):
         preset("cifar")
-    with pytest.raises(ConfigError, match=r"unknown method 'ewc'; valid methods: ari, replay, finetune"):
-        preset("digits", "ewc")
-    for values in ({"method": "ewc"}, {}, {"method": None}):
-        with pytest.raises(ConfigError, match=r"unknown method .*; valid methods: ari, replay, finetune"):
+    valid = r"; valid methods: ari, itaml, .*der\+\+, .*finetune, joint"
+    with pytest.raises(ConfigError, match="unknown method 'gem'" + valid):
+        preset("digits", "gem")
+    assert preset("digits").method == "ari" and preset("paper-cifar100").method == "ari-paper"
+    for values in ({"method": "gem"}, {}, {"method": None}):
+        with pytest.raises(ConfigError, match="unknown method .*" + valid):
             parse(values)
 
 
@@ -115,19 +221,31 @@ def test_unknown_presets_and_methods_are_answered_with_the_valid_ones():
         ("train.learning_rate", 0, r"greater than 0"),
         ("train.learning_rate", "nan", r"finite number"),
         ("train.learning_rate", float("inf"), r"finite number"),
-        ("train.optimiser", "radar", r"'sgd' or 'adam'"),
-        ("train.schedule", "steps", r"'cosine' or 'constant'"),
+        ("train.optimiser", "radar", r"'sgd', 'adam' or 'radam'"),
+        ("train.schedule", "step", r"'cosine', 'steps' or 'constant'"),
         ("train.loss", "hinge", r"'seen' or 'task'"),
-        ("data.name", "cifar", r"'digits', 'mnist-5k' or 'scenes'"),
+        ("data.name", "cifar", r"one of digits, mnist-5k, scenes, .*, or folder:NAME, got 'cifar'"),
+        ("data.name", 3, r"valid string"),
+        ("data.image_size", 7, r"greater than or equal to 8"),
+        ("augmentation.shift", -1, r"greater than or equal to 0"),
+        ("augmentation.zoom", 0, r"greater than 0"),
+        ("augmentation.zoom", 1.1, r"less than or equal to 1"),
         ("data.tasks", 0, r"greater than or equal to 1"),
         ("data.evaluate_on", "train", r"'test' or 'validation'"),
-        ("network.name", "resnet", r"'conv' or 'mlp'"),
+        ("network.name", "resnet", r"'conv', 'mlp', 'residual' or 'resnet18'"),
+        ("network.attention", "none", r"'per-image' or 'released'"),
         ("memory.budget", 0, r"greater than or equal to 1"),
-        ("memory.every_task", "perhaps", r"valid boolean"),
+        ("memory.batches", "some", r"'mixed', 'every-task' or 'balanced'"),
         ("attack.epsilon", 1.5, r"less than or equal to 1"),
+        ("fusion.reset", "perhaps", r"valid boolean"),
+        ("fusion.weights", "first", r"'adaptive', 'uniform' or 'last'"),
+        ("fusion.over", "layer", r"'model' or 'tensor'"),
         ("fusion.eta", -1, r"greater than or equal to 0"),
         ("fusion.eta", float("inf"), r"finite number"),
         ("fusion.distance", "cosine", r"'l1', 'l2' or 'relative'"),
+        ("evaluation.group", 0, r"greater than or equal to 1"),
+        ("evaluation.mixing", 1.5, r"less than or equal to 1"),
+        ("adaptation.epochs", -1, r"greater than or equal to 0"),
         ("recording.frames", 1, r"greater than or equal to 2"),
         ("recording.probes", 65, r"less than or equal to 64"),
         ("device", "tpu", r"'auto', 'cpu', 'cuda' or 'mps'"),
@@ -164,6 +282,15 @@ def test_unknown_keys_are_answered_with_the_valid_ones():
         ("replay", "attack.epsilon"),
         ("finetune", "memory.budget"),
         ("finetune", "fusion.beta"),
+        ("finetune", "adaptation.epochs"),
+        ("joint", "memory.budget"),
+        ("ewc", "memory.budget"),
+        ("lwf", "consolidation.strength"),
+        ("der++", "memory.batches"),
+        ("itaml", "attack.epsilon"),
+        ("itaml", "fusion.eta"),
+        ("ari-released", "fusion.eta"),
+        ("ari-released", "fusion.weights"),
     ],
 )
 def test_settings_that_a_method_does_not_have_are_refused(method, key):
@@ -172,7 +299,7 @@ def test_settings_that_a_method_does_not_have_are_refused(method, key):
         preset("digits", method, **{key: 1})
     message = str(raised.value)
     assert key.split(".")[0] in message and f"{method} has no such setting" in message
-    assert "train.epochs" in message and key not in message.split("valid:")[1]
+    assert "train.epochs" in message and key not in message.split("valid:")[1].replace(",", "").split()
 
 
 def test_all_that_is_wrong_is_told_at_once():

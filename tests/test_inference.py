@@ -1,34 +1,36 @@
 """The three protocols against literal loops: what each knows about a sample's task, and nothing more."""
 
+from itertools import chain
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
-from arli_core import inference, records
-from arli_core.inference import accuracies, group_vote, per_sample, task_aware
+from arli_core import inference
+from arli_core.config import METHODS, PROTOCOLS, Evaluation, keys, preset, protocols
+from arli_core.inference import accuracies, adapt, voted_tasks, within
+from arli_core.networks import Model
+from arli_core.records import Record
+from arli_core.tasks import Samples
 
 light = settings(max_examples=30, deadline=None, derandomize=True)
 
 
-def literal_task_aware(logits, labels, per_task):
-    hits = []
-    for row, label in zip(logits, labels, strict=True):
-        first = label // per_task * per_task
-        best = max(range(first, first + per_task), key=lambda unit: row[unit])
-        hits.append(best == label)
-    return hits
+def literal_within(logits, tasks, per_task):
+    """The class of each sample: the largest logit within its task."""
+    answers = []
+    for row, task in zip(logits, tasks, strict=True):
+        answers.append(max(range(task * per_task, (task + 1) * per_task), key=lambda unit: row[unit]))
+    return answers
 
 
-def literal_per_sample(logits, labels, seen):
-    return [max(range(seen), key=lambda unit: row[unit]) == label for row, label in zip(logits, labels, strict=True)]
-
-
-def literal_vote(logits, labels, per_task, seen, size, generator):
-    """Within each task: a random order, cut into groups of `size`; each group believes in one task."""
+def literal_groups(labels, per_task, size, generator):
+    """Within each task: a random order, cut into groups of `size`."""
     tasks = [label // per_task for label in labels]
-    hits, groups = [None] * len(labels), []
+    groups = []
     for task in sorted(set(tasks)):
         members = [number for number, each in enumerate(tasks) if each == task]
         order = torch.randperm(len(members), generator=generator).tolist()
@@ -36,16 +38,45 @@ def literal_vote(logits, labels, per_task, seen, size, generator):
         while members:
             groups.append(members[:size])
             members = members[size:]
+    return groups
+
+
+def literal_mixed(groups, labels, per_task, mixing):
+    """The first of each group leave it, all in one queue; whoever waits takes the first free seat after the largest
+    task's number of seats."""
+    leaving = [round(mixing * len(group)) for group in groups]
+    queue = [number for group, count in zip(groups, leaving, strict=True) for number in group[:count]]
+    if not queue:
+        return groups
+    by_task = [labels[number] // per_task for number in queue]
+    most = max(by_task.count(task) for task in by_task)
+    seats, mixed = 0, []
+    for group, count in zip(groups, leaving, strict=True):
+        guests = [queue[(seats + k - most) % len(queue)] for k in range(count)]
+        mixed.append(guests + group[count:])
+        seats += count
+    return mixed
+
+
+def literal_vote(logits, labels, per_task, seen, size, generator, mixing=0.0):
+    """Each group believes in one task."""
+    groups = literal_groups(labels, per_task, size, generator)
+    if seen > per_task:
+        groups = literal_mixed(groups, labels, per_task, mixing)
+    voted = [None] * len(labels)
     for group in groups:
         means = []
         for task in range(seen // per_task):
             units = range(task * per_task, (task + 1) * per_task)
             means.append(sum(max(logits[number][unit] for unit in units) for number in group) / len(group))
-        voted = means.index(max(means))
         for number in group:
-            units = range(voted * per_task, (voted + 1) * per_task)
-            hits[number] = max(units, key=lambda unit: logits[number][unit]) == labels[number]
-    return hits
+            assert voted[number] is None  # every sample in exactly one group
+            voted[number] = means.index(max(means))
+    return voted
+
+
+def literal_per_sample(logits, seen):
+    return [max(range(seen), key=lambda unit: row[unit]) for row in logits]
 
 
 def sample(seed, task, per_task, spare, count):
@@ -56,77 +87,161 @@ def sample(seed, task, per_task, spare, count):
     return torch.tensor(logits), torch.tensor(labels)
 
 
+def vote(logits, labels, per_task, task, size=20, mixing=0.0, seed=0):
+    """The unit that each sample is answered with after the vote."""
+    evaluation, generator = Evaluation(group=size, mixing=mixing), torch.Generator().manual_seed(seed)
+    return within(logits, voted_tasks(logits, labels, per_task, task, evaluation, generator), per_task)
+
+
 @light
 @given(
     seed=st.integers(0, 10**6), task=st.integers(1, 4), per_task=st.integers(1, 3), spare=st.integers(0, 4),
-    count=st.integers(1, 50), size=st.integers(1, 25),
+    count=st.integers(1, 50), size=st.integers(1, 25), mixing=st.just(0.0) | st.floats(0, 1),
 )  # fmt: skip
-def test_equal_to_literal_loops(seed, task, per_task, spare, count, size):
+def test_equal_to_literal_loops(seed, task, per_task, spare, count, size, mixing):
     logits, labels = sample(seed, task, per_task, spare, count)
     seen, plain = task * per_task, (logits.tolist(), labels.tolist())
-    assert task_aware(logits, labels, per_task).tolist() == literal_task_aware(*plain, per_task)
-    assert per_sample(logits, labels, seen).tolist() == literal_per_sample(*plain, seen)
     generator, again = (torch.Generator().manual_seed(seed) for _ in range(2))
-    voted = group_vote(logits, labels, per_task, seen, size, generator)
-    assert voted.tolist() == literal_vote(*plain, per_task, seen, size, again)
+    evaluation = Evaluation(group=size, mixing=mixing)
+    voted = voted_tasks(logits, labels, per_task, task, evaluation, generator)
+    assert voted.tolist() == literal_vote(*plain, per_task, seen, size, again, mixing)
+    assert torch.equal(generator.get_state(), again.get_state())
+    answers = within(logits, voted, per_task)
+    assert answers.tolist() == literal_within(plain[0], voted.tolist(), per_task)
 
 
 @light
-@given(seed=st.integers(0, 10**6), task=st.integers(1, 4), per_task=st.integers(1, 3))
-def test_accuracies_are_the_share_of_hits_per_task(seed, task, per_task):
+@given(
+    seed=st.integers(0, 10**6), task=st.integers(1, 4), per_task=st.integers(1, 3), size=st.integers(1, 30),
+    mixing=st.sampled_from([0.0, 0.3]), adapts=st.booleans(),
+)  # fmt: skip
+def test_accuracies_are_the_share_of_hits_per_task(seed, task, per_task, size, mixing, adapts):
     logits, labels = sample(seed, task, per_task, 2, 90)
     labels[: task * per_task] = torch.arange(task * per_task)  # no class without a sample
-    found = accuracies(logits, labels, per_task, task, torch.Generator().manual_seed(3))
-    vote = literal_vote(logits.tolist(), labels.tolist(), per_task, task * per_task, 20,
-                        torch.Generator().manual_seed(3))  # fmt: skip
-    hits = {
-        "task_aware": literal_task_aware(logits.tolist(), labels.tolist(), per_task),
-        "per_sample": literal_per_sample(logits.tolist(), labels.tolist(), task * per_task),
-        "vote": vote,
+    adapted = torch.tensor(np.random.default_rng(seed).normal(size=(90, task * per_task)))
+    evaluation = Evaluation(group=size, mixing=mixing)
+    generator, again = (torch.Generator().manual_seed(3) for _ in range(2))
+    found = accuracies(logits, labels, per_task, task, evaluation, generator, adapted if adapts else None)
+
+    rows, seen = logits.tolist(), task * per_task
+    best = literal_per_sample(rows, seen)
+    told = {
+        "task_aware": [label // per_task for label in labels.tolist()],
+        "vote": literal_vote(rows, labels.tolist(), per_task, seen, size, again, mixing),
+        "per_sample": [unit // per_task for unit in best],
     }
-    assert found.keys() == hits.keys()
-    for name, each in hits.items():
+    answers = {name: literal_within(rows, tasks, per_task) for name, tasks in told.items()}
+    assert answers["per_sample"] == best  # the largest of all is the largest of its task
+    if adapts:  # the base model says the task, and the task's own copy the class
+        for name, tasks in told.items():
+            answers[f"{name}_adapted"] = literal_within(adapted.tolist(), tasks, per_task)
+    assert found.keys() == answers.keys()
+    for name, each in answers.items():
         for number in range(task):
-            own = [hit for hit, label in zip(each, labels.tolist(), strict=True) if label // per_task == number]
+            own = [unit == label for unit, label in zip(each, labels.tolist(), strict=True)
+                   if label // per_task == number]  # fmt: skip
             assert found[name][number] == pytest.approx(sum(own) / len(own), abs=1e-12)
         assert all(type(value) is float for value in found[name])
+
+
+# Groups of the vote, mixed
+
+
+class Groups:
+    """What voted_tasks votes over: every call's groups, as lists of indices."""
+
+    def __init__(self, monkeypatch):
+        self.mixed, before = [], inference._mixed
+
+        def watched(groups, tasks, mixing):
+            found = before(groups, tasks, mixing)
+            self.mixed.append(([group.tolist() for group in groups], [group.tolist() for group in found]))
+            return found
+
+        monkeypatch.setattr(inference, "_mixed", watched)
+
+
+@pytest.mark.parametrize("mixing", [0.05, 0.25, 0.5, 1.0])
+@pytest.mark.parametrize("sizes", [(40, 40), (40, 40, 40), (33, 40, 27, 40), (60, 20, 40), (10, 40, 40)])
+def test_guests_are_a_share_of_each_group_and_come_from_other_tasks(mixing, sizes, monkeypatch):
+    """With tasks of any size, as long as none has more than half of all samples."""
+    groups = Groups(monkeypatch)
+    labels = torch.cat([torch.full((size,), task) for task, size in enumerate(sizes)])
+    vote(torch.zeros(len(labels), len(sizes)), labels, 1, len(sizes), size=20, mixing=mixing)
+    ((before, after),) = groups.mixed
+    assert sorted(chain(*after)) == sorted(chain(*before)) == list(range(len(labels)))
+    for plain, group in zip(before, after, strict=True):
+        assert len(group) == len(plain)
+        host = {int(labels[number]) for number in plain}
+        assert len(host) == 1
+        guests = set(group) - set(plain)
+        assert len(guests) == round(mixing * len(plain))
+        assert all(int(labels[number]) not in host for number in guests)
+
+
+def test_where_one_task_has_most_samples_it_keeps_some_of_them(monkeypatch):
+    """They cannot all be guests elsewhere; whoever is a guest of another task is one."""
+    groups = Groups(monkeypatch)
+    labels = torch.tensor([0] * 30 + [1] * 10)
+    vote(torch.zeros(40, 2), labels, 1, 2, size=10, mixing=1.0)
+    ((_, after),) = groups.mixed
+    foreign = [sum(int(labels[number]) != int(group >= 3) for number in members)
+               for group, members in enumerate(after)]  # fmt: skip
+    assert sum(foreign) == 20 and foreign[3] == 10
+
+
+def test_without_mixing_and_with_one_task_groups_are_not_touched(monkeypatch):
+    groups = Groups(monkeypatch)
+    logits, labels = sample(0, 3, 2, 1, 200)
+    vote(logits, labels, 2, 3, mixing=0.0)
+    logits, labels = sample(0, 1, 2, 1, 200)
+    one = [vote(logits, labels, 2, 1, mixing=mixing) for mixing in (0.0, 0.7)]
+    assert not groups.mixed and torch.equal(*one)
+
+
+def test_a_vote_is_worth_less_the_more_guests_there_are():
+    """Every sample is sure of its own task: guests are then outvoted, and at a half or more the hosts are."""
+    labels = torch.arange(3).repeat_interleave(100)
+    logits = 5 * torch.nn.functional.one_hot(labels, 3).double()
+    right = [(vote(logits, labels, 1, 3, size=20, mixing=mixing) == labels).double().mean().item()
+             for mixing in (0.0, 0.2, 0.4, 0.6, 1.0)]  # fmt: skip
+    np.testing.assert_allclose(right, [1, 0.8, 0.6, 0.6, 1.0])
+
+
+# What each protocol knows
 
 
 def test_a_vote_of_one_asks_each_sample_alone():
     """With one sample a group, the largest logit wins, as it does per sample."""
     logits, labels = sample(0, 3, 2, 1, 200)
-    alone = group_vote(logits, labels, 2, 6, 1, torch.Generator().manual_seed(0))
-    assert torch.equal(alone, per_sample(logits, labels, 6))
+    assert vote(logits, labels, 2, 3, size=1).tolist() == literal_per_sample(logits.tolist(), 6)
 
 
 def test_a_vote_larger_than_the_task_is_one_group():
     logits, labels = sample(1, 2, 2, 0, 30)
-    whole = group_vote(logits, labels, 2, 4, 1000, torch.Generator().manual_seed(0))
-    other = group_vote(logits, labels, 2, 4, 1000, torch.Generator().manual_seed(1))
+    whole, other = (vote(logits, labels, 2, 2, size=1000, seed=seed) for seed in (0, 1))
     assert torch.equal(whole, other)
 
 
 def test_knowing_more_helps_where_tasks_are_confused():
     """Each sample slightly prefers a class of the other task; together they know better."""
-    logits = torch.tensor([[1.0, 0, 1.1, 0]] * 3 + [[3.0, 0, 0, 0]])
-    labels = torch.zeros(4, dtype=torch.long)
-    assert per_sample(logits, labels, 4).tolist() == [False] * 3 + [True]
-    assert group_vote(logits, labels, 2, 4, 4, torch.Generator().manual_seed(0)).all()
-    assert task_aware(logits, labels, 2).all()
+    logits = torch.tensor([[1.0, 0, 1.1, 0]] * 3 + [[3.0, 0, 0, 0], [0, 0, 9.0, 0]])
+    labels = torch.tensor([0, 0, 0, 0, 2])
+    found = accuracies(logits, labels, 2, 2, Evaluation(group=4), torch.Generator().manual_seed(0))
+    assert found == {"task_aware": (1.0, 1.0), "vote": (1.0, 1.0), "per_sample": (0.25, 1.0)}
 
 
 def test_with_one_task_all_protocols_agree():
     logits, labels = sample(2, 1, 4, 3, 60)
-    aware = task_aware(logits, labels, 4)
-    assert torch.equal(aware, per_sample(logits, labels, 4))
-    assert torch.equal(aware, group_vote(logits, labels, 4, 4, 20, torch.Generator().manual_seed(0)))
+    found = accuracies(logits, labels, 4, 1, Evaluation(), torch.Generator().manual_seed(0))
+    assert len(set(found.values())) == 1 and set(found) == set(PROTOCOLS)
 
 
 def test_classes_not_seen_yet_are_never_answered():
     logits = torch.tensor([[1.0, 0, 9, 9]])
     labels = torch.tensor([0])
-    assert per_sample(logits, labels, 2).all()
-    assert group_vote(logits, labels, 2, 2, 20, torch.Generator().manual_seed(0)).all()
+    found = accuracies(logits, labels, 2, 1, Evaluation(), torch.Generator().manual_seed(0))
+    assert set(found.values()) == {(1.0,)}
 
 
 def test_the_last_group_of_a_task_may_be_smaller_and_groups_never_mix_tasks():
@@ -135,8 +250,92 @@ def test_the_last_group_of_a_task_may_be_smaller_and_groups_never_mix_tasks():
     logits = torch.zeros(14, 4)
     logits[:7, 0], logits[7:, 2] = 0.1, 100.0
     for seed in range(5):
-        assert group_vote(logits, labels, 2, 4, 5, torch.Generator().manual_seed(seed)).all()
+        assert torch.equal(vote(logits, labels, 2, 2, size=5, seed=seed), labels)
 
 
-def test_records_keep_the_protocols_that_are_measured():
-    assert set(records.PROTOCOLS) == set(inference.PROTOCOLS)
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("epochs", [0, 1])
+def test_records_keep_the_protocols_that_are_measured(method, epochs):
+    adapts = "adaptation.epochs" in keys(method) and epochs
+    config = preset("digits", method, **({"adaptation.epochs": epochs} if adapts else {}))
+    logits, labels = sample(0, 2, 2, 0, 50)
+    adapted = logits if adapts else None
+    found = accuracies(logits, labels, 2, 2, config.evaluation, torch.Generator(), adapted)
+    assert tuple(found) == protocols(config)
+    assert set(Record(config).summary()["accuracy"]) == set(found)
+
+
+# Meta-test adaptation
+
+
+class Normed(nn.Module):
+    """Attention, a BatchNorm and a linear head: small enough to be written out."""
+
+    def __init__(self):
+        super().__init__()
+        self.c = nn.Parameter(torch.zeros(()))
+        self.norm = nn.BatchNorm2d(1)
+        self.head = nn.Linear(9, 6)
+
+    def forward(self, x):
+        attention = torch.sigmoid(self.c * x.sum(1, keepdim=True))
+        return self.head(self.norm(x * attention).flatten(1)), attention
+
+
+def exemplars_of(task, count, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randn(count, 1, 3, 3, generator=generator, dtype=torch.float64)
+    return Samples(images, 2 * (task - 1) + torch.randint(2, (count,), generator=generator))
+
+
+def literal_adam(network, exemplars, task, epochs, generator):
+    """Adam 1e-3, batches of 64, binary cross-entropy on the two units of the task, written out."""
+    network.train()
+    weights = list(network.parameters())
+    moments = [(torch.zeros_like(each), torch.zeros_like(each)) for each in weights]
+    steps = 0
+    for _ in range(epochs):
+        order = torch.randperm(len(exemplars), generator=generator).tolist()
+        while order:
+            index, order = order[:64], order[64:]
+            logits, _ = network(exemplars.images[index])
+            loss = 0.0
+            for row, label in zip(logits, exemplars.labels[index].tolist(), strict=True):
+                for unit in (2 * task - 2, 2 * task - 1):
+                    chance = 1 / (1 + torch.exp(-row[unit]))
+                    loss = loss - torch.log(chance if unit == label else 1 - chance) / (2 * len(index))
+            steps += 1
+            gradients = torch.autograd.grad(loss, weights)
+            with torch.no_grad():
+                for weight, gradient, (m, v) in zip(weights, gradients, moments, strict=True):
+                    m.mul_(0.9).add_(0.1 * gradient)
+                    v.mul_(0.999).add_(0.001 * gradient**2)
+                    weight -= 1e-3 * (m / (1 - 0.9**steps)) / ((v / (1 - 0.999**steps)).sqrt() + 1e-8)
+    return torch.cat([each.detach().flatten() for each in weights] + [network.norm.running_mean,
+                                                                      network.norm.running_var])  # fmt: skip
+
+
+@pytest.mark.parametrize(("task", "count", "epochs"), [(1, 10, 1), (2, 130, 1), (3, 70, 3)])
+def test_adaptation_equals_adam_written_out(task, count, epochs):
+    model, network = Model(Normed()), Normed().double()
+    with torch.no_grad():
+        generator = torch.Generator().manual_seed(1)
+        for each in network.parameters():
+            each.copy_(torch.randn(each.shape, generator=generator, dtype=torch.float64))
+    network.norm.running_mean.fill_(3.0)
+    phi = torch.cat([each.detach().flatten() for each in network.parameters()]
+                    + [network.norm.running_mean, network.norm.running_var])  # fmt: skip
+    before, own = phi.clone(), exemplars_of(task, count)
+    generator, again = (torch.Generator().manual_seed(5) for _ in range(2))
+    found = adapt(model, phi, own, 2, epochs, generator)
+    assert torch.equal(phi, before) and not found.requires_grad
+    expected = literal_adam(network, own, task, epochs, again)
+    np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-9, atol=1e-12)
+    assert abs(found - before).max() > 1e-3
+    assert torch.equal(generator.get_state(), again.get_state())
+
+
+def test_no_epochs_are_no_adaptation():
+    model = Model(Normed())
+    phi = model.initial(torch.Generator().manual_seed(0)).double()
+    assert torch.equal(adapt(model, phi, exemplars_of(1, 5), 2, 0, torch.Generator()), phi)

@@ -11,24 +11,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arli_core import datasets
-from arli_core.config import METHODS, preset
+from arli_core.config import METHODS, keys, preset, protocols
 from arli_core.datasets import Dataset, Split
 from arli_core.errors import ConfigError, Diverged, LabError
 from arli_core.events import Attention, Finished, Saved, Started, Step, TaskDone
-from arli_core.learn import choose_device, evaluate, learn, spread
+from arli_core.inference import accuracies, adapt
+from arli_core.learn import _Schedule, choose_device, learn, logits_of, spread
 from arli_core.networks import build
-from arli_core.tasks import Stream
+from arli_core.tasks import ADAPT, GROUPS, Stream, exemplars, generator_for
 
 each_method = pytest.mark.parametrize("method", METHODS)
+FUSING = ("ari", "ari-paper")  # whose fusion is recorded; the others have none, or none that has an effect
 
 
 def tiny(method="ari", seed=0, **changes):
     """Two tasks, two epochs, three iterations an epoch at first."""
     base = {"data.tasks": 2, "train.epochs": 2, "train.batch_size": 96, "memory.budget": 20,
             "recording.frames": 4, "recording.probes": 3, "recording.probe_frames": 2, "device": "cpu"}  # fmt: skip
-    if method == "finetune":
-        del base["memory.budget"]
-    return preset("digits", method, seed, **(base | changes))
+    own = {key: value for key, value in base.items() if key in keys(method)}
+    return preset("digits", method, seed, **(own | changes))
 
 
 def same(a, b):
@@ -162,7 +163,7 @@ def test_frames_are_the_first_the_last_and_evenly_between(method, told):
         assert len(recorded) == 4 < len(steps)
         assert recorded[0] == 0 and recorded[-1] == len(steps) - 1
         assert np.ptp(np.diff(recorded)) <= 1
-        assert all((step.fused is not None) == (step.recorded and method == "ari") for step in steps)
+        assert all((step.fused is not None) == (step.recorded and method in FUSING) for step in steps)
         assert len([event for event in of(Attention, told[method]) if event.task == task]) == 2
 
 
@@ -191,9 +192,120 @@ def test_steps_tell_rate_and_samples(told):
     assert {step.learning_rate for step in of(Step, learn(constant))} == {constant.train.learning_rate}
 
 
+@pytest.mark.parametrize(("epochs", "size"), [(7, 96), (14, 150), (3, 40), (1, 100)])
+def test_the_rate_falls_in_steps_as_published(epochs, size):
+    """x0.2 at 2/7, 4/7 and 6/7 of a task: after epochs 20, 40 and 60 of the released code's 70."""
+    config = tiny("finetune", **{"train.schedule": "steps", "train.epochs": epochs, "train.batch_size": size,
+                                 "data.tasks": 1})  # fmt: skip
+    steps = of(Step, learn(config))
+    for step in steps:
+        falls = [mark for mark in (2, 4, 6) if 7 * step.iteration >= mark * step.iterations]
+        assert step.learning_rate == pytest.approx(config.train.learning_rate * 0.2 ** len(falls), rel=1e-12)
+    if epochs % 7 == 0:
+        per_epoch = len(steps) // epochs
+        first = [steps[epoch * per_epoch].learning_rate / 0.01 for epoch in range(0, epochs, epochs // 7)]
+        assert first == pytest.approx([1, 1, 0.2, 0.2, 0.04, 0.04, 0.008])
+
+
+# What batches hold beside the new samples.
+REHEARSED = {"ari": "every-task", "itaml": "every-task", "ari-paper": "mixed", "ari-released": "mixed",
+             "replay": "every-task", "replay-balanced": "balanced"}  # fmt: skip
+
+
+@each_method
+def test_batches_are_those_of_the_method(method):
+    """Joint training has all earlier samples, methods that rehearse their exemplars, the others new samples alone."""
+    config = tiny(method, **{"data.tasks": 3, "train.batch_size": 64})
+    stream = Stream(datasets.load("digits"), config.data, torch.device("cpu"))
+    labels = stream.train.labels
+    for task in (1, 2, 3):
+        drawn = _Schedule(config, stream, task).batches(1)
+        everything = torch.cat(drawn)
+        new = stream.of_task(stream.train, task)
+        assert set(everything[stream.task_of(labels[everything]) == task].tolist()) <= set(new.tolist())
+        earlier = everything[stream.task_of(labels[everything]) < task].tolist()
+        if method == "joint":
+            assert sorted(everything.tolist()) == stream.up_to(stream.train, task).tolist()
+        elif method not in REHEARSED:
+            assert sorted(everything.tolist()) == new.tolist()
+        elif task > 1:
+            memory = exemplars(stream, task - 1, 20, config.seed)
+            assert set(earlier) == set(memory.tolist())
+            counts = [torch.bincount(labels[batch], minlength=2 * task) for batch in drawn]
+            spreads = [int(each.max() - each.min()) for each in counts]
+            assert (max(spreads) <= 1) == (REHEARSED[method] == "balanced")
+            if REHEARSED[method] != "mixed":
+                assert all(set(stream.task_of(labels[batch]).tolist()) == set(range(1, task + 1)) for batch in drawn)
+
+
+def test_dark_replay_draws_its_exemplars_itself():
+    """Samples counted are those of the batch, as for fine-tuning."""
+    counts = [[step.samples for step in of(Step, learn(tiny(method)))] for method in ("der++", "finetune")]
+    assert counts[0] == counts[1]
+
+
+@each_method
+def test_training_images_are_augmented_and_held_out_ones_are_not(method, monkeypatch):
+    """Drawn anew in every epoch, for the exemplars of dark replay too; the same again after a resumption."""
+    calls, before = [], Stream.augmented
+
+    def watched(stream, samples, generator):
+        calls.append((len(samples), generator.initial_seed()))
+        return before(stream, samples, generator)
+
+    monkeypatch.setattr(Stream, "augmented", watched)
+    config = tiny(method, **{"augmentation.shift": 1, "augmentation.flip": True})
+    events = list(learn(config))
+    steps = of(Step, events)
+    apart = [step.samples * 2 for step in steps if step.task == 2] if method == "der++" else []
+    assert sorted(count for count, _ in calls) == sorted([step.samples for step in steps] + apart)
+    assert len({seed for _, seed in calls}) == 4 + (2 if apart else 0)  # tasks x epochs
+    plain = list(learn(tiny(method)))
+    assert same(of(Started, events), of(Started, plain))  # probes are as they are
+    assert steps[0].loss != of(Step, plain)[0].loss
+    point = next(place for place, event in enumerate(events) if isinstance(event, Saved) and event.task == 2)
+    assert same(list(learn(config, events[point])), events[point + 1 :])
+
+
+@pytest.mark.parametrize("method", ["ari", "der++", "replay-balanced"])
+def test_adapted_accuracies_are_of_copies_adapted_to_each_tasks_exemplars(method):
+    """The base model says the task; the copy of that task, which class it is."""
+    config = tiny(method, **{"adaptation.epochs": 2, "evaluation.group": 7, "evaluation.mixing": 0.2})
+    stream = Stream(datasets.load("digits"), config.data, torch.device("cpu"))
+    model = build("conv", stream.shape, 4)
+    for event in of(TaskDone, learn(config)):
+        task = event.task
+        phi = model.pack({name: torch.tensor(value) for name, value in event.weights.items()})
+        seen = stream.up_to(stream.test, task)
+        memory = exemplars(stream, task, 20, config.seed)
+        own = []
+        for each in range(1, task + 1):
+            of_task = stream.train[memory[(stream.train.labels[memory] // 2 + 1) == each]]
+            phi_i = adapt(model, phi, of_task, 2, 2, generator_for(config.seed, ADAPT, task, each))
+            own.append(logits_of(model, phi_i, stream.test, seen)[:, 2 * each - 2 : 2 * each])
+        logits, labels = logits_of(model, phi, stream.test, seen), stream.test.labels[seen]
+        groups = generator_for(config.seed, GROUPS, task)
+        expected = accuracies(logits, labels, 2, task, config.evaluation, groups, torch.cat(own, 1))
+        assert event.accuracy == expected and tuple(expected) == protocols(config)
+        assert len(expected) == 6
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if "adaptation.epochs" in keys(name)])
+def test_adaptation_measures_and_changes_nothing(method, told):
+    events = list(learn(tiny(method, **{"adaptation.epochs": 1})))
+    for ours, theirs in zip(events, told[method], strict=True):
+        if isinstance(ours, TaskDone):
+            assert same(ours.weights, theirs.weights)
+            assert theirs.accuracy.items() <= ours.accuracy.items() and len(ours.accuracy) == 6
+        else:
+            assert same(ours, theirs)
+
+
 def test_all_tasks_are_present_in_every_frame_of_a_preset(told):
-    assert all(step.fused.present == tuple(range(1, step.task + 1)) for step in of(Step, told["ari"]) if step.fused)
-    some = of(Step, learn(tiny(**{"memory.every_task": False, "memory.budget": 2, "train.batch_size": 16,
+    for method in FUSING:  # of the second the batches are mixed, but large
+        fused = [step for step in of(Step, told[method]) if step.fused]
+        assert fused and all(step.fused.present == tuple(range(1, step.task + 1)) for step in fused)
+    some = of(Step, learn(tiny(**{"memory.batches": "mixed", "memory.budget": 2, "train.batch_size": 16,
                                   "recording.frames": 50, "train.epochs": 1})))  # fmt: skip
     present = {step.fused.present for step in some if step.task == 2}
     assert (2,) in present and (1, 2) in present
@@ -205,14 +317,14 @@ def test_all_tasks_are_present_in_every_frame_of_a_preset(told):
 @each_method
 def test_weights_are_those_whose_accuracy_is_told(method, told):
     stream = Stream(datasets.load("digits"), tiny().data, torch.device("cpu"))
-    model = build("conv", stream.shape, 4)
+    model = build("conv", stream.shape, 4, tiny(method).network.attention)
     for event in of(TaskDone, told[method]):
         phi = model.pack({name: torch.tensor(value) for name, value in event.weights.items()})
-        assert len(phi) == told[method][0].parameters
+        assert model.learnable == told[method][0].parameters
         assert {name: len(row) for name, row in event.accuracy.items()} == dict.fromkeys(event.accuracy, event.task)
         for task in range(1, event.task + 1):
             own = stream.test[stream.of_task(stream.test, task)]
-            logits, _ = evaluate(model, phi, own)
+            logits, _ = model(phi, own.images)
             right = (logits[:, : 2 * event.task].argmax(1) == own.labels).double().mean().item()
             assert event.accuracy["per_sample"][task - 1] == pytest.approx(right)
             of_two = logits[:, 2 * task - 2 : 2 * task].argmax(1) + 2 * task - 2
@@ -231,7 +343,8 @@ def test_probes_are_held_out_images_and_their_attention(told):
     stream = Stream(datasets.load("digits"), tiny().data, torch.device("cpu"))
     weights = of(TaskDone, told["ari"])[-1].weights
     phi = model.pack({name: torch.tensor(value) for name, value in weights.items()})
-    _, attention = model(phi, stream.normalise(started.probes))
+    images = (torch.tensor(started.probes) / 255 - stream.mean) / stream.std
+    _, attention = model(phi, images)
     np.testing.assert_allclose(last.attention / 255, attention[:, 0].numpy(), atol=0.5 / 255 + 1e-5)
 
 
@@ -257,25 +370,27 @@ def test_more_probes_than_there_are_images_are_as_many_as_there_are():
 
 
 @each_method
-@pytest.mark.parametrize("count", [1, 4, 9])
-def test_leaving_early_is_clean(method, count, told):
-    events = learn(tiny(method))
-    begun = [next(events) for _ in range(count)]
-    events.close()
-    assert next(events, None) is None
-    assert same(begun, told[method][:count])
+def test_leaving_early_is_clean(method, told):
+    for count in (1, 4, 9):
+        events = learn(tiny(method))
+        begun = [next(events) for _ in range(count)]
+        events.close()
+        assert next(events, None) is None
+        assert same(begun, told[method][:count])
     assert same(list(learn(tiny(method))), told[method])  # nothing is left behind
 
 
+@each_method
 @pytest.mark.parametrize(
-    ("method", "optimiser"), [("ari", "sgd"), ("ari", "adam"), ("replay", "adam"), ("replay", "sgd"),
-                              ("finetune", "adam")]
-)  # fmt: skip
-def test_resuming_from_any_saved_point_equals_going_on(method, optimiser):
-    config = tiny(method, **{"train.optimiser": optimiser, "train.learning_rate": 0.01})
+    "settings",
+    [{"train.optimiser": "sgd"}, {"train.optimiser": "adam"}, {"train.optimiser": "radam", "data.tasks": 3}],
+    ids=["sgd", "adam", "radam, three tasks"],
+)
+def test_resuming_from_any_saved_point_equals_going_on(method, settings):
+    config = tiny(method, **{"train.learning_rate": 0.01, "train.batch_size": 200, **settings})
     events = list(learn(config))
     points = [place for place, event in enumerate(events) if isinstance(event, Saved)]
-    assert len(points) == 3
+    assert len(points) == 2 * config.data.tasks - 1
     for place in points:
         point = copy.deepcopy(events[place])
         rest = list(learn(config, events[place]))
@@ -288,7 +403,8 @@ def test_resuming_from_any_saved_point_equals_going_on(method, optimiser):
 
 @each_method
 def test_leaving_the_finite_numbers_stops_the_run_with_its_cause(method):
-    config = tiny(method, **{"train.learning_rate": 1e30, "train.optimiser": "sgd", "train.schedule": "constant"})
+    config = tiny(method, **{"train.learning_rate": 1e30, "train.optimiser": "sgd", "train.schedule": "constant",
+                             "train.loss": "seen"})  # fmt: skip
     events = learn(config)
     with pytest.raises(Diverged, match=r"task 1, iteration \d+: .*train\.learning_rate \(now 1e\+30\)"):
         list(events)
@@ -353,7 +469,7 @@ def spoilt(monkeypatch, name):
     noise = np.random.default_rng(9).integers(0, 256, size=split.images.shape, dtype=np.uint8)
     changed = Dataset(data.name, data.classes, **({"train": data.train, "test": data.test} |
                                                   {name: Split(noise, split.labels)}))  # fmt: skip
-    monkeypatch.setattr(datasets, "load", lambda _: changed)
+    monkeypatch.setattr(datasets, "load", lambda *_: changed)
 
 
 def test_validation_never_touches_the_test_images(monkeypatch):

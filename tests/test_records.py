@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from arli_core import metrics, records, runs
-from arli_core.config import METHODS, preset
+from arli_core.config import METHODS, PROTOCOLS, keys, preset, protocols
 from arli_core.consensus import check_row_stochastic
 from arli_core.errors import ConfigError, Diverged, RecordError
 from arli_core.events import Finished, Fused, Saved, Started, Step, TaskDone
 from arli_core.learn import learn
 from arli_core.networks import build
-from arli_core.records import PROTOCOLS, Frames, Record
+from arli_core.records import Frames, Record
 
 each_method = pytest.mark.parametrize("method", METHODS)
 
@@ -32,9 +32,8 @@ def tiny(method="ari", **changes):
     """Two tasks, two epochs of two iterations each at first: a dozen steps in all."""
     base = {"data.tasks": 2, "train.epochs": 2, "train.batch_size": 150, "memory.budget": 20,
             "recording.frames": 3, "recording.probes": 2, "recording.probe_frames": 2, "device": "cpu"}  # fmt: skip
-    if method == "finetune":
-        del base["memory.budget"]
-    return preset("digits", method, **(base | changes))
+    own = {key: value for key, value in base.items() if key in keys(method)}
+    return preset("digits", method, **(own | changes))
 
 
 def same(a, b):
@@ -178,7 +177,10 @@ def test_every_recorded_row_sums_to_one(histories, tmp_path):
             assert (distance == distance.T).all() and (distance.diagonal() == 0).all() and (distance >= 0).all()
 
 
-@pytest.mark.parametrize("method", ["replay", "finetune"])
+FUSING = ("ari", "ari-paper")
+
+
+@pytest.mark.parametrize("method", sorted(set(METHODS) - set(FUSING)))
 def test_frames_without_fusion_hold_no_matrices(method, histories, tmp_path):
     frames = records.load(written(final(histories, method), tmp_path / "run")).frames(2)
     assert len(frames) == 3 and not frames.fuses and np.isfinite(frames.loss).all()
@@ -245,6 +247,24 @@ def test_the_summary_is_plain_json_with_the_promised_keys(method, histories, tmp
     assert summary["device"] == "cpu" and summary["config"]["method"] == method
 
 
+@each_method
+def test_a_run_that_has_not_begun_has_no_accuracy_of_any_protocol(method):
+    config = tiny(method)
+    assert Record(config).accuracy == dict.fromkeys(protocols(config), ())
+
+
+def test_accuracies_after_adaptation_are_recorded_beside_the_others(tmp_path):
+    record = last(runs.train(tiny("replay", **{"adaptation.epochs": 1}), tmp_path / "run"))
+    loaded = records.load(tmp_path / "run")
+    assert not differing(loaded, record) and set(record.accuracy) == set(protocols(record.config))
+    summary = loaded.summary()
+    for name in protocols(record.config):
+        assert summary["accuracy"][name][1] == list(record.accuracy[name][1])
+        assert summary["average"][name] == metrics.average_accuracy(summary["accuracy"][name])
+    assert len(summary["accuracy"]) == 6
+    assert set(records.load(tmp_path / "run").accuracy) == set(record.accuracy)
+
+
 def test_the_summary_of_a_run_under_way_has_what_is_known(histories):
     for record, _ in histories["ari"]:
         summary = record.summary()
@@ -290,7 +310,7 @@ def test_training_with_a_record_is_learning(method, histories, tmp_path):
 @each_method
 def test_a_run_left_after_any_event_resumes_to_the_same_end(method, histories, tmp_path):
     total = len(histories[method])
-    stride = 2 if method == "ari" else 5
+    stride = 2 if method == "ari" else 7
     for count in range(1, total, stride):
         path = tmp_path / str(count)
         progress = runs.train(tiny(method), path)

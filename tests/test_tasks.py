@@ -9,9 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arli_core import datasets
-from arli_core.config import Data
+from arli_core.augment import augment
+from arli_core.config import Augmentation, Data
+from arli_core.datasets import Dataset, Split, Streamed
 from arli_core.errors import ConfigError
-from arli_core.tasks import BATCHES, Stream, batches, exemplars, generator_for, seed_for
+from arli_core.tasks import AUGMENT, BATCHES, REPLAY, Stream, batches, exemplars, generator_for, seed_for
 
 light = settings(max_examples=30, deadline=None, derandomize=True)
 CPU = torch.device("cpu")
@@ -50,7 +52,10 @@ def test_head_units_name_the_datas_own_labels(tasks, per_task, order):
         original = [label for label in split.labels.tolist() if label in taken]
         assert [DIGITS.classes[label] for label in original] == [found.classes[unit] for unit in samples.labels]
         images = split.images[[label in taken for label in split.labels.tolist()]]
-        torch.testing.assert_close(samples.images, found.normalise(images))
+        expected = (images / 255 - DIGITS.mean[0]) / DIGITS.std[0]
+        everything = samples[torch.arange(len(samples))]
+        np.testing.assert_allclose(everything.images.numpy(), expected, atol=1e-5)
+        assert torch.equal(everything.labels, samples.labels)
     assert (DIGITS.test.labels[found.test_index] == found.order[found.test.labels.numpy()]).all()
 
 
@@ -65,8 +70,44 @@ def test_classes_come_in_order_unless_seeded():
 def test_images_are_normalised_by_the_training_pixels():
     pixels = DIGITS.train.images.astype(np.float64) / 255
     expected = (DIGITS.test.images / 255 - pixels.mean()) / pixels.std()
-    np.testing.assert_allclose(FIVE.test.images.numpy(), expected, atol=1e-5)
-    assert FIVE.test.images.dtype == torch.float32
+    images = FIVE.test[torch.arange(len(FIVE.test))].images
+    np.testing.assert_allclose(images.numpy(), expected, atol=1e-5)
+    assert images.dtype == torch.float32
+
+
+def test_images_that_are_streamed_are_read_when_they_are_asked_for_and_are_the_same():
+    """A stretch of a few samples reads those alone; which images a pool holds is what its labels say."""
+    read = []
+
+    def streamed(split):
+        images = Streamed(lambda i: read.append(i) or split.images[i], np.arange(len(split)), split.images.shape[1:])
+        return Split(images, split.labels)
+
+    resident = stream(3, 2, 5)
+    other = Stream(Dataset("digits", DIGITS.classes, streamed(DIGITS.train), streamed(DIGITS.test)),
+                   Data(name="digits", tasks=3, classes_per_task=2, class_order=5), CPU)  # fmt: skip
+    read.clear()
+    index = torch.tensor([5, 0, 17, 17])
+    ours, theirs = other.train[index], resident.train[index]
+    assert len(read) <= 4
+    torch.testing.assert_close(ours.images, theirs.images)
+    assert torch.equal(ours.labels, theirs.labels) and torch.equal(other.train.labels, resident.train.labels)
+    assert other.train.shape == resident.train.shape == (1, 8, 8)
+
+
+def test_training_images_are_augmented_as_configured_and_their_labels_kept():
+    how = Augmentation(shift=2, flip=True)
+    found = Stream(DIGITS, Data(name="digits"), CPU, how)
+    samples = found.train[torch.arange(30)]
+    moved = found.augmented(samples, generator_for(0, AUGMENT))
+    fill = (-found.mean / found.std).view(-1, 1, 1)
+    expected = augment(samples.images, 2, True, 1, generator_for(0, AUGMENT), fill)
+    assert torch.equal(moved.images, expected) and torch.equal(moved.labels, samples.labels)
+    assert not torch.equal(moved.images, samples.images)
+    low, high = -found.mean / found.std, (1 - found.mean) / found.std
+    assert moved.images.min() >= low - 1e-6 and moved.images.max() <= high + 1e-6
+    plain = FIVE.augmented(samples, generator_for(0, AUGMENT))
+    assert torch.equal(plain.images, samples.images)
 
 
 @pytest.mark.parametrize(("tasks", "per_task", "most"), [(6, 2, 5), (11, 1, 10), (4, 3, 3), (2, 11, 0)])
@@ -131,9 +172,9 @@ def test_a_budget_too_small_for_every_class_is_refused():
 def test_an_epoch_is_the_whole_pool_once_in_batches_of_equal_size(source, data):
     task = data.draw(st.integers(1, source.tasks))
     size = data.draw(st.integers(1, 400))
-    every_task = data.draw(st.booleans())
+    kind = data.draw(st.sampled_from(["mixed", "every-task"]))
     memory = torch.empty(0, dtype=torch.long) if task == 1 else exemplars(source, task - 1, 20, seed=1)
-    drawn = batches(source, task, memory, size, every_task, generator_for(data.draw(st.integers(0, 99)), BATCHES))
+    drawn = batches(source, task, memory, size, kind, generator_for(data.draw(st.integers(0, 99)), BATCHES))
     pool = sorted(source.of_task(source.train, task).tolist() + memory.tolist())
     task_of = source.task_of(source.train.labels)
 
@@ -144,7 +185,7 @@ def test_an_epoch_is_the_whole_pool_once_in_batches_of_equal_size(source, data):
     for batch, length in zip(drawn, lengths, strict=True):
         missing = set(range(1, task + 1)) - set(task_of[batch[:length]].tolist())
         added = batch[length:]
-        if every_task:  # one of each missing task, from the pool, and nothing else
+        if kind == "every-task":  # one of each missing task, from the pool, and nothing else
             assert task_of[added].tolist() == sorted(missing)
             assert set(added.tolist()) <= set(pool)
         else:
@@ -154,25 +195,67 @@ def test_an_epoch_is_the_whole_pool_once_in_batches_of_equal_size(source, data):
 def test_with_every_task_each_batch_has_all_and_without_it_few_have():
     memory = exemplars(FIVE, 4, 8, seed=0)
 
-    def full(every_task):
-        drawn = batches(FIVE, 5, memory, 16, every_task, generator_for(0, BATCHES))
+    def full(kind):
+        drawn = batches(FIVE, 5, memory, 16, kind, generator_for(0, BATCHES))
         return sum(len(FIVE.task_of(FIVE.train.labels[batch]).unique()) == 5 for batch in drawn), len(drawn)
 
-    complete, total = full(True)
+    complete, total = full("every-task")
     assert complete == total
-    assert full(False)[0] < total / 2
+    assert full("mixed")[0] < total / 2
+    assert full("balanced") == (total, total)
+
+
+@pytest.mark.parametrize("source", [FIVE, THREE], ids=["5x2", "3x3"])
+@light
+@given(data=st.data())
+def test_balanced_batches_have_as_many_of_each_class(source, data):
+    """As many batches and draws as otherwise; a class starts anew only when all of it was drawn."""
+    task = data.draw(st.integers(1, source.tasks))
+    size, budget = data.draw(st.integers(1, 400)), data.draw(st.integers(10, 400))
+    seed = data.draw(st.integers(0, 99))
+    memory = torch.empty(0, dtype=torch.long) if task == 1 else exemplars(source, task - 1, budget, seed=1)
+    drawn, mixed = (batches(source, task, memory, size, kind, generator_for(seed, BATCHES))
+                    for kind in ("balanced", "mixed"))  # fmt: skip
+    assert [len(batch) for batch in drawn] == [len(batch) for batch in mixed]
+
+    labels = source.train.labels
+    pool = torch.cat([source.of_task(source.train, task), memory])
+    everything = torch.cat(drawn)
+    assert set(everything.tolist()) <= set(pool.tolist())
+    old = everything[source.task_of(labels[everything]) < task]
+    assert set(old.tolist()) <= set(memory.tolist())  # exemplars, and nothing else of what went before
+    for batch in [*drawn, everything]:
+        counts = torch.bincount(labels[batch], minlength=source.seen(task))[: source.seen(task)]
+        assert counts.max() - counts.min() <= 1
+    for unit in range(source.seen(task)):
+        own = pool[labels[pool] == unit].tolist()
+        order = everything[labels[everything] == unit].tolist()
+        for start in range(0, len(order), len(own)):
+            once = order[start : start + len(own)]
+            assert len(set(once)) == len(once)
+        assert len(order) < len(own) or set(order[: len(own)]) == set(own)
+
+
+def test_balanced_classes_have_no_place_of_their_own():
+    """Which class has one sample more is chance."""
+    memory = exemplars(FIVE, 4, 40, seed=0)
+    first = {int(FIVE.train.labels[batches(FIVE, 5, memory, 3, "balanced", generator_for(seed))[0][0]])
+             for seed in range(40)}  # fmt: skip
+    assert len(first) == 10
 
 
 def test_without_memory_a_batch_holds_the_new_task_alone():
-    drawn = batches(FIVE, 3, torch.empty(0, dtype=torch.long), 32, True, generator_for(0, BATCHES))
-    assert set(FIVE.train.labels[torch.cat(drawn)].tolist()) == {4, 5}
+    for kind in ("mixed", "every-task", "balanced"):
+        drawn = batches(FIVE, 3, torch.empty(0, dtype=torch.long), 32, kind, generator_for(0, BATCHES))
+        assert set(FIVE.train.labels[torch.cat(drawn)].tolist()) == {4, 5}
 
 
-def test_batches_are_drawn_by_their_generator_alone():
+@pytest.mark.parametrize("kind", ["mixed", "every-task", "balanced"])
+def test_batches_are_drawn_by_their_generator_alone(kind):
     none, state = torch.empty(0, dtype=torch.long), torch.random.get_rng_state()
 
     def drawn(*key):
-        return torch.cat(batches(FIVE, 1, none, 32, True, generator_for(*key)))
+        return torch.cat(batches(FIVE, 1, none, 32, kind, generator_for(*key)))
 
     assert torch.equal(drawn(0, BATCHES, 1, 0), drawn(0, BATCHES, 1, 0))
     assert not torch.equal(drawn(0, BATCHES, 1, 0), drawn(0, BATCHES, 1, 1))
@@ -180,7 +263,9 @@ def test_batches_are_drawn_by_their_generator_alone():
 
 
 def test_every_purpose_task_and_epoch_has_randomness_of_its_own():
-    keys = [(seed, purpose, task, epoch) for seed in (0, 1) for purpose in range(5) for task in (1, 2)
-            for epoch in (0, 1)]  # fmt: skip
+    keys = [(seed, purpose, task, epoch) for seed in (0, 1) for purpose in range(9) for task in range(1, 9)
+            for epoch in range(5)]  # fmt: skip
+    # Shifts of exemplars drawn apart from the batch: beside those of the batch.
+    keys += [(seed, AUGMENT, REPLAY, task, epoch) for seed in (0, 1) for task in range(1, 9) for epoch in range(5)]
     assert len({seed_for(*key) for key in keys}) == len(keys)
     assert all(0 <= seed_for(*key) < 2**63 for key in keys)

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from torch import Tensor, device
 
-from ..config import Config
+from ..config import Ari, AriReleased, Config, DarkExperienceReplay, Ewc, Itaml, Lwf
 from ..events import Fused
 from ..networks import Model
 from ..tasks import Samples, Stream
@@ -43,7 +43,23 @@ class Method(Protocol):
 def create(config: Config, setting: Setting, phi: Tensor) -> Method:
     from .ari import AntiRetroactiveInterference
     from .baselines import Descent
+    from .derpp import DarkExperienceReplayPlusPlus
+    from .ewc import ElasticWeightConsolidation
+    from .itaml import IncrementalTaskAgnosticMetaLearning
+    from .lwf import LearningWithoutForgetting
+    from .released import ReleasedAri
 
-    if config.method == "ari":
-        return AntiRetroactiveInterference(config, setting, phi)
-    return Descent(config, setting, phi)
+    match config:
+        case Ari():
+            return AntiRetroactiveInterference(config, setting, phi)
+        case AriReleased():
+            return ReleasedAri(config, setting, phi)
+        case Itaml():
+            return IncrementalTaskAgnosticMetaLearning(config, setting, phi)
+        case DarkExperienceReplay():
+            return DarkExperienceReplayPlusPlus(config, setting, phi)
+        case Ewc():
+            return ElasticWeightConsolidation(config, setting, phi)
+        case Lwf():
+            return LearningWithoutForgetting(config, setting, phi)
+    return Descent(config, setting, phi)  # finetune, replay, joint: they differ in their batches

@@ -1,9 +1,6 @@
-"""ARI: anti-retroactive interference (Wang et al., ECCV 2022), one iteration of it.
+"""Anti-retroactive interference (Wang et al., ECCV 2022): Alg. 1 trains task models, Alg. 2 fuses them.
 
-Every task i seen so far gets its own copy phi_i of the base model phi_b. The copy is trained on its task's samples,
-clean and under an attack that strikes the background. The distances between all models, regularised and
-row-normalised, are dif*; its last row fuses them into the next phi_b. docs/method.md says what is the paper's and
-what is ours.
+Read `step` beside the paper: reset, clean step, background attack, attacked step; D -> dif -> dif* -> phi_f.
 """
 
 import math
@@ -18,80 +15,104 @@ from ..consensus import gram_matrix
 from ..errors import ConfigError
 from ..events import Fused
 from ..fusion import base_distances, base_weight, dif, dif_star, distance_matrix, fuse
+from ..networks import at_image_size
 from ..tasks import ATTACK, Samples, generator_for
 from . import Setting
-from .objective import classification_loss, optimiser
+from .objective import Trainee, classification_loss
 
 
 class AntiRetroactiveInterference:
     def __init__(self, config: Ari, setting: Setting, phi: Tensor) -> None:
         self.config, self.setting, self.phi = config, setting, phi
         stream = setting.stream
-        pixels = Pixels.of(stream.mean, stream.std, config.attack.epsilon)
-        self.pixels = Pixels(*(each.to(setting.device) for each in pixels))
+        self.pixels = Pixels.of(stream.mean, stream.std, config.attack.epsilon)
 
     def begin(self, task: int, epoch: int) -> None:
         self.task = task
         self.noise = generator_for(self.config.seed, ATTACK, task, epoch, device=self.setting.device)
 
     def step(self, batch: Samples, learning_rate: float, recorded: bool) -> tuple[float, Fused | None]:
-        phi_b, eta = self.phi, self.config.fusion.eta
+        phi_b = self.phi
         task_of = self.setting.stream.task_of(batch.labels)
         present = task_of.unique().tolist()
 
         # Alg. 1: one model per task, each from phi_b, on its own samples.
-        trained = [self.train_task_model(phi_b, batch[task_of == i], learning_rate) for i in present]
-        phi = [phi_i for phi_i, _ in trained]
+        phi, losses = [], []
+        for i in present:
+            start = phi_b if self.config.fusion.reset or not phi else phi[-1]
+            phi_i, loss = self.train_task_model(start, batch[task_of == i], learning_rate)
+            phi.append(phi_i)
+            losses.append(loss)
 
         # Alg. 2, Eq. 7, 8 and 11: Phi [n+1, P] has the base last; the last row of dif* fuses.
         models = torch.stack([*phi, phi_b])
-        row = dif(base_distances(models, self.config.fusion.distance)[None], eta)  # [1, m]
-        if not row.isfinite().all():
-            return math.nan, None
-        weights = self.normalise(row)
-        phi_f = fuse(weights, models)[0]
+        phi_f = self.fused(models)
         alpha = base_weight(self.config.fusion.beta, self.task, self.setting.stream.tasks)
         self.phi = alpha * phi_f + (1 - alpha) * phi_b
+        if not self.phi.isfinite().all():
+            return math.nan, None
 
-        losses = torch.stack([loss for _, loss in trained]).double().cpu().numpy()  # [m-1, 3]
+        found = torch.stack(losses).double().cpu().numpy()  # [m-1, 3]
         shares = (task_of[:, None] == torch.tensor(present, device=task_of.device)).double().mean(0)
-        loss = float(losses[:, 0] @ shares.cpu().numpy())
-        return loss, self.measure(models, present, alpha, losses) if recorded else None
+        mean = float(found[:, 0] @ shares.cpu().numpy())
+        return mean, self.measure(models, present, alpha, found) if recorded else None
 
-    def train_task_model(self, phi_b: Tensor, samples: Samples, learning_rate: float) -> tuple[Tensor, Tensor]:
-        """(phi_i, losses): phi_i after K rounds of clean step, attack and attacked step from a copy of phi_b;
+    def train_task_model(self, start: Tensor, samples: Samples, learning_rate: float) -> tuple[Tensor, Tensor]:
+        """(phi_i, losses): phi_i after K rounds of clean step, attack and attacked step from a copy of `start`;
         losses [3]: of the first clean, the last clean and the last attacked step."""
-        phi_i = phi_b.clone().requires_grad_()
-        descent = optimiser(self.config.train, phi_i)  # fresh: no moments leak from task to task
-        for group in descent.param_groups:
-            group["lr"] = learning_rate
+        trainee = Trainee(self.config.train, self.setting.model, start).at(learning_rate)
 
         def descend(images: Tensor) -> Tensor:
-            loss, _ = self.loss_and_attention(phi_i, images, samples.labels)
-            (phi_i.grad,) = torch.autograd.grad(loss, phi_i)
-            descent.step()
-            return loss.detach()
+            logits, _, buffers = self.setting.model.train(trainee.phi, images)
+            return trainee.descend(self.loss(logits, samples.labels), buffers)
 
         losses = []
         for _ in range(self.config.fusion.inner_steps):
             losses.append(descend(samples.images))
-            frozen = phi_i.detach()
-            attacked = background_attack(
-                lambda images, phi=frozen: self.loss_and_attention(phi, images, samples.labels),
-                samples.images,
-                self.pixels,
-                self.noise,
-            )
-            losses.append(descend(attacked.images))
-        return phi_i.detach(), torch.stack([losses[0], *losses[-2:]])
+            losses.append(descend(self.attacked(trainee.phi.detach(), samples)))
+        return trainee.phi.detach(), torch.stack([losses[0], *losses[-2:]])
 
-    def loss_and_attention(self, phi: Tensor, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        logits, attention = self.setting.model(phi, images)
+    def attacked(self, phi: Tensor, samples: Samples) -> Tensor:
+        """X~, or X itself where the attack has no strength: then a second clean step takes its place."""
+        if self.config.attack.epsilon == 0:
+            return samples.images
+
+        def loss_and_attention(images: Tensor) -> tuple[Tensor, Tensor]:
+            logits, attention, _ = self.setting.model.train(phi, images)
+            return self.loss(logits, samples.labels), at_image_size(attention, images)
+
+        return background_attack(loss_and_attention, samples.images, self.pixels, self.noise).images
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         per_task = self.setting.stream.per_task
-        return classification_loss(self.config.train.loss, logits, labels, self.task, per_task), attention
+        return classification_loss(self.config.train.loss, logits, labels, self.task, per_task)
+
+    def fused(self, models: Tensor) -> Tensor:
+        """phi_f [P + Q] of models [m, P + Q]. Distances are of the P learnable entries; buffers are fused with the
+        weights of the whole model."""
+        model = self.setting.model
+        learnable = models[:, : model.learnable]
+        if self.config.fusion.over == "model":
+            return fuse(self.weights(learnable), models)[0]
+        parts = [fuse(self.weights(part), part)[0] for part in learnable.split(model.learnable_sizes, 1)]
+        buffers = (self.weights(learnable) @ models[:, model.learnable :])[0]  # of no entries without BatchNorm
+        return torch.cat([*parts, buffers])
+
+    def weights(self, models: Tensor) -> Tensor:
+        """What each of m models brings to the fused one: [1, m], by default the last row of dif*."""
+        config = self.config.fusion
+        if config.weights == "adaptive":
+            row = dif(base_distances(models, config.distance)[None], config.eta)
+            return self.normalise(row) if row.isfinite().all() else row * math.nan
+        weights = models.new_full((1, len(models)), 1 / len(models))
+        if config.weights == "last":
+            weights = weights.zero_()
+            weights[0, -2] = 1
+        return weights
 
     def measure(self, models: Tensor, present: list[int], alpha: float, losses: np.ndarray) -> Fused:
         """The whole matrices, in float64: on the CPU where the device has none."""
+        models = models[:, : self.setting.model.learnable]
         models = (models.cpu() if models.device.type == "mps" else models).double()
         distance = distance_matrix(models, self.config.fusion.distance)
         gram, norm = gram_matrix(models)

@@ -1,10 +1,13 @@
 """What every method descends on: the loss of a batch, and the optimiser that takes the steps."""
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..config import Train
+from ..networks import Model
 
 
 def classification_loss(kind: str, logits: Tensor, labels: Tensor, task: int, classes_per_task: int) -> Tensor:
@@ -23,5 +26,41 @@ def classification_loss(kind: str, logits: Tensor, labels: Tensor, task: int, cl
 
 def optimiser(config: Train, phi: Tensor) -> torch.optim.Optimizer:
     """A fresh optimiser of one flat parameter vector, at the configured learning rate."""
-    kind = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[config.optimiser]
-    return kind([phi], lr=config.learning_rate)
+    kinds = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "radam": torch.optim.RAdam}
+    return kinds[config.optimiser]([phi], lr=config.learning_rate)
+
+
+Moments = Mapping[str, Tensor]
+
+
+class Trainee:
+    """A copy of phi [P + Q] and its own, fresh optimiser: what descends, step by step."""
+
+    def __init__(self, config: Train, model: Model, start: Tensor) -> None:
+        self.phi = start.clone().requires_grad_()
+        self.learnable = model.learnable
+        self.optimiser = optimiser(config, self.phi)
+
+    def at(self, learning_rate: float) -> "Trainee":
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate
+        return self
+
+    @property
+    def moments(self) -> Moments:
+        """What the optimiser remembers of its steps; empty where it remembers nothing."""
+        state = self.optimiser.state_dict()["state"].get(0, {})
+        return {name: value.clone() for name, value in state.items() if isinstance(value, Tensor)}
+
+    @moments.setter
+    def moments(self, moments: Moments) -> None:
+        blank = self.optimiser.state_dict()
+        self.optimiser.load_state_dict({**blank, "state": {0: dict(moments)} if moments else {}})
+
+    def descend(self, loss: Tensor, buffers: Tensor) -> Tensor:
+        """One step down the loss, a function of phi; the pass's buffers [Q] take the place of the old. The loss."""
+        (self.phi.grad,) = torch.autograd.grad(loss, self.phi)
+        self.optimiser.step()
+        with torch.no_grad():
+            self.phi[self.learnable :] = buffers
+        return loss.detach()

@@ -13,7 +13,8 @@ from arli_core.records import Frames
 
 from .run_bar import View
 
-PROTOCOL_NAMES = {"per_sample": "per-sample", "task_aware": "task-aware", "vote": "group vote (p = 20)"}
+PROTOCOL_NAMES = {"per_sample": "per-sample", "task_aware": "task-aware", "vote": "group vote"}
+PROTOCOL_NAMES |= {f"{name}_adapted": f"{text}, adapted" for name, text in PROTOCOL_NAMES.items()}
 
 
 def labels(frames: Frames) -> list[str]:

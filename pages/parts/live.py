@@ -4,11 +4,12 @@ import pandas as pd
 import streamlit as st
 
 from arli_core import metrics
+from arli_core.config import protocols
 from arli_core.errors import LabError
 from arli_core.figures import HIGH_RED
 from arli_core.jobs import Job, State
 from arli_core.player import ImagePanel, payload
-from arli_core.records import PROTOCOLS, Frames, Record
+from arli_core.records import Frames, Record
 
 from .drawing import PROTOCOL_NAMES, labels, uniform_panel
 from .player import play
@@ -94,18 +95,19 @@ def _accuracy(record: Record) -> None:
     if not record.tasks:
         st.caption("Measured when the first task is done.")
         return
+    names = protocols(record.config)
     rows: dict[str, dict[str, float | None]] = {
         f"{task}: {class_names(record, task)}": {
-            PROTOCOL_NAMES[name]: record.accuracy[name][-1][task - 1] for name in PROTOCOLS
+            PROTOCOL_NAMES[name]: record.accuracy[name][-1][task - 1] for name in names
         }
         for task in range(1, len(record.tasks) + 1)
     }
-    rows["average"] = {PROTOCOL_NAMES[name]: record.figure(metrics.average_accuracy, name) for name in PROTOCOLS}
+    rows["average"] = {PROTOCOL_NAMES[name]: record.figure(metrics.average_accuracy, name) for name in names}
     st.dataframe(
         pd.DataFrame(rows).T,
         column_config={
             name: st.column_config.ProgressColumn(name, min_value=0, max_value=1, format="percent")
-            for name in PROTOCOL_NAMES.values()
+            for name in map(PROTOCOL_NAMES.__getitem__, names)
         },
         width="stretch",
     )
@@ -122,7 +124,7 @@ def _loss(frames: Frames) -> None:
 
 def _matrix(job: Job, frames: Frames) -> None:
     if not frames.fuses:
-        st.info(f"{job.record.config.method} trains one model: nothing is fused, so there is no dif*.")
+        st.info(f"{job.record.config.method} has no dif*: only ari and ari-paper weigh models by it.")
         return
     panel = uniform_panel(frames.dif_star[-1:], labels(frames))
     legend = "Red: more than an equal share; blue: less; white: 1/(n+1). Last row: the weights of the next base."

@@ -8,7 +8,7 @@ import streamlit as st
 
 from arli_core import records
 from arli_core.config import Ari
-from arli_core.errors import RecordError
+from arli_core.errors import LabError, RecordError
 from arli_core.jobs import Jobs
 from arli_core.records import Frames, Record
 
@@ -124,7 +124,7 @@ def guarded(action, *arguments):
     """The result, or the page ends with the error's message in place of a traceback."""
     try:
         return action(*arguments)
-    except RecordError as error:
+    except LabError as error:
         st.error(str(error), icon=":material/error:")
         st.stop()
 
@@ -135,7 +135,7 @@ def _choose_task(record: Record, tasks: int) -> int:
     st.segmented_control(
         "After learning task",
         range(1, tasks + 1),
-        format_func=lambda number: f"{number}: {class_names(record, number)}",
+        format_func=lambda number: _task_name(record, number),
         key="task-box",
         required=True,
         on_change=_to_address,
@@ -144,11 +144,30 @@ def _choose_task(record: Record, tasks: int) -> int:
     return task
 
 
+def at_other_schedule(view: View) -> str | None:
+    """The name of a recorded run that differs from this one in the schedule of its learning rate alone, if any."""
+    config = view.record.config
+    for name in records.names():
+        try:
+            other = records.config_of(name)
+        except LabError:
+            continue
+        same = other.model_copy(update={"train": other.train.model_copy(update={"schedule": config.train.schedule})})
+        if other.train.schedule != config.train.schedule and same == config:
+            return name
+    return None
+
+
+def _task_name(record: Record, task: int) -> str:
+    names = class_names(record, task)
+    return f"{task}: {names}" if names else str(task)
+
+
 def class_names(record: Record, task: int) -> str:
-    """The classes of a task, as `4 5`."""
+    """The classes of a task, as `4 5`; nothing where they are too many to read."""
     per_task = record.config.data.classes_per_task
     names = record.started.classes if record.started else ()
-    return " ".join(names[(task - 1) * per_task : task * per_task])
+    return " ".join(names[(task - 1) * per_task : task * per_task]) if per_task <= 3 else ""
 
 
 def _number(key: str, default: int, low: int, high: int) -> int:
@@ -184,6 +203,6 @@ def _to_address(key: str, widget: str, *forgotten: str) -> None:
 
 def _fuses(name: str) -> bool:
     try:
-        return records.config_of(name).method == "ari"
+        return isinstance(records.config_of(name), Ari)
     except RecordError:
         return True  # a damaged run stays on the list: choosing it says what is wrong with it

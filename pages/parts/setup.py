@@ -17,11 +17,10 @@ PRESETS = {
     "digits": "8x8 digits, 1,438 to learn from: seconds",
     "mnist-5k": "28x28 MNIST digits, 4,000 to learn from: about a minute",
     "scenes": "40x40 digits on photographs, 4,000 to learn from: minutes",
-}
-METHODS = {
-    "ari": "every task has its own model; dif* fuses them",
-    "replay": "one model, new samples mixed with exemplars",
-    "finetune": "one model, new samples alone",
+    "paper-mnist": "the published MNIST experiment; downloads MNIST; hours on a CPU",
+    "paper-cifar100": "the published CIFAR-100 experiment; downloads CIFAR-100; wants a GPU",
+    "paper-cub200": "CUB-200-2011, 200 kinds of birds; wants its files and a GPU",
+    "paper-imagenet100": "100 classes of ImageNet; wants its files and a GPU",
 }
 
 
@@ -36,9 +35,11 @@ def ask() -> None:
 
     left, right = st.columns(2)
     with left:
-        preset = st.radio("Data", PRESETS, captions=list(PRESETS.values()), index=1)
+        preset = st.selectbox("Data", PRESETS, index=1)
+        st.caption(PRESETS[preset])
     with right:
-        method = st.radio("Method", METHODS, captions=list(METHODS.values()))
+        method = st.selectbox("Method", settings.METHODS)
+        st.caption(settings.summary(method))
     config = _knobs(preset, method)
     if config is None:
         return
@@ -143,7 +144,7 @@ def _knob(key: str, field: Any, value: Any, widget: str) -> Any:
     if kind is bool:
         return st.toggle(**common, value=value)
     if kind is float:
-        return st.number_input(**common, value=value, min_value=0.0, format="%g", step=None)
+        return st.number_input(**common, value=float(value), min_value=0.0, format="%g", step=None)
     optional = type(None) in get_args(kind)
     return st.number_input(**common, value=value, min_value=0, step=1, placeholder="none" if optional else None)
 

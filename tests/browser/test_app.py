@@ -40,6 +40,12 @@ def complete(page: Page, title: str) -> None:
     expect(page.locator("[role=dialog]")).to_have_count(0)
 
 
+def choose(page: Page, label: str, option: str) -> None:
+    """An option of a select box."""
+    page.get_by_test_id("stSelectbox").filter(has_text=label).get_by_role("combobox").click()
+    page.get_by_role("option", name=option, exact=True).click()
+
+
 def iteration(page: Page) -> int:
     return int(page.locator("[data-testid=stMetricValue]").first.inner_text().split(" of ")[0])
 
@@ -100,7 +106,7 @@ def test_the_address_carries_run_task_and_frame_from_page_to_page(app: str, page
 def test_a_run_is_started_paused_stepped_reloaded_and_finishes(app: str, page: Page, browser: Browser):
     page.goto(f"{app}/train")
     complete(page, "Train")
-    page.get_by_role("radio", name="digits").click(force=True)
+    choose(page, "Data", "digits")
     # While the page redraws, the field of the choice before is still there for a moment.
     expect(page.get_by_label("Name of the run").last).to_have_value("digits-ari-0", timeout=LOADED)
     page.get_by_text("Settings", exact=True).click()
@@ -164,7 +170,7 @@ def test_a_run_is_started_paused_stepped_reloaded_and_finishes(app: str, page: P
 def test_a_stopped_run_is_resumed(app: str, page: Page):
     page.goto(f"{app}/train")
     complete(page, "Train")
-    page.get_by_role("radio", name="replay").click(force=True)
+    choose(page, "Method", "replay")
     # While the page redraws, the field of the choice before is still there for a moment.
     expect(page.get_by_label("Name of the run").last).to_have_value("mnist-5k-replay-0", timeout=LOADED)
     page.get_by_role("button", name="Start paused").click()

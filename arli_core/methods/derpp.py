@@ -1,0 +1,64 @@
+"""Dark experience replay ++ (Buzzega et al., NeurIPS 2020): exemplars keep the logits that they once had.
+
+Eq. 6 there: L(new batch) + alpha ||z' - h(x')||^2 + beta L(h(x''), y''), x' and x'' two draws from the memory, the
+square averaged over logits and samples. Ours is the memory: that of all methods here, filled at the end of a task,
+logits kept as they were then, in place of a reservoir filled while training.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..config import DarkExperienceReplay
+from ..tasks import AUGMENT, REPLAY, Samples, exemplars, generator_for
+from . import Setting
+from .baselines import Descent
+
+
+class DarkExperienceReplayPlusPlus(Descent):
+    def __init__(self, config: DarkExperienceReplay, setting: Setting, phi: Tensor) -> None:
+        super().__init__(config, setting, phi)
+        self.weights, self.budget = config.replay, config.memory.budget
+        units = setting.stream.seen(setting.stream.tasks)
+        self.memory = torch.zeros(0, dtype=torch.long, device=setting.device)  # [M], into the training samples
+        self.logits = phi.new_zeros(0, units)  # [M, units]
+
+    def begin(self, task: int, epoch: int) -> None:
+        super().begin(task, epoch)
+        self.draws = generator_for(self.config.seed, REPLAY, task, epoch)
+        self.augmentation = generator_for(self.config.seed, AUGMENT, REPLAY, task, epoch)
+        if epoch == 0 and task > 1:
+            self.remember(task - 1)
+
+    def remember(self, task: int) -> None:
+        """The memory after a task; who was in it before keeps his logits."""
+        stream = self.setting.stream
+        memory = exemplars(stream, task, self.budget, self.config.seed)
+        with torch.no_grad():
+            parts = [self.setting.model(self.phi, stream.train[part].images)[0] for part in memory.split(100)]
+        logits = torch.cat(parts)
+        known = memory[:, None] == self.memory  # [M new, M old]
+        row, column = known.nonzero(as_tuple=True)
+        logits[row] = self.logits[column]
+        self.memory, self.logits = memory, logits
+
+    def objective(self, batch: Samples) -> tuple[Tensor, Tensor]:
+        if not len(self.memory):
+            return super().objective(batch)
+        size, stream = len(batch), self.setting.stream
+        picks = torch.randint(len(self.memory), (2 * size,), generator=self.draws).to(self.memory.device)
+        drawn = stream.augmented(stream.train[self.memory[picks]], self.augmentation)
+        images = torch.cat([batch.images, drawn.images])
+        logits, _, buffers = self.setting.model.train(self.trainee.phi, images)
+        new, logits_draw, labels_draw = logits.split(size)
+        loss = self.loss(new, batch.labels)
+        loss = loss + self.weights.alpha * F.mse_loss(logits_draw, self.logits[picks[:size]])
+        return loss + self.weights.beta * self.loss(labels_draw, drawn.labels[size:]), buffers
+
+    def state(self) -> dict[str, Tensor]:
+        return {**super().state(), "memory": self.memory, "logits": self.logits}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        super().restore(state)
+        self.memory = state["memory"].to(self.setting.device)
+        self.logits = state["logits"].to(self.setting.device)

@@ -1,0 +1,73 @@
+"""Elastic weight consolidation (Kirkpatrick et al., PNAS 2017): weights that mattered are held where they were.
+
+Eq. 3 there, summed over the tasks before: L(phi) + lambda/2 sum_k sum_j F_kj (phi_j - phi*_kj)^2, with phi*_k the
+model after task k and F_k the diagonal of its Fisher information on that task's samples.
+"""
+
+import torch
+from torch import Tensor
+from torch.func import grad, vmap
+
+from ..config import Ewc
+from ..tasks import IMPORTANCE, Samples, generator_for
+from . import Setting
+from .baselines import Descent
+
+SAMPLES = 200  # of a task, for its Fisher information
+
+
+class ElasticWeightConsolidation(Descent):
+    def __init__(self, config: Ewc, setting: Setting, phi: Tensor) -> None:
+        super().__init__(config, setting, phi)
+        self.strength = config.consolidation.strength
+        # The penalty is one quadratic, sum_j F phi^2 - 2 a phi + c, with F = sum_k F_k, a = sum_k F_k phi*_k and
+        # c = sum_k F_k phi*_k^2.
+        self.importance, self.anchor, self.constant = (torch.zeros_like(phi) for _ in range(3))
+
+    def begin(self, task: int, epoch: int) -> None:
+        super().begin(task, epoch)
+        if epoch == 0 and task > 1:
+            importance = self.fisher(task - 1)
+            self.importance = self.importance + importance
+            self.anchor = self.anchor + importance * self.phi
+            self.constant = self.constant + importance * self.phi**2
+
+    def objective(self, batch: Samples) -> tuple[Tensor, Tensor]:
+        loss, buffers = super().objective(batch)
+        phi = self.trainee.phi
+        penalty = (self.importance * phi**2 - 2 * self.anchor * phi + self.constant).sum()
+        return loss + self.strength / 2 * penalty, buffers
+
+    def fisher(self, task: int) -> Tensor:
+        """F [P + Q]: mean square of d log p(y|x) / d phi over samples x of the task, y drawn from the model's own
+        answer among the classes seen by then; 0 for buffers."""
+        stream, model, phi = self.setting.stream, self.setting.model, self.phi
+        generator = generator_for(self.config.seed, IMPORTANCE, task)
+        members = stream.of_task(stream.train, task)
+        chosen = torch.randperm(len(members), generator=generator)[:SAMPLES].to(members.device)
+        images = stream.train[members[chosen]].images
+        seen = stream.seen(task)
+        with torch.no_grad():
+            chances = torch.cat([model(phi, part)[0][:, :seen].softmax(1) for part in images.split(100)])
+        drawn = torch.multinomial(chances.cpu(), 1, generator=generator)[:, 0].to(images.device)
+
+        def log_likelihood(phi: Tensor, image: Tensor, label: Tensor) -> Tensor:
+            logits, _ = model(phi, image[None])
+            return logits[0, :seen].log_softmax(0).gather(0, label[None])[0]
+
+        gradients = vmap(grad(log_likelihood), (None, 0, 0))
+        squares = torch.zeros_like(phi)
+        for part, labels in zip(images.split(20), drawn.split(20), strict=True):
+            squares += (gradients(phi, part, labels) ** 2).sum(0)
+        squares[model.learnable :] = 0
+        return squares / len(images)
+
+    def state(self) -> dict[str, Tensor]:
+        held = {"importance": self.importance, "anchor": self.anchor, "constant": self.constant}
+        return {**super().state(), **held}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        super().restore(state)
+        self.importance = state["importance"].to(self.setting.device)
+        self.anchor = state["anchor"].to(self.setting.device)
+        self.constant = state["constant"].to(self.setting.device)

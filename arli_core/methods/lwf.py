@@ -1,0 +1,45 @@
+"""Learning without forgetting (Li and Hoiem, ECCV 2016): on new samples, answer for old classes as before.
+
+Eq. 2-4 there: L_new + lambda L_old, L_old = -sum_c y'_c log p'_c over the old classes, both softmax at temperature T:
+y' of the model as it was before the task, p' of the model now.
+"""
+
+import torch
+from torch import Tensor
+
+from ..config import Lwf
+from ..tasks import Samples
+from . import Setting
+from .baselines import Descent
+
+
+class LearningWithoutForgetting(Descent):
+    def __init__(self, config: Lwf, setting: Setting, phi: Tensor) -> None:
+        super().__init__(config, setting, phi)
+        self.distillation = config.distillation
+        self.before = phi
+
+    def begin(self, task: int, epoch: int) -> None:
+        super().begin(task, epoch)
+        if epoch == 0:
+            self.before = self.phi
+
+    def objective(self, batch: Samples) -> tuple[Tensor, Tensor]:
+        logits, _, buffers = self.setting.model.train(self.trainee.phi, batch.images)
+        loss = self.loss(logits, batch.labels)
+        old = self.setting.stream.seen(self.task - 1)
+        if old:
+            with torch.no_grad():
+                before, _ = self.setting.model(self.before, batch.images)
+            temperature = self.distillation.temperature
+            target = (before[:, :old] / temperature).softmax(1)
+            answer = (logits[:, :old] / temperature).log_softmax(1)
+            loss = loss - self.distillation.strength * (target * answer).sum(1).mean()
+        return loss, buffers
+
+    def state(self) -> dict[str, Tensor]:
+        return {**super().state(), "before": self.before}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        super().restore(state)
+        self.before = state["before"].to(self.setting.device)

@@ -1,0 +1,152 @@
+"""No setting is idle: for every method, changing any of its settings changes what a run tells.
+
+The released code sets several that have no effect. Each other value is tried on a run of two tasks in which it can
+act; the first event that differs is enough.
+"""
+
+import dataclasses
+from itertools import zip_longest
+from typing import Literal, get_args, get_origin
+
+import numpy as np
+import pytest
+
+from arli_core.config import METHODS, keys, preset
+from arli_core.events import Started
+from arli_core.learn import learn
+
+# A run of two tasks of five iterations, in which everything can act: two inner rounds; fewer exemplars than samples
+# in a batch; a loss and a rate that leave the vote undecided; and no setting at a value at which another one has
+# nothing to change.
+BASE = {
+    "device": "cpu",
+    "data.tasks": 2,
+    "network.name": "mlp",
+    "train.epochs": 1,
+    "train.batch_size": 72,
+    "train.optimiser": "adam",
+    "train.learning_rate": 0.0005,
+    "train.schedule": "cosine",
+    "train.loss": "task",
+    "memory.budget": 6,
+    "memory.batches": "mixed",
+    "attack.epsilon": 0.1,
+    "fusion.inner_steps": 2,
+    "fusion.eta": 0.1,
+    "fusion.beta": 0.3,
+    "evaluation.group": 2,
+    "evaluation.mixing": 0.5,
+    "recording.frames": 3,
+    "recording.probes": 2,
+    "recording.probe_frames": 2,
+}
+
+# Other values of each setting; of those with a few values, all the others.
+OTHERS = {
+    "seed": [1],
+    "data.name": ["mnist-5k", "scenes"],
+    "data.image_size": [12],
+    "data.tasks": [1, 3],
+    "data.classes_per_task": [1, 3],
+    "data.class_order": [0],
+    "data.evaluate_on": ["validation"],
+    "augmentation.shift": [1],
+    "augmentation.flip": [True],
+    "augmentation.zoom": [0.8],
+    "network.name": ["conv", "residual", "resnet18"],
+    "network.attention": ["per-image", "released"],
+    "train.epochs": [2],
+    "train.batch_size": [50],
+    "train.optimiser": ["sgd", "radam"],
+    "train.learning_rate": [0.00051],
+    "train.schedule": ["steps", "constant"],
+    "train.loss": ["seen"],
+    "memory.budget": [9],
+    "memory.batches": ["every-task", "balanced"],
+    "attack.epsilon": [0.0, 0.11],
+    "fusion.inner_steps": [1, 3],
+    "fusion.reset": [False],
+    "fusion.weights": ["uniform", "last"],
+    "fusion.over": ["tensor"],
+    "fusion.distance": ["l2", "relative"],
+    "fusion.eta": [0.11],
+    "fusion.beta": [0.0, 0.31],
+    "consolidation.strength": [0.0, 101.0],
+    "distillation.strength": [0.0, 1.01],
+    "distillation.temperature": [2.02],
+    "replay.alpha": [0.0, 0.51],
+    "replay.beta": [0.0, 0.51],
+    "evaluation.group": [1],
+    "evaluation.mixing": [0.0, 1.0],
+    "adaptation.epochs": [1, 2],
+    "recording.frames": [2, 4],
+    "recording.probes": [0, 3],
+    "recording.probe_frames": [3],
+}
+WHERE = {"device"}  # changes where a run takes place, not what it is
+STARTED = {"data.name", "data.image_size", "data.tasks", "data.classes_per_task", "data.class_order",
+           "data.evaluate_on", "network.name", "network.attention", "recording.probes"}  # fmt: skip
+
+
+def configured(method, **settings):
+    own = {key: value for key, value in BASE.items() if key in keys(method)}
+    return preset("digits", method, **(own | settings))
+
+
+def value_of(config, key):
+    for part in key.split("."):
+        config = getattr(config, part)
+    return config
+
+
+def same(a, b):
+    """Deep equality, arrays bit for bit."""
+    if isinstance(a, np.ndarray):
+        return isinstance(b, np.ndarray) and a.dtype == b.dtype and np.array_equal(a, b)
+    if dataclasses.is_dataclass(a):
+        return type(a) is type(b) and same(vars(a), vars(b))
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    return a == b
+
+
+def differing(config, events):
+    """The first event of a run that is not the one told before, and that one; None where all are the same."""
+    for ours, theirs in zip_longest(learn(config), events):
+        if not same(ours, theirs):
+            return ours, theirs
+    return None
+
+
+@pytest.fixture(scope="module")
+def told():
+    return {method: list(learn(configured(method))) for method in METHODS}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_setting_has_another_value_here(method):
+    """And of those with a few values, all are tried."""
+    assert set(keys(method)) - WHERE <= set(OTHERS)
+    for key in set(keys(method)) - WHERE:
+        annotation = keys(method)[key].annotation
+        values = get_args(annotation) if get_origin(annotation) is Literal else [False, True] * (annotation is bool)
+        assert {value_of(configured(method), key), *OTHERS[key]} >= set(values), key
+
+
+@pytest.mark.parametrize(
+    ("method", "key"), [(method, key) for method in METHODS for key in keys(method) if key not in WHERE]
+)
+def test_every_setting_has_an_effect(method, key, told):
+    base = configured(method)
+    tried = [value for value in OTHERS[key] if value != value_of(base, key)]
+    assert tried
+    for value in tried:
+        found = differing(configured(method, **{key: value}), told[method])
+        assert found is not None, f"{method}: {key} = {value!r} changes nothing"
+        # What is not of the data or the network shows in training or in what is measured.
+        assert isinstance(found[0], Started) == (key in STARTED), f"{method}: {key} = {value!r}"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_preset_is_a_label(method, told):
+    assert differing(configured(method).model_copy(update={"preset": "another"}), told[method]) is None
