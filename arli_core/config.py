@@ -107,6 +107,12 @@ class Fusion(Section):
     )
     distance: Literal["l1", "l2", "relative"] = "l1"
     eta: float = Field(default=0.85, ge=0, description="regularisation of dif = D∘D + eta (Eq. 7)")
+    base_rate: float | None = Field(
+        default=None,
+        gt=0,
+        le=1e30,
+        description="None: the base becomes phi_f; a number: it goes there by Adam's steps of this learning rate",
+    )
     beta: float = Field(default=0.0, ge=0, description="the base keeps 1 - exp(-beta (n-1)/N) of itself")
 
 
@@ -284,7 +290,12 @@ _RELEASED = {
 }
 _ADAM = {"train.optimiser": "adam", "train.learning_rate": 0.01}
 _METHOD_SETTINGS: dict[str, dict[str, Any]] = {
-    "ari": {"memory.batches": "balanced", "attack.epsilon": 0.2, "fusion.eta": 100.0},
+    "ari": {
+        "memory.batches": "balanced",
+        "attack.epsilon": 0.2,
+        "fusion.eta": 1000.0,
+        "fusion.base_rate": 0.003,
+    },
     "itaml": {"memory.batches": "balanced"},
     "ari-paper": _RELEASED,
     "ari-released": _RELEASED,

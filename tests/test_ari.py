@@ -49,7 +49,8 @@ def toy_stream():
 
 
 def configured(**settings):
-    base = {"data.tasks": TASKS, "data.classes_per_task": PER_TASK, "attack.epsilon": 0.1, "fusion.beta": 0.7}
+    base = {"data.tasks": TASKS, "data.classes_per_task": PER_TASK, "attack.epsilon": 0.1, "fusion.beta": 0.7,
+            "fusion.eta": 0.85, "fusion.base_rate": None}  # fmt: skip
     return parse({"method": "ari", "seed": 3}, **(base | settings))
 
 
@@ -166,8 +167,8 @@ def literal_weights(stack, fusion):
     return distance, np.stack([row / row.sum() for row in table])
 
 
-def literal_step(config, stream, phi_b, x, y, task, generator):
-    """Alg. 1 and 2 of method.md, section 2. Returns all that an iteration tells."""
+def literal_step(config, stream, phi_b, x, y, task, generator, base=None):
+    """Alg. 1 and 2 of method.md, section 2. Returns all that an iteration tells. base: the base's own Adam."""
     mean, std = (each.double().numpy().reshape(-1, 1, 1) for each in (stream.mean, stream.std))
     epsilon = config.attack.epsilon / std
     seen, kind = task * PER_TASK, config.train.loss
@@ -218,8 +219,12 @@ def literal_step(config, stream, phi_b, x, y, task, generator):
         np.testing.assert_allclose(sum(first_losses), derivatives(start, x, y, kind, seen)[0])
     alpha = np.exp(-config.fusion.beta * (task - 1) / TASKS)
     shifted = stack - phi_b
+    following = alpha * fused + (1 - alpha) * phi_b
+    if base:
+        rate = alpha * config.fusion.base_rate * RATE / config.train.learning_rate
+        (following,) = base((phi_b,), ((phi_b - fused) / RATE,), rate)
     return {
-        "phi": alpha * fused + (1 - alpha) * phi_b,
+        "phi": following,
         "loss": sum(first_losses),  # before any update, over the whole batch
         "present": tuple(present),
         "distance": distance,
@@ -236,11 +241,12 @@ def equals_the_algorithm(config):
     """Three iterations in a row: all tasks, one task absent, the newest alone."""
     method, stream = in_float64(config, task=3)
     generator = generator_for(config.seed, ATTACK, 3, 1)
+    base = LiteralAdam() if config.fusion.base_rate else None
     for seed, tasks in enumerate([(1, 2, 3), (1, 3), (3,)]):
         batch = batch_of(stream, tasks, 11, seed)
         before = method.phi.numpy().copy()
         images, labels = batch.images.numpy(), batch.labels.numpy()
-        expected = literal_step(config, stream, before, images, labels, 3, generator)
+        expected = literal_step(config, stream, before, images, labels, 3, generator, base)
         value, fused = method.step(batch, RATE, recorded=True)
         assert abs(expected["phi"] - before).max() > 1e-3
         close = {"rtol": 1e-9, "atol": 1e-11}
@@ -275,6 +281,8 @@ def test_iterations_equal_the_algorithm_written_out(distance, inner_steps, loss,
         {"fusion.over": "tensor"},
         {"fusion.over": "tensor", "fusion.distance": "l2"},
         {"fusion.over": "tensor", "fusion.distance": "relative", "fusion.eta": 0.01},
+        {"fusion.base_rate": 0.02},
+        {"fusion.base_rate": 0.02, "fusion.weights": "uniform", "train.learning_rate": 0.6},
         {"attack.epsilon": 0.0},
         {"attack.epsilon": 0.0, "fusion.inner_steps": 3, "train.optimiser": "radam"},
     ],

@@ -56,6 +56,7 @@ VALID = {
     "fusion.over": st.sampled_from(["model", "tensor"]),
     "fusion.distance": st.sampled_from(["l1", "l2", "relative"]),
     "fusion.eta": st.floats(0, 1e6),
+    "fusion.base_rate": st.none() | st.floats(1e-9, 1e6),
     "fusion.beta": st.floats(0, 1e6),
     "consolidation.strength": st.floats(0, 1e6),
     "distillation.strength": st.floats(0, 1e6),
@@ -106,6 +107,7 @@ def test_a_method_has_the_settings_that_it_reads_and_no_others(method):
 WORLDS = {
     "digits": ("digits", 5, 2),
     "mnist-5k": ("mnist-5k", 5, 2),
+    "fashion-mnist": ("fashion-mnist", 5, 2),
     "scenes": ("scenes", 5, 2),
     "paper-mnist": ("mnist", 5, 2),
     "paper-cifar100": ("cifar-100", 10, 10),
@@ -152,7 +154,8 @@ def test_what_makes_a_method_of_its_class_is_laid_under_every_preset():
             assert config.fusion.beta == 1 and config.memory.batches == "mixed"
         assert paper.fusion.eta == 0.85 and paper.fusion.reset and paper.fusion.weights == "adaptive"
         assert preset(name, "replay-balanced").memory.batches == "balanced"
-        assert preset(name, "replay").memory.batches == preset(name, "ari").memory.batches == "every-task"
+        assert preset(name, "itaml").memory.batches == preset(name, "ari").memory.batches == "balanced"
+        assert preset(name, "replay").memory.batches == "mixed"
     assert parse({"method": "replay-balanced"}).memory.batches == "balanced"
     assert preset("digits", "replay-balanced", **{"memory.batches": "mixed"}).memory.batches == "mixed"
 
@@ -200,7 +203,7 @@ def test_what_no_setting_names_keeps_its_default(method):
 
 
 def test_unknown_presets_and_methods_are_answered_with_the_valid_ones():
-    with pytest.raises(ConfigError, match=r"unknown preset 'cifar'; valid presets: digits, mnist-5k, scenes"):
+    with pytest.raises(ConfigError, match=r"unknown preset 'cifar'; valid presets: digits, mnist-5k, fashion-mnist, scenes"):
         preset("cifar")
     valid = r"; valid methods: ari, itaml, .*der\+\+, .*finetune, joint"
     with pytest.raises(ConfigError, match="unknown method 'gem'" + valid):

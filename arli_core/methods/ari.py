@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..attack import Pixels, background_attack
-from ..config import Ari
+from ..config import Ari, Train
 from ..consensus import gram_matrix
 from ..errors import ConfigError
 from ..events import Fused
@@ -26,10 +26,16 @@ class AntiRetroactiveInterference:
         self.config, self.setting, self.phi = config, setting, phi
         stream = setting.stream
         self.pixels = Pixels.of(stream.mean, stream.std, config.attack.epsilon)
+        self.base = self.trainee_of_base()
 
     def begin(self, task: int, epoch: int) -> None:
         self.task = task
+        if epoch == 0:
+            self.base = self.trainee_of_base()
         self.noise = generator_for(self.config.seed, ATTACK, task, epoch, device=self.setting.device)
+
+    def trainee_of_base(self) -> Trainee:
+        return Trainee(Train(optimiser="adam"), self.setting.model, self.phi)
 
     def step(self, batch: Samples, learning_rate: float, recorded: bool) -> tuple[float, Fused | None]:
         phi_b = self.phi
@@ -48,7 +54,7 @@ class AntiRetroactiveInterference:
         models = torch.stack([*phi, phi_b])
         phi_f = self.fused(models)
         alpha = base_weight(self.config.fusion.beta, self.task, self.setting.stream.tasks)
-        self.phi = alpha * phi_f + (1 - alpha) * phi_b
+        self.phi = self.next_base(phi_b, phi_f, alpha, learning_rate)
         if not self.phi.isfinite().all():
             return math.nan, None
 
@@ -98,6 +104,17 @@ class AntiRetroactiveInterference:
         buffers = (self.weights(learnable) @ models[:, model.learnable :])[0]  # of no entries without BatchNorm
         return torch.cat([*parts, buffers])
 
+    def next_base(self, phi_b: Tensor, phi_f: Tensor, alpha: float, learning_rate: float) -> Tensor:
+        """alpha phi_f + (1 - alpha) phi_b. With a rate of the base, ours: alpha times the step of Adam to which
+        (phi_b - phi_f) / learning rate is the gradient (Reddi et al., ICLR 2021, FedAdam), on the same schedule."""
+        rate = self.config.fusion.base_rate
+        if rate is None:
+            return alpha * phi_f + (1 - alpha) * phi_b
+        self.base.at(alpha * rate * learning_rate / self.config.train.learning_rate)
+        buffers = alpha * phi_f + (1 - alpha) * phi_b
+        self.base.follow((phi_b - phi_f) / learning_rate, buffers[self.setting.model.learnable :])
+        return self.base.phi.detach().clone()
+
     def weights(self, models: Tensor) -> Tensor:
         """What each of m models brings to the fused one: [1, m], by default the last row of dif*."""
         config = self.config.fusion
@@ -136,7 +153,9 @@ class AntiRetroactiveInterference:
             raise ConfigError(f"fusion.eta: {error}") from None
 
     def state(self) -> dict[str, Tensor]:
-        return {"phi": self.phi}
+        return {"phi": self.phi, **{f"base.{name}": value for name, value in self.base.moments.items()}}
 
     def restore(self, state: dict[str, Tensor]) -> None:
         self.phi = state["phi"].to(self.setting.device)
+        self.base = self.trainee_of_base()
+        self.base.moments = {name.removeprefix("base."): value for name, value in state.items() if name != "phi"}

@@ -59,8 +59,12 @@ class Trainee:
 
     def descend(self, loss: Tensor, buffers: Tensor) -> Tensor:
         """One step down the loss, a function of phi; the pass's buffers [Q] take the place of the old. The loss."""
-        (self.phi.grad,) = torch.autograd.grad(loss, self.phi)
+        self.follow(torch.autograd.grad(loss, self.phi)[0], buffers)
+        return loss.detach()
+
+    def follow(self, gradient: Tensor, buffers: Tensor) -> None:
+        """One step against a gradient [P + Q]."""
+        self.phi.grad = gradient
         self.optimiser.step()
         with torch.no_grad():
             self.phi[self.learnable :] = buffers
-        return loss.detach()
