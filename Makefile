@@ -23,6 +23,7 @@ checkpoints: $(VENV)/.app
 	for run in $(SHIPPED); do \
 		$(RUN) -m arli_core train --preset $${run%-*} --method $${run##*-} --device cpu --out $$run --overwrite || exit 1; \
 	done
+	$(RUN) -m arli_core train --preset mnist-5k --set train.schedule=constant --device cpu --out mnist-5k-ari-constant --overwrite
 
 $(VENV)/.app: requirements.txt
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'The lab needs Python 3.11 or newer; try make PYTHON=python3.12')"

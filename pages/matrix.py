@@ -69,7 +69,7 @@ matrix = frames.matrix("dif_star", shown)
 columns = st.columns(4)
 columns[0].metric("Largest deviation from 1/(n+1)", f"{deviation_from_uniform(matrix):.4f}")
 columns[1].metric("Row sums within", f"{abs(matrix.sum(1) - 1).max():.1e} of 1")
-columns[2].metric("Share of φ_f in the next base, α", f"{frames.alpha[shown]:.3f}")
+columns[2].metric("Share α of the way to φ_f (or of its step)", f"{frames.alpha[shown]:.3f}")
 columns[3].metric("Learning rate", f"{frames.learning_rate[shown]:.2e}")
 if not frames.present[shown].all():
     absent = ", ".join(f"φ_{task + 1}" for task in np.flatnonzero(~frames.present[shown]))

@@ -203,7 +203,9 @@ def test_what_no_setting_names_keeps_its_default(method):
 
 
 def test_unknown_presets_and_methods_are_answered_with_the_valid_ones():
-    with pytest.raises(ConfigError, match=r"unknown preset 'cifar'; valid presets: digits, mnist-5k, fashion-mnist, scenes"):
+    with pytest.raises(
+        ConfigError, match=r"unknown preset 'cifar'; valid presets: digits, mnist-5k, fashion-mnist, scenes"
+    ):
         preset("cifar")
     valid = r"; valid methods: ari, itaml, .*der\+\+, .*finetune, joint"
     with pytest.raises(ConfigError, match="unknown method 'gem'" + valid):

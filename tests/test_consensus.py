@@ -14,6 +14,7 @@ from arli_core.consensus import (
     gram_matrix,
     residual_eq12,
     residual_eq13,
+    settled,
     spectrum,
     stationary,
 )
@@ -280,3 +281,17 @@ def test_eq13_holds_exactly_when_all_models_are_equal():
 def test_deviation_from_uniform_is_the_largest_entry_of_the_difference():
     assert deviation_from_uniform([[0.5, 0.5], [0.25, 0.75]]) == 0.25
     assert deviation_from_uniform(torch.eye(4)) == 0.75
+
+
+@pytest.mark.parametrize(
+    ("values", "first"),
+    [
+        ([0.5, 0.1, 0.03, 0.01], 2),
+        ([0.01, 0.5, 0.01], 2),
+        ([0.01, 0.02], 0),
+        ([0.01, 0.04], None),
+        ([0.01, np.nan], None),
+    ],
+)
+def test_settled_is_where_the_last_value_above_the_limit_was_left(values, first):
+    assert settled(values, 0.03) == first

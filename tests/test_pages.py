@@ -22,6 +22,8 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for method in ("ari", "finetune"):
         for _ in runs.train(preset("digits", method, **TINY), root / f"digits-{method}"):
             pass
+    for _ in runs.train(preset("digits", "ari", **TINY, **{"train.schedule": "constant"}), root / "digits-steady"):
+        pass
     for _ in islice(runs.train(preset("digits", "ari", **TINY), root / "digits-cut"), 12):
         pass
     next(runs.train(preset("digits", "ari", **TINY), root / "digits-begun"))
@@ -80,6 +82,16 @@ def test_an_address_that_is_no_number_is_put_right_visibly(place):
     test = open_page("matrix", run="digits-ari", frame="soon")
     assert "frame 'soon' is not a whole number" in texts(test, "warning")
     assert not test.exception
+
+
+def test_the_same_run_at_a_constant_rate_is_shown_beside(place):
+    """The one that differs in the schedule alone, told from which iteration each stays near uniform, if ever."""
+    for name, own, other in (("digits-ari", "cosine", "constant"), ("digits-steady", "constant", "cosine")):
+        told = texts(open_page("matrix", run=name), "markdown")
+        said = [told.index(f"at a {schedule} learning rate it ") for schedule in (own, other)]
+        assert said == sorted(said)
+    shutil.rmtree(place / "digits-steady")
+    assert "at a constant learning rate" not in texts(open_page("matrix", run="digits-ari"), "markdown")
 
 
 @pytest.mark.parametrize("name", ["matrix", "spectrum"])

@@ -143,10 +143,11 @@ def _knob(key: str, field: Any, value: Any, widget: str) -> Any:
         return st.selectbox(**common, options=choices, index=choices.index(value))
     if kind is bool:
         return st.toggle(**common, value=value)
-    if kind is float:
-        return st.number_input(**common, value=float(value), min_value=0.0, format="%g", step=None)
-    optional = type(None) in get_args(kind)
-    return st.number_input(**common, value=value, min_value=0, step=1, placeholder="none" if optional else None)
+    placeholder = "none" if type(None) in get_args(kind) else None
+    if kind is float or float in get_args(kind):
+        number = None if value is None else float(value)
+        return st.number_input(**common, value=number, min_value=0.0, format="%g", step=None, placeholder=placeholder)
+    return st.number_input(**common, value=value, min_value=0, step=1, placeholder=placeholder)
 
 
 def _value(config: Config, key: str) -> Any:
