@@ -35,8 +35,8 @@ models = len(names)
 
 st.markdown(
     f"The distances **D** between the {models - 1} task models and the base φ_b, squared and regularised "
-    f"(**dif** = D∘D + {eta:g}), each row over its sum: **dif\\***. Its last row makes the next base. "
-    f"As the models come to agree, every entry tends to 1/{models} = {1 / models:.3f}."
+    f"(**dif** = D∘D + {eta:g}), each row over its sum: **dif\\***. Its last row fuses them into φ_f; "
+    f"there goes the base. As the models come to agree, every entry tends to 1/{models} = {1 / models:.3f}."
 )
 regularised = dif(frames.distance, eta)
 panels = [
@@ -53,11 +53,11 @@ if other := at_other_schedule(view):
     theirs = second.frames(view.task) if view.task <= second.tasks_begun else None
     if theirs and len(theirs) == len(frames):
         beside = deviations(theirs)
-        curves.append(Curve(f"the same at a {schedule} learning rate ({other})", beside, log=True, reference=SETTLED))
+        curves.append(Curve(f"at a {schedule} rate ({other})", beside, log=True, reference=SETTLED))
         told.append(settling(schedule, theirs, beside))
 legend = (
     "D, dif: dark is small, yellow large. dif*: white is the equal share 1/(n+1), red more, blue less; "
-    "the outlined last row holds the weights of the next base φ_b."
+    "the outlined last row holds the weights of φ_f."
 )
 reached = play(
     payload(panels, curves, frames.iteration.tolist(), frame=view.frame, legend=legend),

@@ -127,7 +127,7 @@ def _matrix(job: Job, frames: Frames) -> None:
         st.info(f"{job.record.config.method} has no dif*: only ari and ari-paper weigh models by it.")
         return
     panel = uniform_panel(frames.dif_star[-1:], labels(frames))
-    legend = "Red: more than an equal share; blue: less; white: 1/(n+1). Last row: the weights of the next base."
+    legend = "Red: more than an equal share; blue: less; white: 1/(n+1). Last row: the weights of φ_f."
     play(payload([panel], [], [int(frames.iteration[-1])], legend=legend), f"live-matrix-{job.name}")
 
 

@@ -15,7 +15,8 @@ from .run_bar import jobs
 
 PRESETS = {
     "digits": "8x8 digits, 1,438 to learn from: seconds",
-    "mnist-5k": "28x28 MNIST digits, 4,000 to learn from: about a minute",
+    "mnist-5k": "28x28 MNIST digits, 4,000 to learn from: about half a minute",
+    "fashion-mnist": "28x28 pictures of clothes, 60,000 to learn from; downloads them: minutes",
     "scenes": "40x40 digits on photographs, 4,000 to learn from: minutes",
     "paper-mnist": "the published MNIST experiment; downloads MNIST; hours on a CPU",
     "paper-cifar100": "the published CIFAR-100 experiment; downloads CIFAR-100; wants a GPU",
