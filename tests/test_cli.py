@@ -198,7 +198,7 @@ def test_spectrum(home):
     assert found["present"] == [1, 2]
     distance = np.array(found["distance"])
     np.testing.assert_array_equal(distance, frames.matrix("distance", 2))
-    weights = distance**2 + 0.85  # Eq. 7 and 8, anew
+    weights = distance**2 + config.preset("digits").fusion.eta  # Eq. 7 and 8, anew
     transition = weights / weights.sum(1, keepdims=True)
     np.testing.assert_allclose(found["dif_star"], transition, rtol=1e-12)
     np.testing.assert_allclose(found["row_sums"], 1, atol=1e-12)
