@@ -146,7 +146,7 @@ def _knob(key: str, field: Any, value: Any, widget: str) -> Any:
         return st.toggle(**common, value=value)
     placeholder = "none" if type(None) in get_args(kind) else None
     if kind is float or float in get_args(kind):
-        number = None if value is None else float(value)
+        number: Any = None if value is None else float(value)
         return st.number_input(**common, value=number, min_value=0.0, format="%g", step=None, placeholder=placeholder)
     return st.number_input(**common, value=value, min_value=0, step=1, placeholder=placeholder)
 
