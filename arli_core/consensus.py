@@ -53,7 +53,8 @@ def stationary(matrix: Any) -> Array:
     transition = _square(matrix)
     transition = transition / transition.sum(1, keepdims=True)  # from the tolerance of the check to rounding
     size = len(transition)
-    camps = size - np.linalg.matrix_rank(transition - np.eye(size))
+    # One at least: T 1 = 1. Where T is near the identity, rounding alone may give T - I full rank.
+    camps = max(1, size - int(np.linalg.matrix_rank(transition - np.eye(size))))
     if camps != 1:
         raise ValueError(f"lambda = 1 is an eigenvalue {camps} times: {camps} camps, no single stationary vector")
     system = np.vstack([transition.T - np.eye(size), np.ones(size)])

@@ -180,7 +180,7 @@ def test_another_question_takes_what_matches(whole, monkeypatch):
     fewer = plan("digits", ["replay", "ari"], 1, {"fusion.eta": [0.85]}, {**QUICK, "train.epochs": 2})
     assert [(each.arm.method, each.error) for each in made(fewer, folder)] == [("replay", None), ("ari", None)]
     assert (folder / "results.csv").read_text() == before
-    said = plan("digits", ["ari"], 2, {}, {**QUICK, "train.epochs": 2, "fusion.distance": "l1"})
+    said = plan("digits", ["ari"], 2, {}, {**QUICK, "train.epochs": 2, "fusion.eta": 0.85, "fusion.distance": "l1"})
     made(said, folder)
     ari = [row for row in csv_of(folder) if row["method"] == "ari"]
     assert {row["fusion.distance"] for row in ari} == {"l1"} and len(ari) == 2 * 2 * len(PROTOCOLS)
