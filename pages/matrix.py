@@ -36,7 +36,7 @@ models = len(names)
 st.markdown(
     f"The distances **D** between the {models - 1} task models and the base φ_b, squared and regularised "
     f"(**dif** = D∘D + {eta:g}), each row over its sum: **dif\\***. Its last row fuses them into φ_f; "
-    f"there goes the base. As the models come to agree, every entry tends to 1/{models} = {1 / models:.3f}."
+    f"the base moves there. As the models come to agree, every entry tends to 1/{models} = {1 / models:.3f}."
 )
 regularised = dif(frames.distance, eta)
 panels = [
