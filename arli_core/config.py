@@ -313,7 +313,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
     "digits": {"data.name": "digits"},
     "mnist-5k": {"data.name": "mnist-5k", "train.epochs": 3},
     "fashion-mnist": {"data.name": "fashion-mnist", "train.epochs": 1},
-    "scenes": {"data.name": "scenes", "train.epochs": 6, "train.batch_size": 16, "memory.budget": 200},
+    "scenes": {"data.name": "scenes", "train.epochs": 4, "train.batch_size": 16, "memory.budget": 200},
     # The settings of the published experiments, as far as they are known: docs/method.md says what is ours.
     "paper-mnist": {
         "data.name": "mnist",
@@ -362,8 +362,10 @@ _TUNED: dict[tuple[str, str], dict[str, Any]] = {
     ("mnist-5k", "replay-balanced"): {"train.learning_rate": 0.003},
     ("mnist-5k", "der++"): {"train.learning_rate": 0.006},
     ("mnist-5k", "finetune"): {"train.learning_rate": 0.001},
-    ("scenes", "ari"): {"attack.epsilon": 0.03, "train.learning_rate": 0.02},
+    ("scenes", "ari"): {"attack.epsilon": 0.03, "train.learning_rate": 0.02, "fusion.base_rate": 0.01},
+    ("scenes", "itaml"): {"train.learning_rate": 0.05},
     ("scenes", "replay"): {"train.learning_rate": 0.015},
+    ("scenes", "replay-balanced"): {"train.learning_rate": 0.006},
     ("scenes", "der++"): {"train.learning_rate": 0.006},
     ("paper-mnist", "ari-paper"): {"train.optimiser": "sgd", "train.learning_rate": 0.1, "fusion.beta": 0.5},
 }

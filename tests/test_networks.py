@@ -1,6 +1,7 @@
 """Networks as functions of one flat vector, and an attention that belongs to its image alone."""
 
 import copy
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from arli_core.errors import ConfigError
 from arli_core.networks import ATTENTIONS, NAMES, Model, ReleasedAttention, SpatialAttention, at_image_size, build
 
 SHAPES = {"digits": (1, 8, 8), "mnist": (1, 28, 28), "scenes": (3, 40, 40)}
@@ -100,6 +102,28 @@ def test_dark_objects_draw_the_attention_that_light_ones_draw(shape):
     torch.testing.assert_close(pixels(phi, 2 - batch)[1], pixels(phi, batch)[1], atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_whatever_is_learned_more_response_is_never_less_attention(seed):
+    """Raising one response raises, before the normalisation, every place within its 7x7 window: a lone spot on level
+    ground has the highest A of its image near it."""
+    attention = SpatialAttention()
+    features = torch.zeros(1, 3, 21, 21)
+    features[:, :, 10, 10] = 1
+    with torch.no_grad():
+        attention.log_mix += 3 * torch.randn(attention.log_mix.shape, generator=seeded(seed))
+        found = attention(features)[0, 0]
+    window = found[7:14, 7:14].clone()
+    found[7:14, 7:14] = 0
+    assert window.min() > found.max()
+
+
+@pytest.mark.parametrize("value", [-1.5, 3.0])
+def test_the_edge_of_an_image_draws_no_attention_by_itself(value):
+    model = build("conv", SHAPES["scenes"], 4)
+    found = model(varied(model), torch.full((2, *SHAPES["scenes"]), value))[1]
+    torch.testing.assert_close(found, torch.full_like(found, 0.5), atol=1e-4, rtol=0)
+
+
 def test_attention_does_not_depend_on_contrast():
     model = build("mlp", SHAPES["mnist"], 4)
     phi, batch = varied(model), images(SHAPES["mnist"])
@@ -110,9 +134,9 @@ def test_attention_equals_its_formula_in_float64_loops():
     attention = SpatialAttention().double()
     features = torch.randn(2, 3, 9, 8, generator=seeded(3), dtype=torch.float64)
     with torch.no_grad():  # away from its start, which is symmetric
-        attention.mix += torch.randn(attention.mix.shape, generator=seeded(4), dtype=torch.float64)
+        attention.log_mix += torch.randn(attention.log_mix.shape, generator=seeded(4), dtype=torch.float64)
         found = attention(features)
-    kernel = attention.mix[0].detach()  # [2, 7, 7]
+    kernel = math.e ** attention.log_mix[0].detach()  # [2, 7, 7]
     for b in range(2):
         response = torch.stack([abs(f - f.mean()) for f in features[b]])
         pooled = torch.stack([response.mean(0), response.max(0).values])  # [2, 9, 8]
@@ -208,8 +232,8 @@ def test_initial_parameters_are_uniform_within_one_over_the_root_of_fan_in(name)
 @every_network
 def test_the_attention_starts_as_a_blur_of_both_channels_alike(name):
     model = build(name, (1, 8, 8), 4)
-    mean, largest = model.unpack(model.initial(seeded()))["attention.mix"][0]
-    assert torch.equal(mean, largest) and (mean > 0).all()
+    mean, largest = model.unpack(model.initial(seeded()))["attention.log_mix"][0]
+    assert torch.equal(mean, largest) and mean.isfinite().all()
     assert torch.equal(mean, mean.T) and torch.equal(mean, mean.flip(0))
     assert mean.argmax() == 24 and mean[3].diff().sign().tolist() == [1, 1, 1, -1, -1, -1]
 
@@ -264,13 +288,21 @@ def test_recorded_weights_keep_their_names_and_their_start():
     """Runs recorded before are read by these names; the same seed starts the same run."""
     conv = build("conv", (1, 8, 8), 4)
     assert list(conv.shapes) == [
-        *("first.weight", "first.bias", "attention.mix", "first_norm.weight", "first_norm.bias"),
+        *("first.weight", "first.bias", "attention.log_mix", "first_norm.weight", "first_norm.bias"),
         *("second.weight", "second.bias", "second_norm.weight", "second_norm.bias"),
         *("third.weight", "third.bias", "third_norm.weight", "third_norm.bias", "head.weight", "head.bias"),
     ]
     mlp = build("mlp", (1, 8, 8), 4)
     assert list(mlp.shapes) == [
-        *("attention.mix", "first.weight", "first.bias", "second.weight", "second.bias", "head.weight", "head.bias")
+        *(
+            "attention.log_mix",
+            "first.weight",
+            "first.bias",
+            "second.weight",
+            "second.bias",
+            "head.weight",
+            "head.bias",
+        )
     ]
     drawn = (2 * torch.rand(16, 1, 3, 3, generator=seeded(5)) - 1) * (1 / 3)
     assert torch.equal(conv.unpack(conv.initial(seeded(5)))["first.weight"], drawn)
@@ -431,7 +463,7 @@ def test_running_statistics_by_hand():
     torch.testing.assert_close(buffers, torch.tensor([0.9 * 1 + 0.1 * 2, 0.9 * 4 + 0.1 * 4], dtype=torch.float64))
     torch.testing.assert_close(logits, 3 * (batch.flatten(1) - 2) / (8 / 3 + 1e-5) ** 0.5 + 5)
     torch.testing.assert_close(model(phi, batch)[0], 3 * (batch.flatten(1) - 1) / (4 + 1e-5) ** 0.5 + 5)
-    with pytest.raises(ValueError, match="more than 1 value per channel"):
+    with pytest.raises(ConfigError, match="images of 1x1 are too small"):
         model.train(phi, batch[:1])
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from arli_core.errors import ConfigError
 from arli_core.networks import ATTENTIONS, ReleasedAttention, SpatialAttention, build
 from arli_core.networks.residual import generalised_mean
 
@@ -43,7 +44,7 @@ def formula(parts, x, training):
         return torch.stack([x[:, :, i::2, j::2] for i in (0, 1) for j in (0, 1)]).amax(0)
 
     look = SpatialAttention().double()
-    look.mix.data = parts["attention.mix"]
+    look.log_mix.data = parts["attention.log_mix"]
     x = convolve("first", x)
     attention = look(x)
     x = relu(normalise("first_norm", attention * x))
@@ -128,7 +129,7 @@ def test_one_image_alone_can_train(name, size):
     phi = model.initial(seeded())
     assert torch.isfinite(model.train(phi, images(1, 1, size, size).float())[0]).all()
     if name == "resnet18":
-        with pytest.raises(ValueError, match="more than 1 value per channel"):
+        with pytest.raises(ConfigError, match=r"images of 32x32 are too small.*data\.image_size"):
             model.train(phi, images(1, 1, size - 1, size - 1).float())
 
 

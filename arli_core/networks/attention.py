@@ -10,8 +10,9 @@ class SpatialAttention(nn.Module):
 
     Channel mean and max as in the released code; these choices are ours. Absolute responses, less the spatial mean:
     an object darker than its background stands out as much as a lighter one. Normalised per image, not per batch:
-    A of an image does not depend on its batch-mates. The convolution starts as a blur, both channels alike: from a
-    random start, chance decides whether A begins on the object or around it, and few tasks later it is still there.
+    A of an image does not depend on its batch-mates. The 7x7 weights are exponentials, so more response never means
+    less attention: with weights of either sign A leaves the object as tasks go by. They start as a blur, both
+    channels alike: from a random start, chance decides whether A begins on the object or around it.
     Features [B, C, H, W] -> A [B, 1, H, W] in (0, 1).
     """
 
@@ -19,12 +20,12 @@ class SpatialAttention(nn.Module):
         super().__init__()
         offset = torch.arange(7) - 3.0
         blur = torch.exp(-(offset[:, None] ** 2 + offset**2) / 2).expand(1, 2, 7, 7)
-        self.mix = nn.Parameter(blur / blur.norm())
+        self.log_mix = nn.Parameter((blur / blur.norm()).log())
 
     def forward(self, features: Tensor) -> Tensor:
         response = (features - features.mean((2, 3), keepdim=True)).abs()
         pooled = torch.cat([response.mean(1, keepdim=True), response.amax(1, keepdim=True)], 1)
-        mixed = F.conv2d(F.pad(pooled, (3, 3, 3, 3), mode="replicate"), self.mix)
+        mixed = F.conv2d(F.pad(pooled, (3, 3, 3, 3), mode="replicate"), self.log_mix.exp())
         return torch.sigmoid(F.instance_norm(mixed, eps=1e-5))
 
 

@@ -5,12 +5,15 @@ then the Q running statistics of BatchNorm, which are reset and fused with the r
 it. Nothing else holds parameters.
 """
 
+import copy
 import math
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+
+from ..errors import ConfigError
 
 Shapes = Mapping[str, torch.Size]
 
@@ -50,15 +53,29 @@ class Model:
         running <- 0.9 running + 0.1 batch, the batch's variance unbiased (Ioffe & Szegedy, ICML 2015; torch's
         momentum). `buffers` are the new running statistics, detached, for phi[learnable:]. Without BatchNorm, Q = 0
         and the rest is as by `model(phi, images)`.
-        ValueError where a BatchNorm has one value per channel: one sample whose map is a single pixel.
+        ConfigError where a BatchNorm has one value per channel: one sample whose map is a single pixel.
         """
         before = _split(phi[self.learnable :].detach(), self.buffers)
         # BatchNorm writes into these. Each is a tensor of its own: under vmap, writes into a view would be lost.
         statistics = {name: value.clone() for name, value in before.items()}
         counts = {name: value.clone() for name, value in self.network.named_buffers() if name not in self.buffers}
         named = self.unpack(phi) | statistics | counts
-        logits, attention = functional_call(self.network.train(), named, (images,))
+        try:
+            logits, attention = functional_call(self.network.train(), named, (images,))
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise ConfigError(
+                f"network.name: images of {images.shape[2]}x{images.shape[3]} are too small for this network where a "
+                "task has one sample in a batch; choose a smaller one, or raise data.image_size or train.batch_size"
+            ) from None
         return logits, attention, torch.cat([phi.new_empty(0), *(value.flatten() for value in statistics.values())])
+
+    def module(self, phi: Tensor) -> nn.Module:
+        """The network as a module of its own that holds phi's values, in evaluation mode."""
+        module = copy.deepcopy(self.network)
+        module.load_state_dict({**module.state_dict(), **self.unpack(phi.detach())})
+        return module.eval()
 
     def unpack(self, phi: Tensor) -> dict[str, Tensor]:
         """The named parameters and buffers as views of phi."""

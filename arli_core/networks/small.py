@@ -9,13 +9,14 @@ from torch import Tensor, nn
 class ConvNet(nn.Module):
     """Attention after the first of three convolutions, 3x3 cells of average pooling, one linear head.
 
-    About 17,000 parameters. Groups of channels are normalised per image (GroupNorm), so there are no running
+    About 17,000 parameters. The first convolution repeats the image's edge: black around it would be an edge in
+    every image, and draw attention. Groups of channels are normalised per image (GroupNorm), so there are no running
     statistics. [B, C, H, W], any size from 8x8 -> logits [B, classes], A [B, 1, H, W].
     """
 
     def __init__(self, channels: int, classes: int, attention: nn.Module) -> None:
         super().__init__()
-        self.first = nn.Conv2d(channels, 16, 3, padding=1)
+        self.first = nn.Conv2d(channels, 16, 3, padding=1, padding_mode="replicate")
         self.attention = attention
         self.first_norm = nn.GroupNorm(4, 16)
         self.second = nn.Conv2d(16, 32, 3, padding=1)
