@@ -36,11 +36,21 @@ def background_mask(attention: Any) -> Any:
     return 1 - attention * attention
 
 
+# What else B could be, to see what the square does; the method knows the first alone.
+MASKS: dict[str, Callable[[Any], Any]] = {
+    "1 − A∘A": background_mask,
+    "1 − A": lambda attention: 1 - attention,
+    "A < 1/2": lambda attention: (attention < 0.5) * 1.0,
+}
+
+
 def background_attack(
     loss_and_attention: Callable[[Tensor], tuple[Tensor, Tensor]],
     images: Tensor,
     pixels: Pixels,
     generator: torch.Generator,
+    steps: int = 1,
+    mask: Callable[[Tensor], Tensor] = background_mask,
 ) -> Attacked:
     """X~ = clip(X + B∘delta), one signed gradient step from a random start.
 
@@ -48,15 +58,18 @@ def background_attack(
     delta = clip(delta0 + eps sign(g), -eps, eps); B from the attention of the same forward pass.
 
     `loss_and_attention` maps images to (scalar loss, A); only the gradient of its input is computed. The result is
-    detached and lies within valid pixels and within eps∘B of `images`.
+    detached and lies within valid pixels and within eps∘B of `images`. Not the method's, to look into it: `steps` k
+    of 2 eps / (k + 1) each, B from the last of them; another `mask` of A.
     """
     epsilon = pixels.epsilon
     noise = torch.rand(images.shape, generator=generator, device=images.device, dtype=images.dtype)
-    start = (2 * noise - 1) * epsilon
-    probe = (images + start).requires_grad_()
-    loss, attention = loss_and_attention(probe)
-    (gradient,) = torch.autograd.grad(loss, probe)
-    delta = torch.clamp(start + epsilon * gradient.sign(), -epsilon, epsilon)
-    background = background_mask(attention.detach())
+    delta = (2 * noise - 1) * epsilon
+    attention = images
+    for _ in range(steps):
+        probe = (images + delta).requires_grad_()
+        loss, attention = loss_and_attention(probe)
+        (gradient,) = torch.autograd.grad(loss, probe)
+        delta = torch.clamp(delta + 2 / (steps + 1) * epsilon * gradient.sign(), -epsilon, epsilon)
+    background = mask(attention.detach())
     attacked = torch.clamp(images + background * delta, pixels.low, pixels.high)
     return Attacked(attacked, delta, background)

@@ -5,12 +5,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from . import metrics
 from .attack import background_mask
 from .errors import RecordError
 from .learn import evaluate, open_world
+from .networks import Model
 from .records import Record
+from .tasks import Stream
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,23 +41,54 @@ class Masks:
         return by_class[((np.arange(picked) + 0.5) * len(among) / picked).astype(np.int64)]
 
 
-def masks_of(record: Record, task: int | None = None) -> Masks:
-    """The masks of a run after `task`, counted from 1; after the last one done if left out.
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """A run's data and its network as they are after a task, on the CPU, so that a run shows the same everywhere."""
 
-    Computed on the CPU, so that a run shows the same masks everywhere. Raises RecordError for a task that is not
-    done, and where the recorded weights do not fit the recorded configuration.
+    task: int
+    stream: Stream
+    model: Model
+    phi: Tensor
+
+    @property
+    def module(self) -> nn.Module:
+        """images [N, C, H, W] -> (logits of the classes seen, A)."""
+        return _Seen(self.model.module(self.phi), self.stream.seen(self.task))
+
+    def normalised(self, images: NDArray[np.uint8]) -> Tensor:
+        """Pixels [N, C, H, W] as the network takes them."""
+        pixels = torch.tensor(images).float() / 255
+        return (pixels - self.stream.mean.view(-1, 1, 1)) / self.stream.std.view(-1, 1, 1)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.stream.classes[: self.stream.seen(self.task)]
+
+
+def learned(record: Record, task: int | None = None) -> Learned:
+    """The run after `task`, counted from 1; after the last one done if left out.
+
+    Raises RecordError for a task that is not done, and where the recorded weights do not fit the recorded
+    configuration.
     """
-    config, done = record.config, len(record.tasks)
+    done = len(record.tasks)
     chosen = done if task is None else task
     if not 1 <= chosen <= done:
         there = f"tasks 1 to {done} are" if done else "no task is"
         raise RecordError(f"there are no weights after task {chosen}: {there} done in this run")
-    stream, model = open_world(config, torch.device("cpu"))
-    dataset, seen = stream.dataset, stream.seen(chosen)
+    stream, model = open_world(record.config, torch.device("cpu"))
     try:
         phi = model.pack({name: torch.tensor(value) for name, value in record.weights[chosen].items()})
     except ValueError as error:
         raise RecordError(f"the weights after task {chosen} do not fit the run's settings: {error}") from None
+    return Learned(chosen, stream, model, phi)
+
+
+def masks_of(record: Record, task: int | None = None) -> Masks:
+    """The masks of a run after `task`; RecordError as `learned`."""
+    after = learned(record, task)
+    stream, model, phi, chosen = after.stream, after.model, after.phi, after.task
+    dataset, seen = stream.dataset, stream.seen(chosen)
 
     members = stream.up_to(stream.test, chosen)
     logits, attention = (torch.cat(parts) for parts in zip(*evaluate(model, phi, stream.test, members), strict=True))
@@ -72,3 +106,15 @@ def masks_of(record: Record, task: int | None = None) -> Masks:
         objects=objects,
         auroc=None if objects is None else metrics.auroc(found, objects),
     )
+
+
+class _Seen(nn.Module):
+    """The network with the logits of classes that are not learned yet cut off."""
+
+    def __init__(self, network: nn.Module, seen: int) -> None:
+        super().__init__()
+        self.network, self.seen = network, seen
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        logits, attention = self.network(images)
+        return logits[:, : self.seen], attention

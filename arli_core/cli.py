@@ -24,7 +24,8 @@ from typer.core import TyperGroup
 
 from . import __version__, consensus, fusion, records
 from .cli_experiments import ablate, sweep
-from .cli_options import AsJson, DataRoot, Device, Settings, data_root_at, print_json, rounded
+from .cli_masks import figure9, masks
+from .cli_options import AsJson, DataRoot, Device, Run, Settings, data_root_at, print_json, rounded
 from .cli_options import settings_of as _settings
 from .cli_options import terminable as _terminable
 from .config import METHODS, PRESETS, Ari, Config, keys, parse, preset, protocols
@@ -57,8 +58,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-
-Run = Annotated[str, typer.Argument(metavar="RUN", help="A path, or a name under checkpoints/.")]
 
 
 def main() -> None:
@@ -184,6 +183,8 @@ def resume(run: Run, data_root: DataRoot = None, as_json: AsJson = False) -> Non
 
 app.command()(sweep)
 app.command()(ablate)
+app.command()(figure9)
+app.command()(masks)
 
 
 def _runs() -> ModuleType:
@@ -345,37 +346,6 @@ def _stationary(matrix: Any) -> list[float] | None:
         return consensus.stationary(matrix).tolist()
     except ValueError:  # with eta = 0 the models may fall into camps, and then it is not unique
         return None
-
-
-@app.command()
-def figure9(
-    run: Run,
-    out: Annotated[Path, typer.Option(metavar="FIG", help="The file to write: .png, .pdf or .svg.")],
-    images: Annotated[int, typer.Option(min=1, max=40, help="How many held-out images to draw.")] = 8,
-    data_root: DataRoot = None,
-    as_json: AsJson = False,
-) -> None:
-    """Draw attention and background masks as in Fig. 9 of the paper."""
-    from . import figures
-
-    kind = figures.kind_of(out)
-    record = records.load(run)
-    from .attention import masks_of  # torch: only once the rest is known to be in order
-
-    masks = masks_of(record)
-    content = figures.export(figures.figure9(masks, masks.spread(images)), kind)
-    try:
-        out.write_bytes(content)
-    except OSError as error:
-        raise LabError(f"{out} cannot be written: {error.strerror or error}; choose another --out") from None
-    each = None if masks.auroc is None else masks.auroc.tolist()
-    mean = None if each is None else sum(each) / len(each)
-    if as_json:
-        print_json({"file": str(out), "task": masks.task, "auroc_mean": mean, "auroc_per_image": each})
-        return
-    typer.echo(f"{out}: {min(images, len(masks))} of {len(masks)} held-out images, after task {masks.task}")
-    known = "not known: these data have no object masks" if mean is None else f"{mean:.3f}, mean over all images"
-    typer.echo(f"AUROC of attention against the object: {known}")
 
 
 # --- The app -------------------------------------------------------------------------------------------------------

@@ -36,6 +36,7 @@ def _use_data_root(context: typer.Context, place: Path | None) -> Path | None:
     return place
 
 
+Run = Annotated[str, typer.Argument(metavar="RUN", help="A path, or a name under checkpoints/.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Settings = Annotated[
     list[str] | None,

@@ -2,8 +2,9 @@
 
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Literal, Protocol
 
 import matplotlib
 import numpy as np
@@ -38,35 +39,64 @@ class MasksDrawn(Protocol):
     def predictions(self) -> Sequence[str]: ...  # [N]
 
 
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One row of `grid`: N pictures of one kind.
+
+    image   [N, C, H, W], uint8 or in [0, 1]
+    map     [N, H, W] in [0, 1], red high and blue low, all on the one colour bar
+    change  [N, C, H, W], drawn about middle grey, which is 0; the row's largest change is black or white
+    """
+
+    name: str
+    values: NDArray[Any]
+    kind: Literal["image", "map", "change"] = "map"
+
+
 def figure9(masks: MasksDrawn, indices: Sequence[int] | NDArray[np.int64], ink: str = "black") -> Figure:
     """Fig. 9 of the supplement: the images at `indices` as columns; rows input, A and B = 1 - A∘A.
 
     One colour bar for A and B, fixed to 0..1 so that figures can be compared. Above each column: class -> prediction.
     """
-    columns = len(indices)
-    figure = Figure(figsize=(1.6 + 1.05 * columns, 3.8), layout="constrained")
+    rows = [
+        Row("input", masks.images[indices], "image"),
+        Row("A", masks.attention[indices]),
+        Row("B = 1 − A∘A", masks.background[indices]),
+    ]
+    answers = [(masks.labels[index], masks.predictions[index]) for index in indices]
+    return grid(rows, answers, "A and B", ink)
+
+
+def grid(rows: Sequence[Row], answers: Sequence[tuple[str, str]], maps: str, ink: str = "black") -> Figure:
+    """Images as columns, what is known of them as rows; above each column class -> prediction, from `answers` [N].
+
+    `maps` says at the colour bar what the maps show.
+    """
+    columns = len(answers)
+    figure = Figure(figsize=(1.6 + 1.05 * columns, 0.5 + 1.1 * len(rows)), layout="constrained")
     figure.patch.set_alpha(0)
-    axes = figure.subplots(3, columns, squeeze=False)
+    axes = figure.subplots(len(rows), columns, squeeze=False)
     drawn = None
-    for column, index in enumerate(indices):
-        image = masks.images[index].transpose(1, 2, 0)
-        top, middle, bottom = axes[:, column]
-        top.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=255)  # the map holds for grey images alone
-        for place, values in ((middle, masks.attention[index]), (bottom, masks.background[index])):
-            drawn = place.imshow(values, cmap=HIGH_RED, vmin=0, vmax=1)
-        wrong = masks.labels[index] != masks.predictions[index]
-        title = f"{masks.labels[index]} → {masks.predictions[index]}"
-        top.set_title(title, fontsize=11, fontweight="bold" if wrong else "normal", color=ink)
+    for row, places in zip(rows, axes, strict=True):
+        largest = abs(row.values).max() if row.kind == "change" else 1
+        for values, place in zip(row.values, places, strict=True):
+            if row.kind == "map":
+                drawn = place.imshow(values, cmap=HIGH_RED, vmin=0, vmax=1)
+                continue
+            # imshow takes whole numbers as 0..255 and others as 0..1 where there are colours.
+            shown = 0.5 + values / (2 * (largest or 1)) if row.kind == "change" else values
+            picture = shown.transpose(1, 2, 0).squeeze(-1) if len(shown) == 1 else shown.transpose(1, 2, 0)
+            place.imshow(picture, cmap="gray", vmin=0, vmax=255 if picture.dtype == np.uint8 else 1)
+        places[0].set_ylabel(row.name, fontsize=11)
+    for place, (label, prediction) in zip(axes[0], answers, strict=True):
+        bold = "bold" if label != prediction else "normal"
+        place.set_title(f"{label} → {prediction}", fontsize=11, fontweight=bold, color=ink)
     for place in axes.flat:
         place.set_xticks([])
         place.set_yticks([])
-    for place, name in zip(axes[:, 0], ("input", "A", "B = 1 − A∘A"), strict=True):
-        place.set_ylabel(name, fontsize=11)
     if drawn is not None:
-        # Beside the rows of A and B, yet taking its room from all three, so that the columns stay in line.
-        figure.colorbar(
-            drawn, ax=axes.ravel().tolist(), label="A and B", ticks=[0, 0.5, 1], shrink=0.62, anchor=(0, 0)
-        )
+        # Beside the rows of maps, yet taking its room from all, so that the columns stay in line.
+        figure.colorbar(drawn, ax=axes.ravel().tolist(), label=maps, ticks=[0, 0.5, 1], shrink=0.62, anchor=(0, 0))
     figure.supxlabel("above: class → prediction, bold where wrong", fontsize=8)
     for each in figure.axes:
         _colour(each, ink)

@@ -43,15 +43,76 @@ def auroc(scores: Any, objects: Any) -> NDArray[np.float64]:
     scores [N, H, W], objects [N, H, W] bool. The Mann-Whitney form of the area under the ROC curve. Returns [N];
     NaN for an image that is all object or all background.
     """
-    scores, objects = np.asarray(scores), np.asarray(objects, dtype=bool)
-    if scores.shape != objects.shape or scores.ndim != 3:
-        raise ValueError(f"scores and objects must both be [N, H, W], got {scores.shape} and {objects.shape}")
+    scores, objects = _maps(scores, objects)
     flat = objects.reshape(len(objects), -1)
     ranks = rankdata(scores.reshape(flat.shape), axis=1)
     inside = flat.sum(1).astype(np.float64)
     pairs = inside * (flat.shape[1] - inside)
     wins = (ranks * flat).sum(1) - inside * (inside + 1) / 2
     return np.divide(wins, pairs, out=np.full(len(flat), np.nan), where=pairs > 0)
+
+
+def pointing(scores: Any, objects: Any) -> NDArray[np.bool_]:
+    """Per image, whether its highest score lies on the object (pointing game, Zhang et al. 2018, without a margin).
+
+    scores [N, H, W], objects [N, H, W] bool. Returns bool [N]; of equal highest scores the first in reading order.
+    """
+    scores, objects = _maps(scores, objects)
+    highest = scores.reshape(len(scores), -1).argmax(1)
+    return objects.reshape(len(objects), -1)[np.arange(len(objects)), highest]
+
+
+def overlap(scores: Any, objects: Any, threshold: float) -> NDArray[np.float64]:
+    """Per image, intersection over union of {score > threshold} and the object; NaN where both are empty.
+
+    scores [N, H, W], objects [N, H, W] bool. Returns [N] in [0, 1].
+    """
+    scores, objects = _maps(scores, objects)
+    found = scores > threshold
+    both, either = (found & objects).sum((1, 2)), (found | objects).sum((1, 2))
+    return np.divide(both, either, out=np.full(len(both), np.nan), where=either > 0)
+
+
+def entropy(scores: Any) -> NDArray[np.float64]:
+    """Per image, -sum p log p / log(H W) of p = score / sum of scores: 1 where all pixels score alike, 0 where one
+    has it all; NaN where nothing scores.
+
+    scores [N, H, W], not negative. Returns [N] in [0, 1].
+    """
+    flat = np.asarray(scores, dtype=np.float64).reshape(len(scores), -1)
+    if flat.size and flat.min() < 0:
+        raise ValueError(f"entropy needs scores that are not negative, the least is {flat.min():g}")
+    total = flat.sum(1, keepdims=True)
+    share = np.divide(flat, total, out=np.full(flat.shape, np.nan), where=total > 0)
+    logs = np.log(share, out=np.zeros(flat.shape), where=share > 0)
+    return -(share * logs).sum(1) / np.log(flat.shape[1])
+
+
+def merits(scores: Any, objects: Any | None, threshold: float = 0.5) -> dict[str, NDArray[Any]]:
+    """All that is said of maps [N, H, W] in [0, 1], per image; the last three only where objects are known.
+
+    coverage: share of pixels above the threshold. mean. entropy. saturation: share of pixels below 0.05 or above
+    0.95, where a sigmoid has hardly a gradient left. auroc, pointing, overlap (at the threshold).
+    """
+    scores = np.asarray(scores)
+    found: dict[str, NDArray[Any]] = {
+        "coverage": (scores > threshold).mean((1, 2)),
+        "mean": scores.mean((1, 2)),
+        "entropy": entropy(scores),
+        "saturation": (abs(scores - 0.5) > 0.45).mean((1, 2)),
+    }
+    if objects is not None:
+        found["auroc"] = auroc(scores, objects)
+        found["pointing"] = pointing(scores, objects)
+        found["overlap"] = overlap(scores, objects, threshold)
+    return found
+
+
+def _maps(scores: Any, objects: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    scores, objects = np.asarray(scores), np.asarray(objects, dtype=bool)
+    if scores.shape != objects.shape or scores.ndim != 3:
+        raise ValueError(f"scores and objects must both be [N, H, W], got {scores.shape} and {objects.shape}")
+    return scores, objects
 
 
 def _accuracy(values: Any) -> NDArray[np.float64]:

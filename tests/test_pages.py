@@ -1,5 +1,6 @@
 """Every page, headless: whole, empty, damaged, unfinished, and with an address that does not exist."""
 
+import io
 import shutil
 from itertools import islice
 from pathlib import Path
@@ -161,3 +162,58 @@ def test_a_setting_out_of_range_is_named_and_nothing_can_be_started(place):
     next(box for box in test.number_input if box.label == "memory.budget").set_value(0).run()
     assert "memory.budget: input should be greater than or equal to 1" in texts(test, "error")
     assert "Start" not in [button.label for button in test.button]
+
+
+BENCHES = ["figure-9", "attack", "captum", "drift", "stability", "own-image"]
+
+
+@pytest.mark.parametrize("bench", BENCHES)
+@pytest.mark.parametrize("run", ["digits-ari", "digits-finetune", "digits-cut"])
+def test_every_bench_of_the_masks_page_is_whole(place, bench, run):
+    test = open_page("masks", run=run, view=bench)
+    assert not test.exception
+    assert not test.error
+    assert not test.warning
+    if bench not in ("own-image",):
+        assert [slider.label for slider in test.slider][0] == "Images"
+
+
+def test_a_bench_that_does_not_exist_is_put_right_visibly(place):
+    test = open_page("masks", run="digits-ari", view="x-ray")
+    assert "There is no view x-ray; showing A and B" in texts(test, "warning")
+    assert test.query_params["view"] == "figure-9"
+
+
+def test_the_attack_follows_its_knobs(place):
+    test = open_page("masks", run="digits-ari", view="attack", task="2")
+    before = test.dataframe[0].value
+    slider = next(each for each in test.slider if each.label.startswith("ε"))
+    assert slider.value == pytest.approx(0.2)  # what the run was trained with
+    slider.set_value(0.0).run()
+    after = test.dataframe[0].value
+    assert not before["after"].equals(after["after"])
+    assert after["after"].tolist() == pytest.approx(after["logit of the class before"].tolist(), abs=1e-3)
+    assert [each.value for each in test.metric if each.label.startswith("Share")] == ["–"]
+
+
+def test_captum_stands_beside_attention_in_one_table(place):
+    test = open_page("masks", run="digits-ari", view="captum", task="1")
+    table = test.dataframe[0].value
+    assert list(table.index) == ["A", "saliency", "integrated gradients", "Grad-CAM", "occlusion"]
+    assert "they miss it by at most" in texts(test, "caption")
+
+
+def test_ones_own_image_is_looked_at_or_refused(place):
+    from PIL import Image
+
+    picture = io.BytesIO()
+    Image.new("RGB", (64, 48), "orange").save(picture, "PNG")
+    test = open_page("masks", run="digits-ari", view="own-image")
+    assert "not kept" in texts(test, "info")
+    test.file_uploader[0].set_value(("photo.png", picture.getvalue(), "image/png")).run()
+    assert not test.exception
+    assert not test.error
+    assert "resized" in texts(test, "markdown")
+    test.file_uploader[0].set_value(("photo.png", picture.getvalue()[:60], "image/png")).run()
+    assert not test.exception
+    assert "photo.png" in texts(test, "error")

@@ -13,7 +13,19 @@ from arli_core.jobs import Jobs
 from arli_core.records import Frames, Record
 
 if TYPE_CHECKING:
-    from arli_core.attention import Masks
+    from arli_core.attention import Learned, Masks
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _learned(path: Path, task: int, stamp: float, _record: Record) -> "Learned":
+    from arli_core.attention import learned
+
+    return learned(_record, task)
+
+
+def learned(view: "View") -> "Learned":
+    """The view's data and network after its task."""
+    return _learned(records.locate(view.name), view.task, view.record.seconds, view.record)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
@@ -185,6 +197,21 @@ def _number(key: str, default: int, low: int, high: int) -> int:
         st.warning(f"There is no {key} {asked}; showing {value} of {low} to {high}.", icon=":material/swap_horiz:")
         st.query_params[key] = str(value)
     return value
+
+
+def choose_one(key: str, options: dict[str, str], label: str) -> str:
+    """One of several views of a page, by its key in the address; `options` are their titles."""
+    asked = st.query_params.get(key, next(iter(options)))
+    if asked not in options:
+        first = next(iter(options))
+        st.warning(f"There is no {key} {asked}; showing {options[first]}.", icon=":material/swap_horiz:")
+        st.query_params[key] = asked = first
+    st.session_state[f"{key}-box"] = asked
+    st.segmented_control(
+        label, list(options), format_func=options.__getitem__, key=f"{key}-box", required=True,
+        on_change=_to_address, args=(key, f"{key}-box"),
+    )  # fmt: skip
+    return asked
 
 
 def to_address(key: str, reached: int | None, shown: int) -> int:

@@ -1,0 +1,164 @@
+"""The mask bench: the background attack on chosen images, and what moves A that should not.
+
+Images are uint8 [N, C, H, W], held-out ones or a user's own; everything is computed on the CPU from the weights of
+`attention.Learned`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from .attack import MASKS, Pixels, background_attack
+from .attention import Learned, learned
+from .attribution import METHODS, Attribution, attribute, look
+from .metrics import merits
+from .networks import at_image_size
+from .records import Record
+from .tasks import ATTACK, generator_for
+
+Images = NDArray[np.uint8]
+Maps = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Strike:
+    """The attack on N images, step by step; pixels in [0, 1], delta in the same unit."""
+
+    epsilon: float
+    attention: Maps  # [N, H, W] of the clean images
+    background: Maps  # [N, H, W] B, of the last step
+    delta: Maps  # [N, C, H, W] within +-epsilon
+    applied: Maps  # [N, C, H, W] B∘delta
+    attacked: Maps  # [N, C, H, W] X~
+    before: Maps  # [N, K] logits of the classes seen
+    after: Maps  # [N, K]
+    targets: NDArray[np.int64]  # [N] the class whose loss is raised
+
+    @property
+    def let_through(self) -> float:
+        """Share of |delta| that B leaves; NaN without an attack."""
+        whole = float(abs(self.delta).sum())
+        return float(abs(self.applied).sum()) / whole if whole else float("nan")
+
+
+def strike(
+    run: Learned,
+    images: Images,
+    epsilon: float,
+    targets: NDArray[np.int64] | None = None,
+    steps: int = 1,
+    seed: int = 0,
+    mask: str = "1 − A∘A",
+) -> Strike:
+    """The background attack of `attack.background_attack`, on the loss of `targets` [N] among the classes seen; of
+    the network's own answers where they are left out, as for images without a known class.
+
+    epsilon in [0, 1] of the pixel range; mask one of attack.MASKS. In evaluation mode, unlike while training.
+    """
+    if mask not in MASKS:
+        raise ValueError(f"mask {mask!r}: choose from {', '.join(MASKS)}")
+    module, x = run.module, run.normalised(images)
+    clean = look(module, x)
+    chosen = clean.logits.argmax(1) if targets is None else np.asarray(targets)
+    labels = torch.as_tensor(chosen)
+
+    def loss_and_attention(probe: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        logits, attention = module(probe)
+        return F.cross_entropy(logits, labels), at_image_size(attention, probe)
+
+    mean, std = run.stream.mean, run.stream.std
+    pixels = Pixels.of(mean, std, epsilon)
+    found = background_attack(loss_and_attention, x, pixels, generator_for(seed, ATTACK), steps, MASKS[mask])
+    scale, shift = std.view(-1, 1, 1), mean.view(-1, 1, 1)
+    return Strike(
+        epsilon,
+        clean.attention,
+        found.background[:, 0].numpy(),
+        (found.delta * scale).numpy(),
+        (found.background * found.delta * scale).numpy(),
+        (found.images * scale + shift).clamp(0, 1).numpy(),
+        clean.logits,
+        look(module, found.images).logits,
+        chosen,
+    )
+
+
+def attributions(run: Learned, images: Images, targets: NDArray[np.int64]) -> Iterator[Attribution]:
+    """What each of Captum's methods says of the logits `targets`, one after the other."""
+    module, x = run.module, run.normalised(images)
+    for method in METHODS:
+        if method != "Grad-CAM" or any(isinstance(part, torch.nn.Conv2d) for part in module.modules()):
+            yield attribute(module, x, targets, method)  # pyright: ignore[reportArgumentType]
+
+
+def drift(record: Record, images: Images) -> tuple[NDArray[np.int64], Maps]:
+    """(tasks [T], A [T, N, H, W]): attention of the same images after each task that is done."""
+    tasks = range(1, len(record.tasks) + 1)
+    maps = []
+    for task in tasks:
+        run = learned(record, task)
+        maps.append(look(run.module, run.normalised(images)).attention)
+    return np.array(tasks), np.stack(maps)
+
+
+@dataclass(frozen=True)
+class Moved:
+    """How A answers a change of the image that leaves the object where it is, or takes it along."""
+
+    change: str
+    correlation: float  # of A before and after, mean over the images
+    difference: float  # largest |A - A'|
+    auroc: float | None  # of A after; None where no object is known
+    same_answer: float  # share of images
+
+
+def sensitivity(run: Learned, images: Images, objects: NDArray[np.bool_] | None) -> list[Moved]:
+    """A alone against A among batch-mates, of shifted, brighter, darker, paler and inverted images.
+
+    A of a shifted image is shifted back, and compared where both are known.
+    """
+    module = run.module
+    whole = look(module, run.normalised(images))
+    found = []
+    alone = [look(module, run.normalised(images[n : n + 1])) for n in range(len(images))]
+    attention = np.concatenate([each.attention for each in alone])
+    logits = np.concatenate([each.logits for each in alone])
+    found.append(_moved("alone, not in this batch", whole.attention, attention, whole.logits, logits, objects))
+    for change, changed in _changes(images):
+        seen = look(module, run.normalised(changed))
+        found.append(_moved(change, whole.attention, seen.attention, whole.logits, seen.logits, objects))
+    step = max(1, images.shape[2] // 10)
+    shifted = np.pad(images, ((0, 0), (0, 0), (step, 0), (step, 0)), mode="edge")[:, :, :-step, :-step]
+    seen = look(module, run.normalised(shifted))
+    inside = None if objects is None else objects[:, :-step, :-step]
+    back, before = seen.attention[:, step:, step:], whole.attention[:, :-step, :-step]
+    found.append(_moved(f"shifted by {step} pixels", before, back, whole.logits, seen.logits, inside))
+    return found
+
+
+def _changes(images: Images) -> Iterator[tuple[str, Images]]:
+    values = images.astype(np.float32)
+    level = values.mean((1, 2, 3), keepdims=True)
+    for change, changed in (
+        ("brighter by 20 %", values + 51),
+        ("darker by 20 %", values - 51),
+        ("half the contrast", (values - level) / 2 + level),
+        ("inverted", 255 - values),
+    ):
+        yield change, np.rint(changed).clip(0, 255).astype(np.uint8)
+
+
+def _moved(
+    change: str, before: Maps, after: Maps, answers: Maps, answers_after: Maps, objects: NDArray[np.bool_] | None
+) -> Moved:
+    one, two = (maps.reshape(len(maps), -1).astype(np.float64) for maps in (before, after))
+    one, two = one - one.mean(1, keepdims=True), two - two.mean(1, keepdims=True)
+    norms = np.sqrt((one**2).sum(1) * (two**2).sum(1))
+    alike = np.divide((one * two).sum(1), norms, out=np.full(len(one), np.nan), where=norms > 0)
+    found = None if objects is None else float(np.nanmean(merits(after, objects)["auroc"]))
+    same = float((answers.argmax(1) == answers_after.argmax(1)).mean())
+    return Moved(change, float(np.nanmean(alike)), float(abs(before - after).max()), found, same)

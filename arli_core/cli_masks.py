@@ -1,0 +1,127 @@
+"""The commands that look at attention: `figure9` draws masks, `masks` measures them."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from . import records
+from .cli_options import AsJson, DataRoot, Run, print_json, rounded
+from .config import Ari, AriReleased
+from .errors import LabError
+from .records import Record
+
+
+def figure9(
+    run: Run,
+    out: Annotated[Path, typer.Option(metavar="FIG", help="The file to write: .png, .pdf or .svg.")],
+    images: Annotated[int, typer.Option(min=1, max=40, help="How many held-out images to draw.")] = 8,
+    data_root: DataRoot = None,
+    as_json: AsJson = False,
+) -> None:
+    """Draw attention and background masks as in Fig. 9 of the paper."""
+    from . import figures
+
+    kind = figures.kind_of(out)
+    record = records.load(run)
+    from .attention import masks_of  # torch: only once the rest is known to be in order
+
+    masks = masks_of(record)
+    content = figures.export(figures.figure9(masks, masks.spread(images)), kind)
+    try:
+        out.write_bytes(content)
+    except OSError as error:
+        raise LabError(f"{out} cannot be written: {error.strerror or error}; choose another --out") from None
+    each = None if masks.auroc is None else masks.auroc.tolist()
+    mean = None if each is None else sum(each) / len(each)
+    if as_json:
+        print_json({"file": str(out), "task": masks.task, "auroc_mean": mean, "auroc_per_image": each})
+        return
+    typer.echo(f"{out}: {min(images, len(masks))} of {len(masks)} held-out images, after task {masks.task}")
+    known = "not known: these data have no object masks" if mean is None else f"{mean:.3f}, mean over all images"
+    typer.echo(f"AUROC of attention against the object: {known}")
+
+
+def masks(
+    run: Run,
+    task: Annotated[int | None, typer.Option(help="Counted from 1; the last one done if left out.")] = None,
+    images: Annotated[int, typer.Option(min=1, max=1000, help="How many, evenly over the classes.")] = 16,
+    epsilon: Annotated[float | None, typer.Option(min=0, max=1, help="Of the attack; the run's own or 0.03.")] = None,
+    threshold: Annotated[float, typer.Option(min=0, max=1, help="For coverage and overlap.")] = 0.5,
+    captum: Annotated[bool, typer.Option("--captum", help="Measure Captum's methods beside A.")] = False,
+    data_root: DataRoot = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure attention masks: merits, the attack's effect, drift over the tasks, what moves A."""
+    record = records.load(run)
+    found = _masks(record, task, images, epsilon, threshold, captum)
+    if as_json:
+        print_json(found)
+        return
+    known = "" if found["objects"] else "; where objects are is not known"
+    typer.echo(f"after task {found['task']}: {found['images']} of {found['held_out']} held-out images{known}")
+    tables = {"A": found["merits"], **found["captum"]}
+    width = max(map(len, tables))
+    typer.echo(" " * width + "".join(f"{key:>12}" for key in found["merits"]))
+    for name, merits in tables.items():
+        typer.echo(f"{name:<{width}}" + "".join(f"{rounded(value):>12}" for value in merits.values()))
+    attack = found["attack"]
+    typer.echo(
+        f"\nattack of eps {attack['epsilon']:g}: correct {rounded(attack['correct_before'])} before, "
+        f"{rounded(attack['correct_after'])} after; B lets through {rounded(attack['let_through'])} of it"
+    )
+    if found["drift"]:
+        typer.echo(f"AUROC after each task: {', '.join(map(rounded, found['drift']))}")
+    typer.echo("\nwhat moves A: correlation with A before, AUROC after, same answers")
+    for each in found["stability"]:
+        figures = "".join(f"{rounded(each[key]):>8}" for key in ("correlation", "auroc", "same_answer"))
+        typer.echo(f"{each['change']:<26}{figures}")
+    if found["worst"]:
+        typer.echo(f"\nworst: {', '.join(f'{label} ({value:.2f})' for label, value in found['worst'])}")
+
+
+def _masks(
+    record: Record, task: int | None, count: int, epsilon: float | None, threshold: float, captum: bool
+) -> dict[str, Any]:
+    """Plain JSON values; means over the chosen images."""
+    from . import bench  # torch: only once the run is known to be in order
+    from .attention import learned, masks_of
+    from .metrics import merits
+
+    config = record.config
+    run, found = learned(record, task), masks_of(record, task)
+    chosen = found.spread(count)
+    images, targets = found.images[chosen], found.units[chosen]
+    objects = None if found.objects is None else found.objects[chosen]
+
+    def means(maps: Any) -> dict[str, float]:
+        return {key: float(np.nanmean(values)) for key, values in merits(maps, objects, threshold).items()}
+
+    if epsilon is None:
+        epsilon = config.attack.epsilon if isinstance(config, Ari | AriReleased) else 0.03
+    done = bench.strike(run, images, epsilon, targets)
+    told = bench.attributions(run, images, targets) if captum else ()
+    auroc = None if found.auroc is None else found.auroc[chosen]
+    worst = [] if auroc is None else [(found.labels[chosen[at]], float(auroc[at])) for at in auroc.argsort()[:5]]
+    drift = []
+    if objects is not None:
+        drift = [float(np.nanmean(merits(maps, objects)["auroc"])) for maps in bench.drift(record, images)[1]]
+    return {
+        "task": found.task,
+        "images": len(chosen),
+        "held_out": len(found),
+        "objects": objects is not None,
+        "merits": means(found.attention[chosen]),
+        "captum": {each.method: means(each.scores) for each in told},
+        "attack": {
+            "epsilon": epsilon,
+            "correct_before": float((done.before.argmax(1) == targets).mean()),
+            "correct_after": float((done.after.argmax(1) == targets).mean()),
+            "let_through": done.let_through if epsilon else None,
+        },
+        "drift": drift,
+        "stability": [asdict(each) for each in bench.sensitivity(run, images, objects)],
+        "worst": worst,
+    }

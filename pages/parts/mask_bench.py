@@ -1,0 +1,219 @@
+"""The benches of the Masks page: each draws one view of chosen held-out images, or of one's own."""
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from arli_core import figures
+from arli_core.config import Ari
+from arli_core.figures import HIGH_RED, Row
+from arli_core.metrics import merits
+from arli_core.player import ImagePanel, payload
+
+from .drawing import picture
+from .player import play
+from .run_bar import View, learned
+
+if TYPE_CHECKING:  # torch is imported only where a bench is used
+    from arli_core.attention import Learned, Masks
+    from arli_core.attribution import Attribution
+    from arli_core.bench import Strike
+
+Chosen = np.ndarray  # indices into the held-out images
+
+
+def figure9(view: View, found: "Masks", chosen: Chosen) -> None:
+    picture(partial(figures.figure9, found, chosen), f"figure9-{view.name}-{view.task}")
+    st.caption("Above each column: class → the model's answer among all classes seen, bold where it is wrong.")
+    threshold = st.slider("Threshold of A", 0.0, 1.0, 0.5, 0.05, help="For coverage and overlap.")
+    held_out = merits(found.attention, found.objects, threshold)
+    names = {
+        "auroc": ("AUROC", "How often an object pixel has more attention than a background pixel; 0.5 is chance."),
+        "pointing": ("Pointing game", "Share of images whose highest A lies on the object."),
+        "overlap": ("Overlap", "Intersection over union of A above the threshold and the object."),
+        "coverage": ("Coverage", "Share of pixels with A above the threshold."),
+        "mean": ("Mean of A", "Over all pixels."),
+        "entropy": ("Entropy", "1: A is level; 0: all of it in one pixel."),
+        "saturation": ("Saturation", "Share of pixels with A below 0.05 or above 0.95."),
+    }
+    st.markdown(f"Means over all {len(found):,} held-out images of the tasks seen:")
+    columns = st.columns(len(names) + 1)
+    columns[0].metric(
+        "Correct", f"{np.mean(np.equal(found.labels, found.predictions)):.3f}", help="Per-sample accuracy."
+    )
+    for place, (key, (name, text)) in zip(columns[1:], names.items(), strict=True):
+        known = key in held_out
+        place.metric(name, f"{np.nanmean(held_out[key]):.3f}" if known else "–", help=text)
+
+
+def attack(view: View, found: "Masks", chosen: Chosen) -> None:
+    _attack(view, found.images[chosen], found.units[chosen], [found.labels[index] for index in chosen])
+
+
+def _attack(view: View, images: np.ndarray, targets: np.ndarray | None, labels: list[str] | None) -> "Strike":
+    """The knobs, the picture and the answers; targets and labels None where nobody knows the class."""
+    from arli_core.attack import MASKS
+    from arli_core.bench import strike
+
+    config = view.record.config
+    trained = config.attack.epsilon if isinstance(config, Ari) else 0.03
+    columns = st.columns([3, 3, 2, 2], vertical_alignment="bottom")
+    epsilon = columns[0].slider("ε, of the pixel range", 0.0, 0.5, trained, 0.01, help=f"Trained with {trained:g}.")
+    mask = columns[1].segmented_control("B", list(MASKS), default=next(iter(MASKS)), required=True)
+    steps = columns[2].slider("Steps", 1, 10, 1, help="The method makes one.")
+    seed = columns[3].number_input("Seed", 0, 2**31 - 1, 0, help="Of the random start of δ.")
+    run = learned(view)
+    done = strike(run, images, epsilon, targets, steps, seed, mask)
+    before, after = ([run.classes[unit] for unit in logits.argmax(1)] for logits in (done.before, done.after))
+    truth = labels or before
+    rows = [
+        Row("input", images, "image"),
+        Row("A", done.attention),
+        Row(f"B = {mask}", done.background),
+        Row("δ", done.delta, "change"),
+        Row("B∘δ", done.applied, "change"),
+        Row("attacked", done.attacked, "image"),
+    ]
+    answers = list(zip(truth, after, strict=True))
+    picture(lambda ink="black": figures.grid(rows, answers, "A and B", ink), f"attack-{view.name}-{view.task}")
+    st.caption("Above each column: class → the answer to the attacked image. δ and B∘δ: middle grey is no change.")
+    row = np.arange(len(images))
+    table = pd.DataFrame(
+        {
+            "class": truth,
+            "answer before": before,
+            "answer after": after,
+            "logit of the class before": done.before[row, done.targets],
+            "after": done.after[row, done.targets],
+            "best other logit after": _others(done.after, done.targets),
+        }
+    )
+    columns = st.columns(3)
+    columns[0].metric("Correct before", f"{np.mean(np.equal(truth, before)):.2f}")
+    columns[1].metric("Correct after", f"{np.mean(np.equal(truth, after)):.2f}")
+    columns[2].metric("Share of δ let through by B", "–" if np.isnan(done.let_through) else f"{done.let_through:.2f}")
+    st.dataframe(table, hide_index=True)
+    return done
+
+
+def _others(logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    rest = logits.copy()
+    rest[np.arange(len(rest)), targets] = -np.inf
+    return rest.max(1)
+
+
+@st.cache_data(max_entries=16, show_spinner="Asking Captum…")
+def _attributions(key: tuple, _run: "Learned", _images: np.ndarray, _targets: np.ndarray) -> "list[Attribution]":
+    from arli_core.bench import attributions
+
+    return list(attributions(_run, _images, _targets))
+
+
+def captum(view: View, found: "Masks", chosen: Chosen) -> None:
+    left, right = st.columns(2, vertical_alignment="bottom")
+    of = left.segmented_control("Of the logit of", ["the class", "the answer"], default="the class", required=True)
+    threshold = right.slider("Threshold", 0.0, 1.0, 0.5, 0.05, help="For coverage and overlap.")
+    run, images = learned(view), found.images[chosen]
+    answers = [(found.labels[index], found.predictions[index]) for index in chosen]
+    targets = found.units[chosen]
+    if of == "the answer":
+        targets = np.array([run.classes.index(prediction) for _, prediction in answers])
+    key = (view.name, view.record.seconds, view.task, tuple(chosen.tolist()), of)
+    told = _attributions(key, run, images, targets)
+    maps = {"A": found.attention[chosen]} | {each.method: each.scores for each in told}
+    rows = [Row("input", images, "image"), *(Row(name, values) for name, values in maps.items())]
+    name = f"captum-{view.name}-{view.task}"
+    picture(lambda ink="black": figures.grid(rows, answers, "A, and |attribution| over its largest", ink), name)
+    objects = None if found.objects is None else found.objects[chosen]
+    table = pd.DataFrame(
+        {name: {key: np.nanmean(values) for key, values in merits(scores, objects, threshold).items()}
+         for name, scores in maps.items()}
+    ).T  # fmt: skip
+    st.dataframe(table.style.format("{:.3f}"))
+    st.caption("Means over the images shown. A is made by the network on its way; the others ask about its answer.")
+    for each in told:
+        if each.converged is not None and each.delta is not None and each.steps is not None:
+            late = int((~each.converged).sum())
+            told_of = "all within 1 % of it" if not late else f"{late} not within 1 % of it at 1,024 steps"
+            st.caption(
+                "Integrated gradients should sum to the difference of logits: they miss it by at most "
+                f"{abs(each.delta).max():.1e}, {told_of}; {each.steps.min()} to {each.steps.max()} steps, from "
+                "the blurred image."
+            )
+
+
+@st.cache_data(max_entries=16, show_spinner="Looking with the weights of every task…")
+def _drift(key: tuple, _view: View, _images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    from arli_core.bench import drift
+
+    return drift(_view.record, _images)
+
+
+def drift(view: View, found: "Masks", chosen: Chosen) -> None:
+    key = (view.name, view.record.seconds, view.task, tuple(chosen.tolist()))
+    tasks, maps = _drift(key, view, found.images[chosen])
+    captions = [found.labels[index] for index in chosen]
+    panel = ImagePanel("A of these images after each task", maps, captions, HIGH_RED, range(len(tasks)))
+    play(
+        payload([panel], [], tasks.tolist(), legend="Red: high attention; blue: low. One step a task."), "drift-tasks"
+    )
+    if found.objects is not None:
+        objects = found.objects[chosen]
+        per_task = [float(np.nanmean(merits(each, objects)["auroc"])) for each in maps]
+        st.line_chart(pd.Series(per_task, pd.Index(tasks, name="after task")), y_label="AUROC of A", height=220)
+    frames, started = view.frames, view.record.started
+    if started is None or not len(frames.attention):
+        st.info("This run recorded no attention while it trained (recording.probes is 0).")
+        return
+    probes = [started.classes[unit] for unit in started.probe_units]
+    title = f"A of the run's probe images while task {view.task} was learned"
+    panel = ImagePanel(title, frames.attention, probes, HIGH_RED, range(len(frames.attention)))
+    play(payload([panel], [], frames.attention_at.tolist(), legend="Red: high attention; blue: low."), "drift-frames")
+
+
+def stability(view: View, found: "Masks", chosen: Chosen) -> None:
+    from arli_core.bench import sensitivity
+
+    objects = None if found.objects is None else found.objects[chosen]
+    moved = sensitivity(learned(view), found.images[chosen], objects)
+    table = pd.DataFrame(
+        {
+            "change of the image": [each.change for each in moved],
+            "correlation of A": [each.correlation for each in moved],
+            "largest change of A": [f"{each.difference:.1e}" for each in moved],
+            "AUROC after": [each.auroc for each in moved],
+            "same answer": [each.same_answer for each in moved],
+        }
+    )
+    st.dataframe(table, hide_index=True, column_config={"AUROC after": st.column_config.NumberColumn(format="%.3f")})
+    st.caption("A that follows the object stays when the image gets brighter or is inverted, and moves with a shift.")
+
+
+def own_image(view: View, found: "Masks", chosen: Chosen) -> None:
+    from arli_core.uploads import read_upload
+
+    file = st.file_uploader("An image: PNG, JPEG or WebP", type=["png", "jpg", "jpeg", "webp"])
+    if file is None:
+        st.info(
+            "It is cut to its central square and made as small as the network's images; it leaves this page with you."
+        )
+        return
+    shape = found.images.shape[1:]
+    upload = read_upload(file.getvalue(), file.name, (shape[0], shape[1], shape[2]))
+    left, right = st.columns([1, 4])
+    left.image(upload.original, caption=f"{upload.name}, {upload.size[0]}x{upload.size[1]}")
+    right.markdown("\n".join(f"- {note}" for note in upload.notes) or "Used as it is.")
+    with right:
+        st.caption("The network answers with one of the classes it knows, whatever the image shows.")
+    done = _attack(view, upload.image[None], None, None)
+    run = learned(view)
+    key = (view.name, view.record.seconds, view.task, upload.image.tobytes())
+    told = _attributions(key, run, upload.image[None], done.targets)
+    answer = run.classes[done.targets[0]]
+    rows = [Row("input", upload.image[None], "image"), Row("A", done.attention)]
+    rows += [Row(each.method, each.scores) for each in told]
+    name = f"own-image-{view.name}-{view.task}"
+    picture(lambda ink="black": figures.grid(rows, [(answer, answer)], "A and attributions", ink), name)
