@@ -73,6 +73,7 @@ TABLE = {
     "runs": (4, {"config", "errors", "events", "learn", "records"}),
     "jobs": (4, {"config", "errors", "events", "records", "runs"}),
     "experiments": (4, {"config", "errors", "events", "learn", "metrics", "records", "runs", "statistics"}),
+    "uploads": (4, {"datasets.pictures", "errors"}),
     "cli": (4, {"", "attention", "cli_experiments", "cli_options", "config", "consensus", "datasets.generated",
                 "errors", "events", "figures", "fusion", "records", "runs"}),
     "cli_experiments": (4, {"cli_options", "config", "errors", "experiments"}),
@@ -86,7 +87,7 @@ WITHIN_A_PACKAGE = {(f"methods.{name}", "methods")
                     for name in ("ari", "baselines", "derpp", "ewc", "itaml", "lwf", "released")}  # fmt: skip
 
 TORCH_FREE = ("config", "consensus", "errors", "events", "figures", "fusion", "jobs", "metrics", "player", "records",
-              "statistics")  # fmt: skip
+              "statistics", "uploads")  # fmt: skip
 
 
 def name_of(file: Path) -> str:
