@@ -78,6 +78,7 @@ TABLE = {
     "cli": (4, {"", "cli_experiments", "cli_masks", "cli_options", "config", "consensus", "datasets.generated",
                 "errors", "events", "fusion", "records", "runs"}),
     "cli_masks": (4, {"attention", "bench", "cli_options", "config", "errors", "figures", "metrics", "records"}),
+    "uploads": (4, {"datasets.pictures", "errors"}),
     "cli_experiments": (4, {"cli_options", "config", "errors", "experiments"}),
     "cli_options": (4, {"errors"}),
     "__main__": (4, {"cli"}),
@@ -89,7 +90,7 @@ WITHIN_A_PACKAGE = {(f"methods.{name}", "methods")
                     for name in ("ari", "baselines", "derpp", "ewc", "itaml", "lwf", "released")}  # fmt: skip
 
 TORCH_FREE = ("config", "consensus", "errors", "events", "figures", "fusion", "jobs", "metrics", "player", "records",
-              "statistics")  # fmt: skip
+              "statistics", "uploads")  # fmt: skip
 
 
 def name_of(file: Path) -> str:
