@@ -6,7 +6,7 @@ neither, so a setting without effect cannot be written down.
 
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, ValidationInfo, field_validator
 
 from .errors import ConfigError
 
@@ -32,6 +32,9 @@ class Section(BaseModel):
 class Data(Section):
     name: str = Field(default="mnist-5k", description="a data set, or folder:NAME for a folder of class folders")
     image_size: int | None = Field(default=None, ge=8, le=1024, description="None: as published; else resized to it")
+    spurious: float = Field(
+        default=0.0, ge=0, le=1, description="scenes: share of training backgrounds from the class's own region"
+    )
     tasks: int = Field(default=5, ge=1, description="number of tasks, each a disjoint group of classes")
     classes_per_task: int = Field(default=2, ge=1)
     class_order: int | None = Field(
@@ -47,6 +50,14 @@ class Data(Section):
         if name not in DATASETS and not (name.startswith("folder:") and name != "folder:"):
             raise ValueError(f"input should be one of {', '.join(DATASETS)}, or folder:NAME")
         return name
+
+    @field_validator("spurious")
+    @classmethod
+    def _of_scenes(cls, spurious: float, info: ValidationInfo) -> float:
+        name = info.data.get("name", "scenes")  # none that is known: that is told already
+        if spurious and name != "scenes":
+            raise ValueError(f"input should be 0 for {name}, or data.name scenes")
+        return spurious
 
 
 class Augmentation(Section):

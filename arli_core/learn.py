@@ -54,7 +54,7 @@ def learn(config: Config, saved: Saved | None = None) -> Iterator[Event]:
 
 def open_world(config: Config, device: torch.device) -> tuple[Stream, Model]:
     """The data and the network of a run."""
-    dataset = datasets.load(config.data.name, config.data.image_size)
+    dataset = datasets.load(config.data.name, config.data.image_size, config.data.spurious)
     if config.data.evaluate_on == "validation":
         dataset = dataset.holdout()
     stream = Stream(dataset, config.data, device, config.augmentation)

@@ -32,6 +32,7 @@ VALID = {
     "device": st.sampled_from(["auto", "cpu", "cuda", "mps"]),
     "data.name": st.sampled_from(DATASETS) | st.text(min_size=1).map("folder:{}".format),
     "data.image_size": st.none() | st.integers(8, 1024),
+    "data.spurious": st.floats(0, 1),
     "data.tasks": count,
     "data.classes_per_task": count,
     "data.class_order": st.none() | st.integers(0, 99),
@@ -144,6 +145,16 @@ def test_data_that_are_configured_are_data_that_are_known():
             preset("digits", **{"data.name": name})
 
 
+def test_spurious_backgrounds_are_of_scenes_alone():
+    assert preset("scenes", **{"data.spurious": 0.5}).data.spurious == 0.5
+    for name in set(DATASETS) - {"scenes"} | {"folder:scenes"}:
+        assert preset("scenes", **{"data.name": name, "data.spurious": 0}).data.spurious == 0
+        with pytest.raises(ConfigError, match=f"^data[.]spurious: .*0 for {name}, or data[.]name scenes, got 0.5"):
+            preset("scenes", **{"data.name": name, "data.spurious": 0.5})
+    with pytest.raises(ConfigError, match=r"^data[.]name: [^;]*$"):  # what is wrong first, and not twice
+        preset("scenes", **{"data.name": "cifar", "data.spurious": 0.5})
+
+
 def test_what_makes_a_method_of_its_class_is_laid_under_every_preset():
     for name in PRESETS:
         paper, released = preset(name, "ari-paper"), preset(name, "ari-released")
@@ -182,6 +193,8 @@ def test_what_is_dumped_parses_to_the_same(method, data):
     allowed = sorted(keys(method))
     chosen = data.draw(st.lists(st.sampled_from(allowed), unique=True))
     values = {key: data.draw(VALID[key], label=key) for key in chosen if key != "seed"}
+    if values.get("data.spurious"):
+        values["data.name"] = "scenes"  # which alone has it
     config = preset(data.draw(st.sampled_from(PRESETS)), method, data.draw(VALID["seed"]), **values)
     for key, value in values.items():
         place = config
@@ -232,6 +245,9 @@ def test_unknown_presets_and_methods_are_answered_with_the_valid_ones():
         ("data.name", "cifar", r"one of digits, mnist-5k, scenes, .*, or folder:NAME, got 'cifar'"),
         ("data.name", 3, r"valid string"),
         ("data.image_size", 7, r"greater than or equal to 8"),
+        ("data.spurious", -0.1, r"greater than or equal to 0"),
+        ("data.spurious", 1.1, r"less than or equal to 1"),
+        ("data.spurious", 0.5, r"input should be 0 for digits, or data.name scenes, got 0.5"),
         ("augmentation.shift", -1, r"greater than or equal to 0"),
         ("augmentation.zoom", 0, r"greater than 0"),
         ("augmentation.zoom", 1.1, r"less than or equal to 1"),

@@ -3,6 +3,7 @@
 import hashlib
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -451,25 +452,129 @@ def test_colours_vary_in_hue(parts):
     assert (move.min(axis=1) < -0.01).mean() > 0.05
 
 
-def test_train_and_test_backgrounds_share_no_pixel(some, monkeypatch):
-    """Photographs whose every 2 x 2 block has its own colour tell which block each pixel came from."""
+@pytest.fixture
+def coded(monkeypatch) -> Iterator[None]:
+    """Photographs whose every 2 x 2 block has its own colour, so that each pixel tells which block it came from."""
     block = np.arange(2 * 213 * 320).reshape(2, 213, 320)
     code = 64 + np.stack([block % 128, block // 128 % 128, block // 128**2 * 8], axis=-1)  # bytes 64..191
     photos = np.pad(code.repeat(2, axis=1).repeat(2, axis=2), ((0, 0), (0, 1), (0, 0), (0, 0))).astype(np.uint8)
     bunch = type("Bunch", (), {"images": list(photos)})
     monkeypatch.setattr("sklearn.datasets.load_sample_images", lambda: bunch)
     scenes._tiles.cache_clear()
-    seen = {}
-    try:
-        for region in ("train", "test"):
-            colour = scenes.layers(some.images, seed=0, region=region).background
-            red, green, blue = np.rint(colour * 255).astype(int).swapaxes(0, 1) - 64
-            seen[region] = red + 128 * green + 128**2 * (blue // 8)  # [N, 40, 40]
-    finally:
-        scenes._tiles.cache_clear()
+    yield
+    scenes._tiles.cache_clear()
+
+
+def origins(background: np.ndarray) -> np.ndarray:
+    """The coded blocks [N, 40, 40] that backgrounds came from."""
+    red, green, blue = np.rint(background * 255).astype(int).swapaxes(0, 1) - 64
+    return red + 128 * green + 128**2 * (blue // 8)
+
+
+def test_train_and_test_backgrounds_share_no_pixel(some, coded):
+    seen = {region: origins(scenes.layers(some.images, 0, region).background) for region in ("train", "test")}
     for origin in seen.values():
         assert len(set(origin[:, 0, 0] // (213 * 320))) == 2  # both photographs are in use
     assert not set(seen["train"].ravel()) & set(seen["test"].ravel())
+
+
+def homes_of(background: np.ndarray) -> np.ndarray:
+    """The class [N] in whose home all of each coded background lies; -1 where it is in no home or in several."""
+    photo, y, x = np.unravel_index(origins(background), (2, 213, 320))
+    place = np.cumsum(np.tile(~np.eye(3, 4, k=1, dtype=bool), (2, 1)).ravel()) - 1  # index of each training tile
+    tile = place[12 * photo + 4 * (y // 71) + x // 80]
+    owner = np.full(18, -1)
+    for home, tiles in enumerate(scenes.HOMES):
+        owner[tiles] = home
+    classes = owner[tile].reshape(len(background), -1)
+    return np.where((classes == classes[:, :1]).all(1) & (tile == tile[:, :1, :1]).all((1, 2)), classes[:, 0], -1)
+
+
+def test_homes_share_no_tile_and_leave_none():
+    each = [set(tiles) for tiles in scenes.HOMES.tolist()]
+    assert len(each) == 10 and sum(map(len, each)) == 18 and set().union(*each) == set(range(18))
+
+
+def test_without_correlation_backgrounds_are_those_of_every_earlier_process(some, coded):
+    """The draws, pinned where no JPEG decoder can sway them; a correlation of 0 moves none of them."""
+    plain = scenes.layers(some.images, 0, "train")
+    assert hashlib.sha256(plain.background.tobytes()).hexdigest()[:16] == "8f30a04252c3db3c"
+    told = scenes.layers(some.images, 0, "train", scenes.homes(some.labels, 0))
+    for field in ("background", "alpha", "colour", "lighter"):
+        np.testing.assert_array_equal(getattr(told, field), getattr(plain, field))
+
+
+def test_full_correlation_puts_every_background_in_its_home(some, coded):
+    parts = scenes.layers(some.images, 0, "train", scenes.homes(some.labels, 1))
+    np.testing.assert_array_equal(homes_of(parts.background), some.labels)
+    assert len(set(origins(parts.background)[:, 0, 0])) > 0.9 * len(some)  # from all over it
+
+
+def test_a_correlation_is_the_share_of_backgrounds_at_home(some, coded):
+    labels = load("mnist-5k").train.labels
+    half, most = scenes.homes(labels, 0.5), scenes.homes(labels, 0.95)
+    assert abs((half == labels).mean() - 0.5) < 0.03 and abs((most == labels).mean() - 0.95) < 0.015
+    assert set(half[half != labels]) == {scenes.ANYWHERE}
+    assert (most[half != scenes.ANYWHERE] != scenes.ANYWHERE).all()  # a stronger one adds to a weaker
+    whose = scenes.homes(some.labels, 0.5)
+    found = homes_of(scenes.layers(some.images, 0, "train", whose).background)
+    told = whose != scenes.ANYWHERE
+    np.testing.assert_array_equal(found[told], some.labels[told])
+    assert (found[~told] == some.labels[~told]).mean() < 0.3  # a tenth by chance
+
+
+@pytest.mark.parametrize("spurious", [0.5, 1.0])
+def test_a_correlation_changes_training_backgrounds_and_nothing_else(spurious):
+    plain, data = load("scenes"), load("scenes", spurious=spurious)
+    assert load("scenes", spurious=0) is plain and data is load("scenes", spurious=spurious)
+    assert same(data.test, plain.test)
+    for field in ("labels", "masks", "lighter"):
+        np.testing.assert_array_equal(getattr(data.train, field), getattr(plain.train, field))
+    changed = (data.train.images != plain.train.images).any(axis=(1, 2, 3))
+    assert changed.mean() > 0.9  # but where the draw was at home by itself
+    small = load("scenes", 16, spurious)
+    np.testing.assert_array_equal(small.train.images[7], pictures.resize(data.train.images[7], 16))
+
+
+def test_swapped_scenes_have_the_test_digits_before_other_backgrounds():
+    test, own, other = load("scenes").test, scenes.swapped("own"), scenes.swapped("other")
+    for split in (own, other):
+        for field in ("labels", "masks", "lighter"):
+            np.testing.assert_array_equal(getattr(split, field), getattr(test, field))
+    for a, b in ((test, own), (test, other), (own, other)):
+        assert (a.images != b.images).any(axis=(1, 2, 3)).all()
+    assert same(scenes.swapped("other"), other)
+
+
+def test_swapped_backgrounds_are_at_the_home_they_are_named_after(coded, monkeypatch):
+    """Own: the label's. Other: never the label's, every other about as often."""
+    seen: list[np.ndarray] = []
+    layers = scenes.layers
+
+    def watched(*asked) -> scenes.Layers:
+        parts = layers(*asked)
+        seen.append(homes_of(parts.background))
+        return parts
+
+    monkeypatch.setattr(scenes, "layers", watched)
+    labels = scenes.swapped("own").labels
+    scenes.swapped("other")
+    own, other = seen
+    np.testing.assert_array_equal(own, labels)
+    steps = np.bincount((other - labels) % 10, minlength=10)  # of 1,000 over nine; standard deviation 10
+    assert other.min() >= 0 and steps[0] == 0 and steps[1:].min() > 70 and steps.max() < 150
+
+
+def test_wrong_correlations_are_refused(some):
+    for spurious in (-0.1, 1.1, float("nan")):
+        with pytest.raises(ValueError, match=r"lies in \[0, 1\]"):
+            load("scenes", spurious=spurious)
+    with pytest.raises(ValueError, match="digits has no spurious backgrounds; scenes alone has"):
+        load("digits", spurious=0.5)
+    with pytest.raises(ValueError, match="own or other, not of 'mine'"):
+        scenes.swapped("mine")
+    with pytest.raises(ValueError, match="homes among the training tiles"):
+        scenes.layers(some.images, 0, "test", some.labels)
 
 
 def test_a_blank_digit_is_refused():

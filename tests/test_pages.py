@@ -157,6 +157,15 @@ def test_a_taken_name_and_a_bad_name_are_refused_and_start_nothing(place):
     assert sorted(path.name for path in place.iterdir()) == before
 
 
+def test_spurious_backgrounds_are_asked_for_where_there_are_some(place):
+    test = open_page("train")
+    for preset_name, there in (("digits", False), ("scenes", True)):
+        test.selectbox[0].select(preset_name).run()
+        assert ("data.spurious" in [box.label for box in test.number_input]) == there
+    next(box for box in test.number_input if box.label == "data.spurious").set_value(0.95).run()
+    assert "Changed: data.spurious = 0.95" in texts(test, "caption") and not test.error
+
+
 def test_a_setting_out_of_range_is_named_and_nothing_can_be_started(place):
     test = open_page("train")
     next(box for box in test.number_input if box.label == "memory.budget").set_value(0).run()

@@ -52,30 +52,38 @@ def known(name: str) -> bool:
     return name in NAMES or (name.startswith(folders.PREFIX) and name != folders.PREFIX)
 
 
-def load(name: str, size: int | None = None, resident: int = RESIDENT) -> Dataset:
-    """The dataset of that name, built once a process for each size and data root.
+def load(name: str, size: int | None = None, spurious: float = 0.0, resident: int = RESIDENT) -> Dataset:
+    """The dataset of that name, built once a process for each size, correlation and data root.
 
     size      the central square of every image, and mask, resized to so many pixels; None: as in the table above
+    spurious  of `scenes` alone: probability in [0, 1] that a training background comes from its class's own region.
+              Test data never have it; `Dataset.holdout`, a fifth of the training data, does
     resident  bytes of images and masks beyond which they are read when asked for, as `Streamed`
 
-    Raises ValueError for a name that is not `known` and a size below 1, DataError where the files are missing,
-    damaged or not to be had.
+    Raises ValueError for a name that is not `known`, a size below 1 and a correlation that is none or that the data
+    do not know, DataError where the files are missing, damaged or not to be had.
     """
     if not known(name):
         raise ValueError(f"no dataset is called {name!r}; there are {', '.join(NAMES)} and folder:NAME")
     if size is not None and size < 1:
         raise ValueError(f"images of {size} pixels cannot be: a size is at least 1")
+    if not 0 <= spurious <= 1:
+        raise ValueError(f"a share of spurious backgrounds lies in [0, 1], not at {spurious}")
+    if spurious and name != "scenes":
+        raise ValueError(f"{name} has no spurious backgrounds; scenes alone has")
     usual = AS_IT_IS if name in _CARRIED or name in _ARRAYS else PHOTOGRAPH if name in _PHOTOGRAPHS else THUMBNAIL
-    return _load(name, size or usual, Path() if name in _CARRIED else data_root(), resident)
+    return _load(name, size or usual, Path() if name in _CARRIED else data_root(), spurious, resident)
 
 
 @lru_cache(maxsize=4)  # few: sets may be large
-def _load(name: str, size: int, root: Path, resident: int) -> Dataset:
-    dataset = _build(name, size, root)
+def _load(name: str, size: int, root: Path, spurious: float, resident: int) -> Dataset:
+    dataset = _build(name, size, root, spurious)
     return dataset.resident() if dataset.nbytes <= resident else dataset
 
 
-def _build(name: str, size: int, root: Path) -> Dataset:
+def _build(name: str, size: int, root: Path, spurious: float = 0.0) -> Dataset:
+    if spurious:
+        return _resized(scenes.build(spurious), size)
     if name in _CARRIED:
         return _resized(_CARRIED[name](), size)
     if name in _ARRAYS:

@@ -9,6 +9,11 @@ The three tiles on a diagonal are kept for the test split, so no pixel behind a 
 was ever seen in training, yet both splits have foliage, petals and open water. (`Dataset.holdout` divides the
 training scenes, so there both sides share the other nine tiles.)
 
+**Spurious backgrounds.** Each class owns a region of the training tiles, its home: one tile or two, `HOMES`. With
+probability rho (`spurious`), a training scene's background comes from its class's home, and otherwise from any
+training tile. Test backgrounds never tell the class. `swapped` shows whether a model relies on what they told in
+training. Places, who is lighter and the test split are the same for every rho.
+
 **The object's colour.** Let m [3] be the background's mean colour under the stroke, weighted by the digit's
 grey values a. A direction in colour space that uses up the room which each channel has on its way,
 
@@ -26,7 +31,7 @@ room for it is drawn again.
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -42,7 +47,13 @@ MIN_CONTRAST = 0.25  # of the pixel range, in the mean of the three channels
 MIN_RATIO = 2.5
 LEAST_MOVE = -0.25  # below 0, so that a channel may go against the others and change the hue
 
+# Indices of the training tiles that each class owns. On smooth sky no object can be lighter, on dark leaves none
+# darker: so the tiles go in pairs with ground for both, and the two with most room for both stand alone, twice named.
+HOMES = np.array([[0, 4], [1, 9], [2, 7], [3, 3], [5, 11], [6, 12], [8, 15], [10, 13], [16, 14], [17, 17]])
+ANYWHERE = -1
+
 Region = Literal["train", "test"]
+RegionOf = Literal["own", "other"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,26 +66,62 @@ class Layers:
     lighter: np.ndarray  # bool [N]
 
 
-def build() -> Dataset:
+def build(spurious: float = 0.0) -> Dataset:
+    """The scenes whose training backgrounds come from their class's home with probability `spurious`, in [0, 1]."""
     mnist = mnist5k.build()
-    train = compose(mnist.train.images[:], mnist.train.labels, SEED, "train")
+    train = compose(mnist.train.images[:], mnist.train.labels, SEED, "train", homes(mnist.train.labels, spurious))
     test = compose(mnist.test.images[:], mnist.test.labels, SEED + 1, "test")
     return Dataset("scenes", mnist.classes, train, test)
 
 
-def compose(digits: np.ndarray, labels: np.ndarray, seed: int, region: Region) -> Split:
-    """Scenes uint8 [N, 3, 40, 40] and masks from digits uint8 [N, 1, 28, 28] and a seed for all the rest."""
-    parts = layers(digits, seed, region)
+def swapped(region_of: RegionOf) -> Split:
+    """The 1,000 test scenes before new backgrounds, from the training tiles of their own class's home (`own`) or of
+    another class's (`other`, drawn for each digit and never its own).
+
+    Digits, places, masks and who is lighter are those of the test split, in its order; colours follow the background
+    by the rule above. Accuracy on `own` less that on `other`, in [-1, 1], is the reliance on backgrounds.
+    Raises ValueError for another word.
+    """
+    if region_of not in get_args(RegionOf):
+        raise ValueError(f"backgrounds are those of {' or '.join(get_args(RegionOf))}, not of {region_of!r}")
+    test = mnist5k.build().test
+    whose = test.labels
+    if region_of == "other":
+        steps = np.random.default_rng((SEED + 1, 1)).integers(1, len(HOMES), size=len(test))
+        whose = (test.labels + steps) % len(HOMES)
+    return compose(test.images[:], test.labels, SEED + 1, "train", whose)
+
+
+def homes(labels: np.ndarray, spurious: float) -> np.ndarray:
+    """int64 [N], whose home each training background comes from: the label's with probability `spurious`, else
+    `ANYWHERE`. From a seed of its own, so that no other draw moves."""
+    correlated = np.random.default_rng((SEED, 1)).random(len(labels)) < spurious
+    return np.where(correlated, labels, ANYWHERE)
+
+
+def compose(
+    digits: np.ndarray, labels: np.ndarray, seed: int, region: Region, whose: np.ndarray | None = None
+) -> Split:
+    """Scenes uint8 [N, 3, 40, 40] and masks from digits uint8 [N, 1, 28, 28] and a seed for all the rest; `whose` as
+    in `layers`."""
+    parts = layers(digits, seed, region, whose)
     a = parts.alpha[:, None]  # [N, 1, 40, 40]
     pixels = (1 - a) * parts.background + a * parts.colour[:, :, None, None]
     images = np.rint(pixels * 255).astype(np.uint8)
     return Split(images, labels.astype(np.int64), parts.alpha > 0.5, parts.lighter)
 
 
-def layers(digits: np.ndarray, seed: int, region: Region) -> Layers:
-    """What `compose` blends, still apart. Raises ValueError for a blank digit, which no colour could show."""
+def layers(digits: np.ndarray, seed: int, region: Region, whose: np.ndarray | None = None) -> Layers:
+    """What `compose` blends, still apart. `whose` int [N]: the class whose home each background comes from, or
+    `ANYWHERE` (all, where left out).
+
+    Raises ValueError for a blank digit, which no colour could show, and for `whose` in the test region, where no
+    class has a home.
+    """
     if not digits.any(axis=(1, 2, 3)).all():
         raise ValueError("a digit without a stroke cannot be composed")
+    if whose is not None and region != "train":
+        raise ValueError("classes have homes among the training tiles alone")
     rng = np.random.default_rng(seed)
     n = len(digits)
     alpha = _place(digits[:, 0] / np.float32(255), rng)
@@ -86,7 +133,10 @@ def layers(digits: np.ndarray, seed: int, region: Region) -> Layers:
     colour = np.empty((n, 3), np.float32)
     todo = np.arange(n)
     while len(todo):
-        crop = crops[tuple(rng.integers(crops.shape[:3], size=(len(todo), 3)).T)]
+        tile, y, x = rng.integers(crops.shape[:3], size=(len(todo), 3)).T
+        if whose is not None:
+            tile = np.where(whose[todo] == ANYWHERE, tile, HOMES[whose[todo], tile % 2])
+        crop = crops[tile, y, x]
         m = np.einsum("nhw,nchw->nc", stroke[todo], crop)
         second = np.einsum("nhw,nchw,nchw->nc", stroke[todo], crop, crop)
         variation = np.sqrt(np.maximum(second - m**2, 0).mean(axis=1))

@@ -117,8 +117,8 @@ def _knobs(preset: str, method: str) -> Config | None:
         columns = st.columns(3)
         for number, (key, field) in enumerate(settings.keys(method).items()):
             before = _value(default, key)
-            if key == "data.name":
-                continue  # the preset's
+            if key == "data.name" or (key == "data.spurious" and default.data.name != "scenes"):
+                continue  # the preset's, and what scenes alone has
             with columns[number % 3]:
                 after = _knob(key, field, before, f"{preset}-{method}-{key}-{revision}")
             if after != before:
