@@ -104,7 +104,7 @@ function matrixPanel(panel) {
   };
 }
 
-function imagePanel({ title, values: encoded, height, width, captions, colours, at }, steps) {
+function imagePanel({ title, values: encoded, height, width, captions, colours, at }, steps, unit) {
   const values = bytes(encoded);
   const palette = colours.map(rgb);
   const canvases = captions.map((caption) =>
@@ -124,7 +124,7 @@ function imagePanel({ title, values: encoded, height, width, captions, colours, 
       const set = at.findLastIndex((first) => first <= frame);
       if (set === current) return;
       current = set;
-      recorded.textContent = set < 0 ? "not yet recorded" : `iteration ${steps[at[set]]}`;
+      recorded.textContent = set < 0 ? "not yet recorded" : `${unit} ${steps[at[set]]}`;
       canvases.forEach((canvas, index) => {
         canvas.classList.toggle("absent", set < 0);
         const context = canvas.getContext("2d");
@@ -166,7 +166,7 @@ function decadeTicks(low, high) {
   });
 }
 
-function curvePanel({ title, values: encoded, log, reference }, steps) {
+function curvePanel({ title, values: encoded, log, reference }, steps, unit) {
   const values = floats(encoded);
   const scale = log ? (value) => (value > 0 ? Math.log10(value) : NaN) : (value) => value;
   const heights = Array.from(values, scale);
@@ -204,7 +204,7 @@ function curvePanel({ title, values: encoded, log, reference }, steps) {
     make("div", { class: "plot" }, lines, cursor, dot,
       ...ticks.map(({ value, text }) => place("beside", "top", y(value), text)),
       ...across.map(({ value, text }) => place("below", "left", x(value), text)),
-      make("span", { class: "tick axis" }, "iteration")));
+      make("span", { class: "tick axis" }, unit)));
   return {
     node,
     show(frame) {
@@ -291,7 +291,7 @@ export function createPlayer(root, data, { onFrame }) {
     frame = next;
     for (const view of views) view.show(frame);
     slider.value = frame;
-    status.textContent = `iteration ${data.steps[frame]} · frame ${frame + 1} of ${last + 1}`;
+    status.textContent = `${data.unit} ${data.steps[frame]} · frame ${frame + 1} of ${last + 1}`;
     slider.setAttribute("aria-valuetext", status.textContent);
   }
 
@@ -344,8 +344,8 @@ export function createPlayer(root, data, { onFrame }) {
     data = next;
     last = data.steps.length - 1;
     const panels = data.panels.map((panel) =>
-      (panel.kind === "matrix" ? matrixPanel(panel) : imagePanel(panel, data.steps)));
-    const curves = data.curves.map((curve) => curvePanel(curve, data.steps));
+      (panel.kind === "matrix" ? matrixPanel(panel) : imagePanel(panel, data.steps, data.unit)));
+    const curves = data.curves.map((curve) => curvePanel(curve, data.steps, data.unit));
     views = [...panels, ...curves];
     const row = (name, parts) => make("div", { class: name }, ...parts.map(({ node }) => node));
     picture.replaceChildren(

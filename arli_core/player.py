@@ -131,6 +131,7 @@ def payload(
     autoplay: bool = False,
     frames_per_second: float = 16,
     legend: str = "",
+    unit: str = "iteration",
 ) -> dict:
     """The JSON-able description of a recording that the frame player draws.
 
@@ -139,6 +140,7 @@ def payload(
     autoplay: play at once and over again (not where the reader's system asks for reduced motion).
     frames_per_second: at speed 1; 130 frames take 8 seconds by default.
     legend: one sentence that says what the colours mean.
+    unit: the word for a step, where it is not an iteration.
     Raises ValueError where these or the frames of a panel or curve do not fit.
     """
     at = np.asarray(steps)
@@ -170,6 +172,7 @@ def payload(
         "autoplay": bool(autoplay),
         "frames_per_second": float(frames_per_second),
         "legend": legend,
+        "unit": unit,
         "panels": [_panel(panel) for panel in panels],
         "curves": [_curve(curve) for curve in curves],
     }

@@ -24,7 +24,8 @@ if TYPE_CHECKING:  # PIL is imported where it is used: pages need not wait for i
     from PIL.Image import Image
 
 LIMIT_BYTES = 20 * 2**20
-LIMIT_PIXELS = 50_000_000  # decoded, a PNG of that size takes 0.2 GB and a WebP 0.8; a JPEG is reduced before
+# So that decoding stays within 200 MB: a PNG takes 4 bytes a pixel, a WebP 16, a progressive JPEG 3.
+LIMIT_PIXELS = {"PNG": 45_000_000, "JPEG": 50_000_000, "WebP": 12_000_000}
 LIMIT_SIDE = 65_535  # pixels, as in JPEG: even the shortest row costs memory
 SHOWN = 512  # pixels of the longer side of a picture that is only shown
 
@@ -61,8 +62,11 @@ def read_upload(data: bytes, name: str, shape: tuple[int, int, int]) -> Upload:
         raise DataError(f"{name} is too large: at most {LIMIT_BYTES // 2**20} MB are read")
     with _decoding(name), Image.open(BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as source:
         kind, mode, size = _FORMATS[source.format or ""], source.mode, source.size
-        if math.prod(size) > LIMIT_PIXELS or max(size) > LIMIT_SIDE:
-            raise Image.DecompressionBombError
+        if math.prod(size) > LIMIT_PIXELS[kind] or max(size) > LIMIT_SIDE:
+            limits = (
+                f"at most {LIMIT_PIXELS[kind]:,} pixels of a {kind} are read, and no side longer than {LIMIT_SIDE:,}"
+            )
+            raise DataError(f"{name} is too large: {limits}")
         frames = getattr(source, "n_frames", 1)
         deep = kind == "PNG" and data[24] == 16  # bits a channel, in the header's fixed place
         if deep:
@@ -104,9 +108,11 @@ def _decoding(name: str) -> Iterator[None]:
             yield
         except UnidentifiedImageError:
             raise DataError(f"{name} is no picture that is read here: valid are PNG, JPEG and WebP") from None
+        except DataError:
+            raise
         except Image.DecompressionBombError:
-            limits = f"at most {LIMIT_PIXELS:,} pixels are read, and no side longer than {LIMIT_SIDE:,}"
-            raise DataError(f"{name} is too large: {limits}") from None
+            most = max(LIMIT_PIXELS.values())
+            raise DataError(f"{name} is too large: at most {most:,} pixels are read") from None
         except Exception:
             raise DataError(
                 f"{name} is damaged or not complete: valid is a whole PNG, JPEG or WebP picture"

@@ -1,5 +1,6 @@
 """Masks of held-out images, the choice of images to draw, and the figure made of them."""
 
+import dataclasses
 import io
 
 import numpy as np
@@ -93,8 +94,14 @@ def test_validation_runs_show_validation_images():
     np.testing.assert_array_equal(masks_of(record).images, held.images[held.labels < 2])
 
 
-def test_where_objects_are_is_known_for_scenes_alone(digits, scenes):
-    plain = masks_of(digits)
+def test_where_objects_are_is_known_where_the_data_say_so(digits, scenes, monkeypatch):
+    figures_on_black = masks_of(digits)
+    np.testing.assert_array_equal(figures_on_black.objects, figures_on_black.images[:, 0] > 25.5)
+    whole = datasets.load("digits")
+    splits = {name: dataclasses.replace(getattr(whole, name), masks=None) for name in ("train", "test")}
+    with monkeypatch.context() as patched:
+        patched.setattr(datasets, "load", lambda *_: dataclasses.replace(whole, **splits))
+        plain = masks_of(digits)
     assert plain.objects is None and plain.auroc is None
     found = masks_of(scenes)
     test = datasets.load("scenes").test

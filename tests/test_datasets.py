@@ -58,11 +58,12 @@ def test_shapes_types_and_sizes(dataset):
         n, (_, height, width) = len(split), dataset.shape
         assert split.images.shape == (n, *dataset.shape) and split.images.dtype == np.uint8
         assert split.labels.shape == (n,) and split.labels.dtype == np.int64
+        assert split.masks.shape == (n, height, width) and split.masks.dtype == bool
         if dataset.name == "scenes":
-            assert split.masks.shape == (n, height, width) and split.masks.dtype == bool
             assert split.lighter.shape == (n,) and split.lighter.dtype == bool
         else:
-            assert split.masks is None and split.lighter is None
+            np.testing.assert_array_equal(split.masks, split.images[:, 0] > 25.5)
+            assert split.lighter is None
 
 
 def test_pixels_span_the_byte(dataset):
@@ -168,7 +169,7 @@ def test_another_size_resizes_every_image_and_mask(size):
 
 def test_what_fits_is_resident_and_the_rest_streamed():
     needs = load("digits", 12).nbytes
-    assert needs == 1797 * 12 * 12
+    assert needs == 2 * 1797 * 12 * 12  # images and masks
     assert isinstance(load("digits", 12, resident=needs).train.images, np.ndarray)
     assert isinstance(load("digits", 12, resident=needs - 1).train.images, Streamed)
 

@@ -481,7 +481,8 @@ def test_a_file_of_too_many_bytes_is_not_opened(monkeypatch):
 def test_refusals_say_what_would_be_valid():
     assert refusal(b"hello") == "mine.png is no picture that is read here: valid are PNG, JPEG and WebP"
     assert refusal(png(9000, 9000, 8, 2, b"")) == (
-        "mine.png is too large: at most 50,000,000 pixels are read, and no side longer than 65,535")  # fmt: skip
+        "mine.png is too large: at most 45,000,000 pixels of a PNG are read, "
+        "and no side longer than 65,535")  # fmt: skip
     assert refusal(encoded(noise(24, 24), format="PNG")[:-50]) == (
         "mine.png is damaged or not complete: valid is a whole PNG, JPEG or WebP picture")  # fmt: skip
 

@@ -1,7 +1,8 @@
 """MNIST and Fashion-MNIST: 60,000 training and 10,000 test images of 28 x 28 grey pixels, 10 classes.
 
 Sources: Y. LeCun, C. Cortes, C. Burges, the MNIST database of handwritten digits; H. Xiao, K. Rasul, R. Vollgraf,
-"Fashion-MNIST" (arXiv:1708.07747). Images uint8 [N, 1, 28, 28]. No object masks.
+"Fashion-MNIST" (arXiv:1708.07747). Images uint8 [N, 1, 28, 28]. The object is what is not
+black.
 
 Four files of the idx format, plain or gzipped, in MNIST/raw and FashionMNIST/raw of the data root, as torchvision
 lays them out, and downloaded to there where absent. Debian's package dataset-fashion-mnist is found as well.
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError
-from .dataset import Dataset, Split
+from .dataset import Dataset, Split, figures
 from .downloads import fetch
 
 FILES = (
@@ -67,7 +68,7 @@ def _split(place: Path, images_file: str, labels_file: str, classes: int) -> Spl
         raise DataError(f"{images_file} and {labels_file} in {place} do not fit: {images.shape} and {labels.shape}")
     if labels.max() >= classes:
         raise DataError(f"{place / labels_file} has the label {labels.max()}, but there are {classes} classes")
-    return Split(images[:, None], labels.astype(np.int64))
+    return Split(images[:, None], labels.astype(np.int64), figures(images[:, None]))
 
 
 def _idx(path: Path) -> np.ndarray:

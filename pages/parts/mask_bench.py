@@ -11,7 +11,7 @@ from arli_core import figures
 from arli_core.config import Ari
 from arli_core.figures import HIGH_RED, Row
 from arli_core.metrics import merits
-from arli_core.player import ImagePanel, payload
+from arli_core.player import Curve, ImagePanel, payload
 
 from .drawing import picture
 from .player import play
@@ -105,11 +105,12 @@ def _others(logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
     return rest.max(1)
 
 
-@st.cache_data(max_entries=16, show_spinner="Asking Captum…")
+@st.cache_data(max_entries=16, show_spinner=False)
 def _attributions(key: tuple, _run: "Learned", _images: np.ndarray, _targets: np.ndarray) -> "list[Attribution]":
     from arli_core.bench import attributions
 
-    return list(attributions(_run, _images, _targets))
+    with st.spinner("Asking Captum…"):
+        return list(attributions(_run, _images, _targets))
 
 
 def captum(view: View, found: "Masks", chosen: Chosen) -> None:
@@ -145,25 +146,25 @@ def captum(view: View, found: "Masks", chosen: Chosen) -> None:
             )
 
 
-@st.cache_data(max_entries=16, show_spinner="Looking with the weights of every task…")
+@st.cache_data(max_entries=16, show_spinner=False)
 def _drift(key: tuple, _view: View, _images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     from arli_core.bench import drift
 
-    return drift(_view.record, _images)
+    with st.spinner("Looking with the weights of every task…"):
+        return drift(_view.record, _images)
 
 
 def drift(view: View, found: "Masks", chosen: Chosen) -> None:
     key = (view.name, view.record.seconds, view.task, tuple(chosen.tolist()))
     tasks, maps = _drift(key, view, found.images[chosen])
     captions = [found.labels[index] for index in chosen]
-    panel = ImagePanel("A of these images after each task", maps, captions, HIGH_RED, range(len(tasks)))
-    play(
-        payload([panel], [], tasks.tolist(), legend="Red: high attention; blue: low. One step a task."), "drift-tasks"
-    )
+    panel = ImagePanel("A of these images", maps, captions, HIGH_RED, range(len(tasks)))
+    curves = []
     if found.objects is not None:
         objects = found.objects[chosen]
-        per_task = [float(np.nanmean(merits(each, objects)["auroc"])) for each in maps]
-        st.line_chart(pd.Series(per_task, pd.Index(tasks, name="after task")), y_label="AUROC of A", height=220)
+        curves = [Curve("AUROC of A, mean", [float(np.nanmean(merits(each, objects)["auroc"])) for each in maps])]
+    legend = "Red: high attention; blue: low. One frame a task."
+    play(payload([panel], curves, tasks.tolist(), legend=legend, unit="after task"), "drift-tasks")
     frames, started = view.frames, view.record.started
     if started is None or not len(frames.attention):
         st.info("This run recorded no attention while it trained (recording.probes is 0).")
@@ -183,12 +184,13 @@ def stability(view: View, found: "Masks", chosen: Chosen) -> None:
         {
             "change of the image": [each.change for each in moved],
             "correlation of A": [each.correlation for each in moved],
-            "largest change of A": [f"{each.difference:.1e}" for each in moved],
+            "largest change of A": [each.difference for each in moved],
             "AUROC after": [each.auroc for each in moved],
             "same answer": [each.same_answer for each in moved],
         }
-    )
-    st.dataframe(table, hide_index=True, column_config={"AUROC after": st.column_config.NumberColumn(format="%.3f")})
+    ).set_index("change of the image")
+    formats = {"correlation of A": "{:.3f}", "largest change of A": "{:.1e}", "AUROC after": "{:.3f}"}
+    st.dataframe(table.style.format({**formats, "same answer": "{:.2f}"}, na_rep="–"))
     st.caption("A that follows the object stays when the image gets brighter or is inverted, and moves with a shift.")
 
 
@@ -197,9 +199,7 @@ def own_image(view: View, found: "Masks", chosen: Chosen) -> None:
 
     file = st.file_uploader("An image: PNG, JPEG or WebP", type=["png", "jpg", "jpeg", "webp"])
     if file is None:
-        st.info(
-            "It is cut to its central square and made as small as the network's images; it leaves this page with you."
-        )
+        st.info("It is cut to its central square and made as small as the network's images. It is not kept.")
         return
     shape = found.images.shape[1:]
     upload = read_upload(file.getvalue(), file.name, (shape[0], shape[1], shape[2]))
