@@ -136,7 +136,7 @@ def sensitivity(run: Learned, images: Images, objects: NDArray[np.bool_] | None)
     seen = look(module, run.normalised(shifted))
     inside = None if objects is None else objects[:, :-step, :-step]
     back, before = seen.attention[:, step:, step:], whole.attention[:, :-step, :-step]
-    found.append(_moved(f"shifted by {step} pixels", before, back, whole.logits, seen.logits, inside))
+    found.append(_moved("shifted by a tenth", before, back, whole.logits, seen.logits, inside))
     return found
 
 

@@ -374,10 +374,14 @@ _TUNED: dict[tuple[str, str], dict[str, Any]] = {
     ("mnist-5k", "der++"): {"train.learning_rate": 0.006},
     ("mnist-5k", "finetune"): {"train.learning_rate": 0.001},
     ("scenes", "ari"): {"attack.epsilon": 0.03, "train.learning_rate": 0.02, "fusion.base_rate": 0.01},
-    ("scenes", "itaml"): {"train.learning_rate": 0.05},
+    ("scenes", "itaml"): {"train.learning_rate": 0.1},
     ("scenes", "replay"): {"train.learning_rate": 0.015},
     ("scenes", "replay-balanced"): {"train.learning_rate": 0.006},
-    ("scenes", "der++"): {"train.learning_rate": 0.006},
+    ("scenes", "der++"): {"train.learning_rate": 0.01},
+    ("fashion-mnist", "itaml"): {"train.learning_rate": 0.05},
+    ("fashion-mnist", "replay"): {"train.learning_rate": 0.03},
+    ("fashion-mnist", "replay-balanced"): {"train.learning_rate": 0.003},
+    ("fashion-mnist", "der++"): {"train.learning_rate": 0.003},
     ("paper-mnist", "ari-paper"): {"train.optimiser": "sgd", "train.learning_rate": 0.1, "fusion.beta": 0.5},
 }
 PRESETS = tuple(_PRESETS)

@@ -110,14 +110,14 @@ def test_what_moves_attention_and_what_does_not(scenes):
     found = {each.change: each for each in sensitivity(run, images, objects)}
     assert list(found) == [
         *("alone, not in this batch", "brighter by 20 %", "darker by 20 %", "half the contrast", "inverted"),
-        "shifted by 4 pixels",
+        "shifted by a tenth",
     ]
     for change in ("alone, not in this batch", "inverted"):  # so the default attention is built
         assert found[change].difference < 1e-5
         assert found[change].correlation == pytest.approx(1)
     auroc = float(metrics.auroc(strike(run, images, 0.0).attention, objects).mean())
     assert found["alone, not in this batch"].auroc == pytest.approx(auroc, abs=1e-6)
-    assert found["shifted by 4 pixels"].correlation > 0.8
+    assert found["shifted by a tenth"].correlation > 0.8
     assert all(0 <= each.same_answer <= 1 for each in found.values())
     plain = sensitivity(run, images, None)
     assert [each.auroc for each in plain] == [None] * 6

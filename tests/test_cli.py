@@ -136,7 +136,7 @@ def test_presets():
 
 def test_help_names_every_command():
     out = told("--help")
-    for command in ("presets", "train", "resume", "show", "spectrum", "figure9", "app"):
+    for command in ("presets", "train", "resume", "show", "spectrum", "figure9", "masks", "app"):
         assert f"\n  {command} " in out
         assert "Usage:" in told(command, "--help")
 
@@ -234,7 +234,7 @@ def test_spectrum_prints_its_figures():
 def test_figure9(suffix, magic, tmp_path):
     file = tmp_path / f"figure.{suffix}"
     found = printed("figure9", "tiny", "--out", file, "--images", 2)
-    assert found["auroc_mean"] is None and found["auroc_per_image"] is None
+    assert 0 <= found["auroc_mean"] <= 1
     assert file.read_bytes().startswith(magic)
 
 
@@ -245,6 +245,24 @@ def test_figure9_measures_all_held_out_images(tmp_path):
     assert len(few["auroc_per_image"]) == 200 and all(0 <= value <= 1 for value in few["auroc_per_image"])
     assert few["auroc_mean"] == pytest.approx(np.mean(few["auroc_per_image"]))
     assert f"{few['auroc_mean']:.3f}, mean over all images" in told("figure9", "scene", "--out", tmp_path / "f.png")
+
+
+def test_masks_are_measured(home):
+    found = printed("masks", "tiny", "--images", 6, "--captum")
+    assert (found["task"], found["images"], found["held_out"], found["objects"]) == (2, 6, 144, True)
+    assert list(found["captum"]) == ["saliency", "integrated gradients", "Grad-CAM", "occlusion"]
+    for merits in (found["merits"], *found["captum"].values()):
+        assert list(merits) == ["coverage", "mean", "entropy", "saturation", "auroc", "pointing", "overlap"]
+        assert all(0 <= value <= 1 for value in merits.values())
+    assert found["attack"]["epsilon"] == pytest.approx(0.2)  # the run's own
+    assert len(found["drift"]) == 2 and found["drift"][1] == pytest.approx(found["merits"]["auroc"])
+    assert [value for _, value in found["worst"]] == sorted(value for _, value in found["worst"])
+
+    out = told("masks", "tiny", "--images", 6, "--epsilon", 0, "--task", 1)
+    assert "after task 1: 6 of 72 held-out images\n" in out
+    assert "attack of eps 0: correct" in out and "B lets through – of it" in out
+    assert "inverted" in out and "saliency" not in out
+    assert "task 3: tasks 1 to 2 are done" in refused("masks", "tiny", "--task", 3)
 
 
 def test_settings_are_json_where_they_parse():
@@ -359,7 +377,7 @@ def test_diverging_training_says_so_and_keeps_what_was_recorded(method, home):
 
 
 def test_a_run_that_is_not_there(home):
-    for words in (["show"], ["spectrum"], ["resume"], ["figure9", "--out", "f.png"]):
+    for words in (["show"], ["spectrum"], ["resume"], ["figure9", "--out", "f.png"], ["masks"]):
         message = refused(*words, "nowhere")
         assert f"no recorded run at {home / 'nowhere'}" in message and "half, plain, tiny" in message
 
