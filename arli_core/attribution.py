@@ -122,16 +122,20 @@ def attribute(
 
 def layer_of(module: nn.Module, name: str | None = None) -> nn.Module:
     """The inner module of a dotted name, the last convolution without one. ValueError where it is not there."""
-    parts = dict(module.named_modules())
     if name is None:
-        # Not the attention's own: Grad-CAM of a map would show the map.
-        convolutions = [part for key, part in parts.items() if isinstance(part, nn.Conv2d) and "attention" not in key]
-        if not convolutions:
+        if not (found := convolutions(module)):
             raise ValueError("Grad-CAM needs a convolution, and this network has none; give a layer by its name")
-        return convolutions[-1]
+        return found[-1]
+    parts = dict(module.named_modules())
     if name not in parts or not name:
         raise ValueError(f"layer {name!r}: choose from {', '.join(key for key in parts if key)}")
     return parts[name]
+
+
+def convolutions(module: nn.Module) -> list[nn.Module]:
+    """In order; not the attention's own: Grad-CAM of a map would show the map."""
+    parts = module.named_modules()
+    return [part for name, part in parts if isinstance(part, nn.Conv2d) and "attention" not in name.split(".")]
 
 
 def with_attention(module: nn.Module, inner: str) -> nn.Module:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from .attack import MASKS, Pixels, background_attack
 from .attention import Learned, learned
-from .attribution import METHODS, Attribution, attribute, look
+from .attribution import METHODS, Attribution, attribute, convolutions, look
 from .metrics import merits
 from .networks import at_image_size
 from .records import Record
@@ -88,11 +88,12 @@ def strike(
 
 
 def attributions(run: Learned, images: Images, targets: NDArray[np.int64]) -> Iterator[Attribution]:
-    """What each of Captum's methods says of the logits `targets`, one after the other."""
+    """What each of Captum's methods says of the logits `targets`, one after the other; no Grad-CAM without
+    convolutions."""
     module, x = run.module, run.normalised(images)
     for method in METHODS:
-        if method != "Grad-CAM" or any(isinstance(part, torch.nn.Conv2d) for part in module.modules()):
-            yield attribute(module, x, targets, method)  # pyright: ignore[reportArgumentType]
+        if method != "Grad-CAM" or convolutions(module):
+            yield attribute(module, x, torch.as_tensor(targets), method)
 
 
 def drift(record: Record, images: Images) -> tuple[NDArray[np.int64], Maps]:

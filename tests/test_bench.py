@@ -91,7 +91,7 @@ def test_an_unknown_mask_is_named(record):
 def test_every_method_of_captum_is_asked_where_the_network_lets_it(record):
     run, images, targets, _ = chosen(record)
     assert [each.method for each in attributions(run, images, targets)] == list(METHODS)
-    flat = trained("digits", 1, **{"network.name": "mlp"})
+    flat = trained("digits", 1, **{"network.name": "mlp", "network.attention": "released"})
     run, images, targets, _ = chosen(flat)
     assert "Grad-CAM" not in [each.method for each in attributions(run, images, targets)]
 

@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from arli_core import figures
-from arli_core.config import Ari
+from arli_core.config import Ari, AriReleased
 from arli_core.figures import HIGH_RED, Row
 from arli_core.metrics import merits
 from arli_core.player import Curve, ImagePanel, payload
@@ -59,9 +59,11 @@ def _attack(view: View, images: np.ndarray, targets: np.ndarray | None, labels: 
     from arli_core.bench import strike
 
     config = view.record.config
-    trained = config.attack.epsilon if isinstance(config, Ari) else 0.03
+    trained = config.attack.epsilon if isinstance(config, Ari | AriReleased) else 0.03
     columns = st.columns([3, 3, 2, 2], vertical_alignment="bottom")
-    epsilon = columns[0].slider("ε, of the pixel range", 0.0, 0.5, trained, 0.01, help=f"Trained with {trained:g}.")
+    epsilon = columns[0].slider(
+        "ε, of the pixel range", 0.0, max(0.5, trained), trained, 0.001, "%.3f", help=f"Trained with {trained:.3g}."
+    )
     mask = columns[1].segmented_control("B", list(MASKS), default=next(iter(MASKS)), required=True)
     steps = columns[2].slider("Steps", 1, 10, 1, help="The method makes one.")
     seed = columns[3].number_input("Seed", 0, 2**31 - 1, 0, help="Of the random start of δ.")
