@@ -97,7 +97,7 @@ def grid(rows: Sequence[Row], answers: Sequence[tuple[str, str]], maps: str, ink
     if drawn is not None:
         # Beside the rows of maps, yet taking its room from all, so that the columns stay in line.
         figure.colorbar(drawn, ax=axes.ravel().tolist(), label=maps, ticks=[0, 0.5, 1], shrink=0.62, anchor=(0, 0))
-    figure.supxlabel("above: class → prediction, bold where wrong", fontsize=8)
+    figure.supxlabel("above: class → prediction, bold where wrong", fontsize=8, color=ink)
     for each in figure.axes:
         _colour(each, ink)
     return figure

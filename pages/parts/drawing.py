@@ -36,7 +36,8 @@ def picture(draw: Callable[..., Figure], name: str, place: str = "") -> None:
     """A figure on the page, and its file in the format that the reader picks. draw(ink=...) makes the figure;
     place tells apart two pictures of one name on a page.
     """
-    st.pyplot(draw(ink=ink()), width="stretch")
+    with st.spinner("Drawing…"):
+        st.pyplot(draw(ink=ink()), width="stretch")
     # A saved picture goes to paper or slides, which are white: the file is drawn in black.
     with st.popover("Save", icon=":material/download:"):
         for kind in KINDS:
