@@ -369,7 +369,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
 }
 # What was chosen on validation data for one method of a preset: docs/results.md names the sweeps.
 _TUNED: dict[tuple[str, str], dict[str, Any]] = {
-    ("mnist-5k", "itaml"): {"train.learning_rate": 0.1},
+    ("mnist-5k", "itaml"): {"train.learning_rate": 0.05},
     ("mnist-5k", "replay-balanced"): {"train.learning_rate": 0.003},
     ("mnist-5k", "der++"): {"train.learning_rate": 0.006},
     ("mnist-5k", "finetune"): {"train.learning_rate": 0.001},
