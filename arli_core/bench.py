@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from .attack import MASKS, Pixels, background_attack
 from .attention import Learned, learned
 from .attribution import METHODS, Attribution, attribute, convolutions, look
-from .metrics import merits
+from .metrics import known_mean, merits
 from .networks import at_image_size
 from .records import Record
 from .tasks import ATTACK, generator_for
@@ -160,6 +160,6 @@ def _moved(
     one, two = one - one.mean(1, keepdims=True), two - two.mean(1, keepdims=True)
     norms = np.sqrt((one**2).sum(1) * (two**2).sum(1))
     alike = np.divide((one * two).sum(1), norms, out=np.full(len(one), np.nan), where=norms > 0)
-    found = None if objects is None else float(np.nanmean(merits(after, objects)["auroc"]))
+    found = None if objects is None else known_mean(merits(after, objects)["auroc"])
     same = float((answers.argmax(1) == answers_after.argmax(1)).mean())
-    return Moved(change, float(np.nanmean(alike)), float(abs(before - after).max()), found, same)
+    return Moved(change, known_mean(alike), float(abs(before - after).max()), found, same)

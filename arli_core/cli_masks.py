@@ -27,6 +27,7 @@ def figure9(
     kind = figures.kind_of(out)
     record = records.load(run)
     from .attention import masks_of  # torch: only once the rest is known to be in order
+    from .metrics import known_mean
 
     masks = masks_of(record)
     content = figures.export(figures.figure9(masks, masks.spread(images)), kind)
@@ -34,13 +35,13 @@ def figure9(
         out.write_bytes(content)
     except OSError as error:
         raise LabError(f"{out} cannot be written: {error.strerror or error}; choose another --out") from None
-    each = None if masks.auroc is None else masks.auroc.tolist()
-    mean = None if each is None else sum(each) / len(each)
+    each = None if masks.auroc is None else [_known(value) for value in masks.auroc]
+    mean = None if masks.auroc is None else _known(known_mean(masks.auroc))
     if as_json:
         print_json({"file": str(out), "task": masks.task, "auroc_mean": mean, "auroc_per_image": each})
         return
     typer.echo(f"{out}: {min(images, len(masks))} of {len(masks)} held-out images, after task {masks.task}")
-    known = "not known: these data have no object masks" if mean is None else f"{mean:.3f}, mean over all images"
+    known = "not known: these images have no object masks" if mean is None else f"{mean:.3f}, mean over all images"
     typer.echo(f"AUROC of attention against the object: {known}")
 
 
@@ -88,7 +89,7 @@ def _masks(
     """Plain JSON values; means over the chosen images."""
     from . import bench  # torch: only once the run is known to be in order
     from .attention import learned, masks_of
-    from .metrics import merits
+    from .metrics import known_mean, merits
 
     config = record.config
     run, found = learned(record, task), masks_of(record, task)
@@ -96,18 +97,19 @@ def _masks(
     images, targets = found.images[chosen], found.units[chosen]
     objects = None if found.objects is None else found.objects[chosen]
 
-    def means(maps: Any) -> dict[str, float]:
-        return {key: float(np.nanmean(values)) for key, values in merits(maps, objects, threshold).items()}
+    def means(maps: Any) -> dict[str, float | None]:
+        return {key: _known(known_mean(values)) for key, values in merits(maps, objects, threshold).items()}
 
     if epsilon is None:
         epsilon = config.attack.epsilon if isinstance(config, Ari | AriReleased) else 0.03
     done = bench.strike(run, images, epsilon, targets)
     told = bench.attributions(run, images, targets) if captum else ()
-    auroc = None if found.auroc is None else found.auroc[chosen]
-    worst = [] if auroc is None else [(found.labels[chosen[at]], float(auroc[at])) for at in auroc.argsort()[:5]]
+    auroc = np.array([]) if found.auroc is None else found.auroc[chosen]
+    order = [at for at in auroc.argsort()[:5] if np.isfinite(auroc[at])]
+    worst = [(found.labels[chosen[at]], float(auroc[at])) for at in order]
     drift = []
     if objects is not None:
-        drift = [float(np.nanmean(merits(maps, objects)["auroc"])) for maps in bench.drift(record, images)[1]]
+        drift = [_known(known_mean(merits(maps, objects)["auroc"])) for maps in bench.drift(record, images)[1]]
     return {
         "task": found.task,
         "images": len(chosen),
@@ -122,6 +124,14 @@ def _masks(
             "let_through": done.let_through if epsilon else None,
         },
         "drift": drift,
-        "stability": [asdict(each) for each in bench.sensitivity(run, images, objects)],
+        "stability": [_plain(asdict(each)) for each in bench.sensitivity(run, images, objects)],
         "worst": worst,
     }
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: _known(value) if isinstance(value, float) else value for key, value in row.items()}

@@ -88,6 +88,13 @@ def entropy(scores: Any) -> NDArray[np.float64]:
     return -(share * logs).sum(1) / np.log(flat.shape[1])
 
 
+def known_mean(values: Any) -> float:
+    """Mean over the images where it is known; NaN where it is for none, as AUROC of images that are all object."""
+    known = np.asarray(values, dtype=np.float64)
+    known = known[~np.isnan(known)]
+    return float(known.mean()) if len(known) else float("nan")
+
+
 def merits(scores: Any, objects: Any | None, threshold: float = 0.5) -> dict[str, NDArray[Any]]:
     """All that is said of maps [N, H, W] in [0, 1], per image; the last three only where objects are known.
 

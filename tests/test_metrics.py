@@ -15,7 +15,12 @@ from arli_core.metrics import (
     average_accuracy,
     average_incremental_accuracy,
     backward_transfer,
+    entropy,
     forgetting,
+    known_mean,
+    merits,
+    overlap,
+    pointing,
 )
 
 light = settings(max_examples=40, deadline=None, derandomize=True)
@@ -147,3 +152,52 @@ def test_auroc_needs_one_mask_per_picture(shapes):
     scores, objects = (np.zeros(shape) for shape in shapes)
     with pytest.raises(ValueError, match=r"\[N, H, W\]"):
         auroc(scores, objects)
+
+
+# Maps
+
+
+def test_the_pointing_game_asks_where_the_highest_score_lies():
+    scores = np.zeros((3, 2, 3))
+    scores[0, 1, 2], scores[1, 0, 0], scores[2, :, 1] = 1, 1, 1
+    objects = np.zeros((3, 2, 3), dtype=bool)
+    objects[0, 1, 2] = objects[1, 1, 1] = objects[2, 0, 1] = True
+    assert pointing(scores, objects).tolist() == [True, False, True]  # of equals the first
+
+
+def test_overlap_is_intersection_over_union():
+    scores = np.array([[[0.9, 0.6], [0.4, 0.1]], [[0.1, 0.1], [0.1, 0.1]]])
+    objects = np.array([[[True, False], [True, False]], [[False, False], [False, False]]])
+    np.testing.assert_allclose(overlap(scores, objects, 0.5), [1 / 3, np.nan])
+    np.testing.assert_allclose(overlap(scores, objects, 0.05), [2 / 4, 0])
+
+
+@given(st.integers(2, 30), st.integers(0, 2**32 - 1))
+def test_entropy_is_1_where_level_and_0_in_one_pixel(size, seed):
+    maps = np.random.default_rng(seed).random((3, size, 2))
+    maps[1], maps[2] = 0.3, 0
+    maps[2, 0, 1] = 0.7
+    found = entropy(maps)
+    share = maps[0] / maps[0].sum()
+    assert found[0] == pytest.approx(-(share * np.log(share)).sum() / np.log(2 * size))
+    assert found[1:] == pytest.approx([1, 0], abs=1e-12)
+    assert np.isnan(entropy(np.zeros((1, size, 2)))).all()
+    with pytest.raises(ValueError, match="not negative, the least is -1"):
+        entropy(-np.ones((1, size, 2)))
+
+
+def test_merits_are_told_together_and_means_over_what_is_known():
+    scores = np.random.default_rng(0).random((4, 5, 5))
+    objects = scores > 0.6
+    objects[3] = True
+    plain, found = merits(scores, None), merits(scores, objects, 0.6)
+    assert list(plain) == ["coverage", "mean", "entropy", "saturation"]
+    assert list(found) == [*plain, "auroc", "pointing", "overlap"]
+    np.testing.assert_allclose(found["overlap"][:3], 1)
+    np.testing.assert_allclose(found["auroc"], [1, 1, 1, np.nan])
+    np.testing.assert_allclose(found["saturation"], ((scores < 0.05) | (scores > 0.95)).mean((1, 2)))
+    assert known_mean(found["auroc"]) == 1
+    assert np.isnan(known_mean([np.nan]))
+    for shape in ((4, 5, 6), (4, 5)):
+        with pytest.raises(ValueError, match=r"both be \[N, H, W\]"):
+            pointing(scores, np.zeros(shape))

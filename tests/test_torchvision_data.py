@@ -399,7 +399,7 @@ def test_an_archive_reaches_nothing_outside(root, tmp_path):
     (tmp_path / "evil").write_bytes(b"")
     with tarfile.open(root / "cifar-10-python.tar.gz", "w:gz") as archive:
         archive.add(tmp_path / "evil", "../../escaped")
-    with pytest.raises(DataError, match="outside the destination"):
+    with pytest.raises(DataError, match=r"data_batch_1 is not in .*cifar-10-python"):
         load("cifar-10")
     assert not (tmp_path / "escaped").exists()
 

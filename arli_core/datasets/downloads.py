@@ -25,13 +25,11 @@ def fetch(name: str, published: Any, files: Sequence[str], root: Path, archive: 
 
     Everything happens in a folder aside, and files move to their places when all are there. Raises DataError.
     """
-    from torchvision.datasets.utils import extract_archive
-
     try:
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=root, prefix="partial-") as aside:
             if archive is not None and (root / archive).is_file():
-                extract_archive(str(root / archive), aside)
+                _unpack(root / archive, files, Path(aside))
             else:
                 bare = object.__new__(published)  # its constructor would read all data as well
                 bare.root = aside
@@ -49,3 +47,18 @@ def fetch(name: str, published: Any, files: Sequence[str], root: Path, archive: 
             f"they could not be fetched: {' '.join(str(error).split())}. "
             f"Put {source} into {place}, or name another data root with --data-root"
         ) from None
+
+
+def _unpack(archive: Path, files: Sequence[str], aside: Path) -> None:
+    """These files of a tar archive and nothing else: whatever it names besides, nothing lands elsewhere."""
+    with tarfile.open(archive) as content:
+        for file in files:
+            try:
+                source = content.extractfile(file)
+            except KeyError:
+                source = None
+            if source is None:
+                raise ValueError(f"{file} is not in {archive}")
+            target = aside / file
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(source.read())

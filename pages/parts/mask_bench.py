@@ -10,7 +10,7 @@ import streamlit as st
 from arli_core import figures
 from arli_core.config import Ari, AriReleased
 from arli_core.figures import HIGH_RED, Row
-from arli_core.metrics import merits
+from arli_core.metrics import known_mean, merits
 from arli_core.player import Curve, ImagePanel, payload
 
 from .drawing import picture
@@ -46,7 +46,7 @@ def figure9(view: View, found: "Masks", chosen: Chosen) -> None:
     )
     for place, (key, (name, text)) in zip(columns[1:], names.items(), strict=True):
         known = key in held_out
-        place.metric(name, f"{np.nanmean(held_out[key]):.3f}" if known else "–", help=text)
+        place.metric(name, f"{known_mean(held_out[key]):.3f}" if known else "–", help=text)
 
 
 def attack(view: View, found: "Masks", chosen: Chosen) -> None:
@@ -132,7 +132,7 @@ def captum(view: View, found: "Masks", chosen: Chosen) -> None:
     picture(lambda ink="black": figures.grid(rows, answers, "A, and |attribution| over its largest", ink), name)
     objects = None if found.objects is None else found.objects[chosen]
     table = pd.DataFrame(
-        {name: {key: np.nanmean(values) for key, values in merits(scores, objects, threshold).items()}
+        {name: {key: known_mean(values) for key, values in merits(scores, objects, threshold).items()}
          for name, scores in maps.items()}
     ).T  # fmt: skip
     st.dataframe(table.style.format("{:.3f}"))
@@ -164,7 +164,7 @@ def drift(view: View, found: "Masks", chosen: Chosen) -> None:
     curves = []
     if found.objects is not None:
         objects = found.objects[chosen]
-        curves = [Curve("AUROC of A, mean", [float(np.nanmean(merits(each, objects)["auroc"])) for each in maps])]
+        curves = [Curve("AUROC of A, mean", [known_mean(merits(each, objects)["auroc"]) for each in maps])]
     legend = "Red: high attention; blue: low. One frame a task."
     play(payload([panel], curves, tasks.tolist(), legend=legend, unit="after task"), "drift-tasks")
     frames, started = view.frames, view.record.started
