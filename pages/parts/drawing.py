@@ -37,7 +37,9 @@ def picture(draw: Callable[..., Figure], name: str, place: str = "") -> None:
     place tells apart two pictures of one name on a page.
     """
     with st.spinner("Drawing…"):
-        st.pyplot(draw(ink=ink()), width="stretch")
+        figure = draw(ink=ink())
+        narrow = int(110 * figure.get_figwidth())  # pixels; one image is not to fill the page
+        st.pyplot(figure, width=narrow if narrow < 600 else "stretch")
     # A saved picture goes to paper or slides, which are white: the file is drawn in black.
     with st.popover("Save", icon=":material/download:"):
         for kind in KINDS:
