@@ -94,8 +94,12 @@ def _attack(view: View, images: np.ndarray, targets: np.ndarray | None, labels: 
         }
     )
     columns = st.columns(3)
-    columns[0].metric("Correct before", f"{np.mean(np.equal(truth, before)):.2f}")
-    columns[1].metric("Correct after", f"{np.mean(np.equal(truth, after)):.2f}")
+    if labels is None:  # nobody knows what would be correct
+        columns[0].metric("Answer before", ", ".join(before))
+        columns[1].metric("Answer after", ", ".join(after))
+    else:
+        columns[0].metric("Correct before", f"{np.mean(np.equal(truth, before)):.2f}")
+        columns[1].metric("Correct after", f"{np.mean(np.equal(truth, after)):.2f}")
     columns[2].metric("Share of δ let through by B", "–" if np.isnan(done.let_through) else f"{done.let_through:.2f}")
     st.dataframe(table, hide_index=True)
     return done
