@@ -1,9 +1,15 @@
 """What all tests share."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
+
+from arli_core.config import preset
+from arli_core.learn import learn
+from arli_core.records import Record
+
+TINY = {"train.epochs": 1, "train.batch_size": 200, "recording.frames": 2, "recording.probes": 0, "device": "cpu"}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -22,3 +28,16 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def trained() -> Callable[..., Record]:
+    """trained(preset, tasks, **settings): the record of a quick run of finetune."""
+
+    def run(name: str, tasks: int, **settings: object) -> Record:
+        record = Record(preset(name, "finetune", **{**TINY, "data.tasks": tasks, **settings}))
+        for event in learn(record.config):
+            record = record.after(event)
+        return record
+
+    return run

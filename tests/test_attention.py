@@ -10,30 +10,19 @@ from matplotlib.image import imread
 
 from arli_core import datasets, figures, metrics
 from arli_core.attention import Masks, masks_of
-from arli_core.config import preset
 from arli_core.errors import LabError, RecordError
-from arli_core.learn import learn
 from arli_core.networks import build
 from arli_core.records import Record
 from arli_core.tasks import Stream
 
-TINY = {"train.epochs": 1, "train.batch_size": 200, "recording.frames": 2, "recording.probes": 0, "device": "cpu"}
-
-
-def trained(name, tasks, **settings):
-    record = Record(preset(name, "finetune", **{**TINY, "data.tasks": tasks, **settings}))
-    for event in learn(record.config):
-        record = record.after(event)
-    return record
-
 
 @pytest.fixture(scope="module")
-def digits():
+def digits(trained):
     return trained("digits", 2, **{"data.class_order": 3})
 
 
 @pytest.fixture(scope="module")
-def scenes():
+def scenes(trained):
     return trained("scenes", 1)
 
 
@@ -88,7 +77,7 @@ def test_each_task_has_its_own_weights(digits):
     assert abs(first.attention - last.attention[both]).max() > 1e-4
 
 
-def test_validation_runs_show_validation_images():
+def test_validation_runs_show_validation_images(trained):
     record = trained("digits", 1, **{"data.evaluate_on": "validation"})
     held = datasets.load("digits").holdout().test
     np.testing.assert_array_equal(masks_of(record).images, held.images[held.labels < 2])

@@ -9,27 +9,15 @@ from arli_core.attack import MASKS
 from arli_core.attention import learned, masks_of
 from arli_core.attribution import METHODS
 from arli_core.bench import attributions, drift, sensitivity, strike
-from arli_core.config import preset
-from arli_core.learn import learn
-from arli_core.records import Record
-
-TINY = {"train.epochs": 1, "train.batch_size": 200, "recording.frames": 2, "recording.probes": 0, "device": "cpu"}
-
-
-def trained(name, tasks, **settings):
-    record = Record(preset(name, "finetune", **{**TINY, "data.tasks": tasks, **settings}))
-    for event in learn(record.config):
-        record = record.after(event)
-    return record
 
 
 @pytest.fixture(scope="module")
-def record():
+def record(trained):
     return trained("digits", 2)
 
 
 @pytest.fixture(scope="module")
-def scenes():
+def scenes(trained):
     return trained("scenes", 1)
 
 
@@ -88,7 +76,7 @@ def test_an_unknown_mask_is_named(record):
         strike(run, images, 0.1, targets, mask="none")
 
 
-def test_every_method_of_captum_is_asked_where_the_network_lets_it(record):
+def test_every_method_of_captum_is_asked_where_the_network_lets_it(record, trained):
     run, images, targets, _ = chosen(record)
     assert [each.method for each in attributions(run, images, targets)] == list(METHODS)
     flat = trained("digits", 1, **{"network.name": "mlp", "network.attention": "released"})
@@ -123,7 +111,7 @@ def test_what_moves_attention_and_what_does_not(scenes):
     assert [each.auroc for each in plain] == [None] * 6
 
 
-def test_batch_mates_move_the_released_attention_only_while_training(record):
+def test_batch_mates_move_the_released_attention_only_while_training(record, trained):
     """In evaluation mode its running statistics stand in, so the bench sees no difference; the default has none."""
     released = trained("digits", 1, **{"network.attention": "released"})
     run, images, _, _ = chosen(released)
