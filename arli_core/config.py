@@ -68,8 +68,9 @@ class Augmentation(Section):
 
 class Network(Section):
     name: Literal["conv", "mlp", "residual", "resnet18"] = "conv"
-    attention: Literal["per-image", "released"] = Field(
-        default="per-image", description="released: the released code's form, normalised over the batch"
+    attention: Literal["per-image", "released", "none"] = Field(
+        default="per-image",
+        description="released: the released code's form, normalised over the batch; none: A is 1, nothing is attacked",
     )
 
 

@@ -346,11 +346,25 @@ def test_a_model_calls_any_network_of_logits_and_attention():
     assert logits.tolist() == [[5, 7]] and attention.shape == (1, 1, 2, 2)
 
 
+@every_network
+def test_without_attention_a_is_one_and_nothing_else_changes(name):
+    """The same parameters but the attention's, which see the plain features."""
+    model, with_one = build(name, (3, 16, 16), 4, "none"), build(name, (3, 16, 16), 4)
+    assert set(with_one.shapes) - set(model.shapes) == {"attention.log_mix"}
+    phi, batch = varied(model), images((3, 16, 16))
+    logits, attention = model(phi, batch)
+    assert (attention == 1).all() and attention.shape[:2] == (5, 1)
+    network = with_one.module(with_one.pack(model.unpack(phi) | {"attention.log_mix": torch.zeros(1, 2, 7, 7)}))
+    network.attention.register_forward_hook(lambda module, inputs, output: torch.ones_like(output))
+    with torch.no_grad():
+        torch.testing.assert_close(network(batch)[0], logits)
+
+
 def test_unknown_names_are_told_the_known_ones():
     with pytest.raises(ValueError, match="'vgg': choose from conv, mlp, residual, resnet18"):
         build("vgg", (1, 8, 8), 4)
-    with pytest.raises(ValueError, match="'none': choose from per-image, released"):
-        build("conv", (1, 8, 8), 4, "none")
+    with pytest.raises(ValueError, match="'bam': choose from per-image, released, none"):
+        build("conv", (1, 8, 8), 4, "bam")
 
 
 def test_the_other_networks_do_without_torchvision():

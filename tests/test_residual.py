@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from arli_core.errors import ConfigError
-from arli_core.networks import ATTENTIONS, ReleasedAttention, SpatialAttention, build
+from arli_core.networks import ATTENTIONS, SpatialAttention, build
 from arli_core.networks.residual import generalised_mean
 
 
@@ -78,7 +78,7 @@ def test_resnet18_is_torchvisions_with_attention_after_its_first_convolution(att
     model = build("resnet18", (3, 40, 40), 5, attention)
     phi, batch = varied(model), images(2, 3, 40, 40)
     parts = model.unpack(phi)
-    look = {"per-image": SpatialAttention, "released": ReleasedAttention}[attention]().double()
+    look = ATTENTIONS[attention]().double()
     theirs = resnet18(weights=None, num_classes=5).double()
     for module, prefix in ((look, "attention."), (theirs, "trunk.")):
         own = {name.removeprefix(prefix): value for name, value in parts.items() if name.startswith(prefix)}

@@ -56,7 +56,7 @@ OTHERS = {
     "augmentation.flip": [True],
     "augmentation.zoom": [0.8],
     "network.name": ["conv", "residual", "resnet18"],
-    "network.attention": ["per-image", "released"],
+    "network.attention": ["per-image", "released", "none"],
     "train.epochs": [2],
     "train.batch_size": [50],
     "train.optimiser": ["sgd", "radam"],

@@ -9,16 +9,25 @@ and ImageNet-100.
 
 import torch
 
-from .attention import ReleasedAttention, SpatialAttention, at_image_size
+from .attention import NoAttention, ReleasedAttention, SpatialAttention, at_image_size
 from .model import Model
 from .residual import ResidualNet
 from .resnet18 import ResNet18
 from .small import MLP, ConvNet
 
-__all__ = ["ATTENTIONS", "NAMES", "Model", "ReleasedAttention", "SpatialAttention", "at_image_size", "build"]
+__all__ = [
+    "ATTENTIONS",
+    "NAMES",
+    "Model",
+    "NoAttention",
+    "ReleasedAttention",
+    "SpatialAttention",
+    "at_image_size",
+    "build",
+]
 
 NAMES = ("conv", "mlp", "residual", "resnet18")
-ATTENTIONS = {"per-image": SpatialAttention, "released": ReleasedAttention}
+ATTENTIONS = {"per-image": SpatialAttention, "released": ReleasedAttention, "none": NoAttention}
 
 
 def build(name: str, shape: tuple[int, int, int], classes: int, attention: str = "per-image") -> Model:

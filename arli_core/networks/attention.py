@@ -1,4 +1,4 @@
-"""Spatial attention: features [B, C, H, W] -> A [B, 1, H, W] in (0, 1), in two forms."""
+"""Spatial attention: features [B, C, H, W] -> A [B, 1, H, W] in [0, 1], in two forms, and its absence."""
 
 import torch
 import torch.nn.functional as F
@@ -46,6 +46,16 @@ class ReleasedAttention(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         pooled = torch.cat([features.mean(1, keepdim=True), features.amax(1, keepdim=True)], 1)
         return torch.sigmoid(self.norm(torch.sigmoid(self.mix(pooled))))
+
+
+class NoAttention(nn.Module):
+    """A = 1: the same network without attention. B = 1 - A∘A = 0, so the background attack strikes nowhere.
+
+    Features [B, C, H, W] -> A [B, 1, H, W].
+    """
+
+    def forward(self, features: Tensor) -> Tensor:
+        return torch.ones_like(features[:, :1])
 
 
 def at_image_size(attention: Tensor, images: Tensor) -> Tensor:
