@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arli_core.attack import Pixels, background_attack, background_mask
+from arli_core.attack import MASKS, Pixels, background_attack, background_mask
 
 light = settings(max_examples=25, deadline=None, derandomize=True)
 MEAN, STD = torch.tensor([0.5, 0.2]), torch.tensor([0.25, 0.4])
@@ -31,7 +31,7 @@ def loss_and_attention(x):
     return (WEIGHTS.to(x.dtype) * x * attention**2).sum() + (x**3).sum(), attention
 
 
-def literal_attack(x, epsilon, noise):
+def literal_attack(x, epsilon, noise, steps=1, mask=lambda a: 1 - a * a):
     """One pixel at a time in plain numbers: images, perturbation and mask."""
     mean, std, weights = MEAN.tolist(), STD.tolist(), WEIGHTS.numpy()
     attacked, delta = np.zeros(SHAPE), np.zeros(SHAPE)
@@ -39,28 +39,41 @@ def literal_attack(x, epsilon, noise):
     for b in range(SHAPE[0]):
         for h in range(SHAPE[2]):
             for w in range(SHAPE[3]):
-                start = [(2 * noise[b, c, h, w] - 1) * epsilon / std[c] for c in range(2)]
-                z = [x[b, c, h, w] + start[c] for c in range(2)]
-                a = 1 / (1 + np.exp(-sum(z)))
-                background[b, 0, h, w] = 1 - a * a
-                through_attention = sum(weights[c, h, w] * z[c] for c in range(2)) * 2 * a * a * (1 - a)
+                strength = [epsilon / std[c] for c in range(2)]
+                moved = [(2 * noise[b, c, h, w] - 1) * strength[c] for c in range(2)]
+                for _ in range(steps):
+                    z = [x[b, c, h, w] + moved[c] for c in range(2)]
+                    a = 1 / (1 + np.exp(-sum(z)))
+                    through_attention = sum(weights[c, h, w] * z[c] for c in range(2)) * 2 * a * a * (1 - a)
+                    for c in range(2):
+                        gradient = weights[c, h, w] * a * a + through_attention + 3 * z[c] ** 2
+                        step = 2 * strength[c] / (steps + 1) * np.sign(gradient)
+                        moved[c] = min(max(moved[c] + step, -strength[c]), strength[c])
+                background[b, 0, h, w] = mask(a)
                 for c in range(2):
-                    strength = epsilon / std[c]
-                    gradient = weights[c, h, w] * a * a + through_attention + 3 * z[c] ** 2
-                    moved = start[c] + strength * np.sign(gradient)
-                    moved = min(max(moved, -strength), strength)
-                    delta[b, c, h, w] = moved
-                    value = x[b, c, h, w] + background[b, 0, h, w] * moved
+                    delta[b, c, h, w] = moved[c]
+                    value = x[b, c, h, w] + background[b, 0, h, w] * moved[c]
                     attacked[b, c, h, w] = min(max(value, (0 - mean[c]) / std[c]), (1 - mean[c]) / std[c])
     return attacked, delta, background
 
 
 @pytest.mark.parametrize("epsilon", [1 / 255, 0.03, 0.3])
-def test_equal_to_the_literal_attack(epsilon):
+@pytest.mark.parametrize(
+    ("steps", "name", "mask"),
+    [
+        (1, "1 − A∘A", lambda a: 1 - a * a),
+        (3, "1 − A∘A", lambda a: 1 - a * a),
+        (1, "1 − A", lambda a: 1 - a),
+        (4, "A < 1/2", lambda a: float(a < 0.5)),
+    ],
+)
+def test_equal_to_the_literal_attack(epsilon, steps, name, mask):
     x = images(0)
-    found = background_attack(loss_and_attention, x, pixels(epsilon), torch.Generator().manual_seed(7))
+    found = background_attack(
+        loss_and_attention, x, pixels(epsilon), torch.Generator().manual_seed(7), steps, MASKS[name]
+    )
     noise = torch.rand(SHAPE, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
-    for ours, literal in zip(found, literal_attack(x.numpy(), epsilon, noise.numpy()), strict=True):
+    for ours, literal in zip(found, literal_attack(x.numpy(), epsilon, noise.numpy(), steps, mask), strict=True):
         np.testing.assert_allclose(ours.numpy(), literal, rtol=1e-6, atol=1e-7)  # mean and std are float32
     assert (found.delta[0] != found.delta[1]).any()
 
