@@ -17,6 +17,7 @@ from .errors import LabError
 
 KINDS = ("png", "pdf", "svg")
 RED, BLUE = "#d6604d", "#4393c3"
+GAP = 0.06  # between two pictures of a grid, of a picture's width
 HIGH_RED = "RdYlBu_r"  # high values red, low values blue, as in the paper's Fig. 9
 
 
@@ -72,31 +73,35 @@ def grid(rows: Sequence[Row], answers: Sequence[tuple[str, str]], maps: str, ink
 
     `maps` says at the colour bar what the maps show.
     """
-    columns = len(answers)
+    columns, (height, width) = len(answers), rows[0].values.shape[-2:]
+    step = width * (1 + GAP)
     figure = Figure(figsize=(1.6 + 1.05 * columns, 0.5 + 1.1 * len(rows)), layout="constrained")
     figure.patch.set_alpha(0)
-    axes = figure.subplots(len(rows), columns, squeeze=False)
+    # A pair of axes for each row, not for each picture: laying out 144 of them takes ten times as long.
+    strips = figure.subplots(len(rows), squeeze=False)[:, 0]
     drawn = None
-    for row, places in zip(rows, axes, strict=True):
+    for row, strip in zip(rows, strips, strict=True):
         largest = abs(row.values).max() if row.kind == "change" else 1
-        for values, place in zip(row.values, places, strict=True):
+        for column, values in enumerate(row.values):
+            place = {"extent": (column * step, column * step + width, height, 0)}
             if row.kind == "map":
-                drawn = place.imshow(values, cmap=HIGH_RED, vmin=0, vmax=1)
+                drawn = strip.imshow(values, cmap=HIGH_RED, vmin=0, vmax=1, **place)
                 continue
             # imshow takes whole numbers as 0..255 and others as 0..1 where there are colours.
             shown = 0.5 + values / (2 * (largest or 1)) if row.kind == "change" else values
             picture = shown.transpose(1, 2, 0).squeeze(-1) if len(shown) == 1 else shown.transpose(1, 2, 0)
-            place.imshow(picture, cmap="gray", vmin=0, vmax=255 if picture.dtype == np.uint8 else 1)
-        places[0].set_ylabel(row.name, fontsize=11)
-    for place, (label, prediction) in zip(axes[0], answers, strict=True):
+            strip.imshow(picture, cmap="gray", vmin=0, vmax=255 if picture.dtype == np.uint8 else 1, **place)
+        strip.set(xlim=(0, columns * step - width * GAP), ylim=(height, 0), xticks=[], yticks=[])
+        strip.set_ylabel(row.name, fontsize=11)
+        strip.spines[:].set_visible(False)
+        strip.patch.set_alpha(0)
+    for column, (label, prediction) in enumerate(answers):
         bold = "bold" if label != prediction else "normal"
-        place.set_title(f"{label} → {prediction}", fontsize=11, fontweight=bold, color=ink)
-    for place in axes.flat:
-        place.set_xticks([])
-        place.set_yticks([])
+        place = (column * step + width / 2, -height * GAP)
+        strips[0].text(*place, f"{label} → {prediction}", fontsize=11, fontweight=bold, color=ink, ha="center")
     if drawn is not None:
         # Beside the rows of maps, yet taking its room from all, so that the columns stay in line.
-        figure.colorbar(drawn, ax=axes.ravel().tolist(), label=maps, ticks=[0, 0.5, 1], shrink=0.62, anchor=(0, 0))
+        figure.colorbar(drawn, ax=strips.tolist(), label=maps, ticks=[0, 0.5, 1], shrink=0.62, anchor=(0, 0))
     figure.supxlabel("above: class → prediction, bold where wrong", fontsize=8, color=ink)
     for each in figure.axes:
         _colour(each, ink)

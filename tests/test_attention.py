@@ -137,22 +137,27 @@ def test_the_figure_has_a_column_for_each_image_and_one_colour_bar(scenes):
     masks = masks_of(scenes)
     chosen = masks.spread(4)
     figure = figures.figure9(masks, chosen)
-    places, (bar,) = figure.axes[:12], figure.axes[12:]
+    *rows, bar = figure.axes
     assert bar.get_ylim() == (0, 1)
-    rows = [places[start : start + 4] for start in (0, 4, 8)]
     for column, index in enumerate(chosen):
-        shown = [row[column].images[0] for row in rows]
+        shown = [row.images[column] for row in rows]
         np.testing.assert_array_equal(shown[0].get_array(), masks.images[index].transpose(1, 2, 0))
         np.testing.assert_array_equal(shown[1].get_array(), masks.attention[index])
         np.testing.assert_array_equal(shown[2].get_array(), masks.background[index])
-        assert rows[0][column].get_title() == f"{masks.labels[index]} → {masks.predictions[index]}"
+        left, right, bottom, top = shown[0].get_extent()
+        assert [image.get_extent() for image in shown[1:]] == [shown[0].get_extent()] * 2  # in line
+        assert (right - left, bottom - top) == pytest.approx((40, 40))
+        assert column == 0 or left > rows[0].images[column - 1].get_extent()[1]  # beside each other
+        answer = rows[0].texts[column]
+        assert answer.get_text() == f"{masks.labels[index]} → {masks.predictions[index]}"
+        assert answer.get_position()[0] == pytest.approx((left + right) / 2)
         for image in shown[1:]:
             assert image.get_clim() == (0, 1)
             red, _, blue, _ = image.cmap(1.0)
             assert red > blue
             red, _, blue, _ = image.cmap(0.0)
             assert blue > red
-    assert [row[0].get_ylabel() for row in rows] == ["input", "A", "B = 1 − A∘A"]
+    assert [row.get_ylabel() for row in rows] == ["input", "A", "B = 1 − A∘A"]
 
 
 @pytest.mark.parametrize(("kind", "magic"), [("png", b"\x89PNG\r\n"), ("pdf", b"%PDF-"), ("svg", b"<?xml")])
