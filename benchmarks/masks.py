@@ -1,0 +1,75 @@
+"""How long the mask bench takes for 16 images of a run: weights loaded, nothing drawn yet.
+
+    python benchmarks/masks.py checkpoints/scenes-ari [--images 16] [--rounds 5]
+
+Prints, as the median over the rounds (smallest to largest) in seconds and as a multiple of one forward pass of the
+same images in the same round: A and B; the background attack; each of Captum's methods; A, B, attack and Captum's
+maps drawn as one PNG; and all of it. Give torch the cores that count: OMP_NUM_THREADS.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from arli_core import bench, figures, records
+from arli_core.attention import learned, masks_of
+from arli_core.attribution import METHODS, attribute, look
+from arli_core.figures import Row
+
+
+def timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    began = time.perf_counter()
+    found = work()
+    return time.perf_counter() - began, found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--images", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=5)
+    chosen = parser.parse_args()
+
+    record = records.load(chosen.run)
+    masks, run = masks_of(record), learned(record)
+    picked = masks.spread(chosen.images)
+    images, targets = masks.images[picked], masks.units[picked]
+    module, x = run.module, run.normalised(images)
+    answers = [(masks.labels[index], masks.predictions[index]) for index in picked]
+
+    def forward() -> None:
+        with torch.no_grad():
+            module(x)
+
+    found: dict[str, list[float]] = {}
+    ratios: dict[str, list[float]] = {}
+    for _ in range(chosen.rounds):
+        unit = statistics.median(timed(forward)[0] for _ in range(20))
+        times: dict[str, float] = {}
+        times["A and B"], seen = timed(lambda: look(module, x))
+        times["attack"], struck = timed(lambda: bench.strike(run, images, 0.03, targets))
+        rows = [Row("input", images, "image"), Row("A", seen.attention), Row("B", seen.background)]
+        rows += [Row("B∘δ", struck.applied, "change"), Row("attacked", struck.attacked, "image")]
+        for method in METHODS:
+            times[method], told = timed(lambda method=method: attribute(module, x, torch.as_tensor(targets), method))
+            rows.append(Row(method, told.scores))
+        times["drawn"], _ = timed(lambda rows=rows: figures.export(figures.grid(rows, answers, "A to 1"), "png"))
+        times["all of it"] = sum(times.values())
+        for name, seconds in times.items():
+            found.setdefault(name, []).append(seconds)
+            ratios.setdefault(name, []).append(seconds / unit)
+
+    print(f"{len(picked)} images of {chosen.run.name}, {torch.get_num_threads()} threads, {chosen.rounds} rounds")
+    print(f"{'':<22}{'seconds':<28}forward passes")
+    for name, seconds in found.items():
+        spread = f"{statistics.median(seconds):.3f} ({min(seconds):.3f} to {max(seconds):.3f})"
+        print(f"{name:<22}{spread:<28}{statistics.median(ratios[name]):.0f}")
+
+
+if __name__ == "__main__":
+    main()
