@@ -70,7 +70,7 @@ class Network(Section):
     name: Literal["conv", "mlp", "residual", "resnet18"] = "conv"
     attention: Literal["per-image", "released", "none"] = Field(
         default="per-image",
-        description="released: the released code's form, normalised over the batch; none: A is 1, nothing is attacked",
+        description="released: the released code's form, normalised over the batch; none: A is 1, no attack",
     )
 
 

@@ -16,6 +16,7 @@ PAGES = {
     "masks": "Masks",
     "forgetting": "Forgetting",
 }
+BENCHES = ["figure-9", "attack", "captum", "drift", "stability", "own-image"]
 LOADED = 60_000  # ms; the first page that needs torch waits for its import
 
 
@@ -88,6 +89,55 @@ def test_every_page_is_whole_at_1280x720(app: str, browser: Browser, name: str, 
         assert page.evaluate("document.documentElement.scrollWidth") <= 1280
         assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth") <= 1280
         assert errors == []
+
+
+@pytest.mark.parametrize("bench", BENCHES)
+def test_a_link_opens_a_bench_of_the_masks_page(app: str, page: Page, bench: str):
+    page.goto(f"{app}/masks?run=scenes-ari&task=2&view={bench}")
+    complete(page, "Masks")
+    main = page.locator("[data-testid=stMain]")
+    if bench == "drift":
+        status = page.locator(".frame-player .status").first
+        expect(status).to_contain_text("after task 1", timeout=LOADED)
+        page.get_by_label("One frame forward").first.click()
+        expect(status).to_contain_text("after task 2")
+    elif bench == "stability":
+        expect(main.get_by_test_id("stDataFrame")).to_be_visible(timeout=LOADED)
+    elif bench != "own-image":
+        expect(main.locator("img").first).to_be_visible(timeout=LOADED)
+        assert main.locator("img").first.evaluate("image => image.naturalWidth") > 500
+    assert f"view={bench}" in page.url
+    assert main.evaluate("main => main.scrollWidth") <= 1280
+    if bench != "own-image":  # which asks for one
+        expect(page.get_by_test_id("stAlert")).to_have_count(0)
+
+
+def test_without_an_attack_nothing_is_let_through_and_no_answer_changes(app: str, page: Page):
+    page.goto(f"{app}/masks?run=scenes-ari&view=attack")
+    complete(page, "Masks")
+    before, after, share = (page.get_by_test_id("stMetricValue").nth(place) for place in range(3))
+    expect(share).not_to_have_text("–", timeout=LOADED)
+    slider = page.get_by_test_id("stSlider").filter(has_text="of the pixel range").get_by_role("slider")
+    slider.press("Home")
+    expect(share).to_have_text("–", timeout=LOADED)
+    assert before.inner_text() == after.inner_text()
+
+
+def test_ones_own_image_is_uploaded_and_what_is_none_is_refused(app: str, page: Page):
+    def upload(name: str, content: bytes) -> None:
+        page.locator("input[type=file]").set_input_files({"name": name, "mimeType": "image/png", "buffer": content})
+
+    page.goto(f"{app}/masks?run=scenes-ari&view=own-image")
+    complete(page, "Masks")
+    upload("broken.png", b"this is no picture")
+    expect(page.get_by_test_id("stAlert")).to_contain_text("broken.png", timeout=LOADED)
+    expect(page.get_by_test_id("stException")).to_have_count(0)
+    shot = page.screenshot()
+    upload("mine.png", shot)
+    expect(page.get_by_text("mine.png, 1280x720")).to_be_visible(timeout=LOADED)
+    expect(page.get_by_test_id("stMetricValue").first).to_be_visible(timeout=LOADED)
+    complete(page, "Masks")
+    expect(page.get_by_test_id("stAlert")).to_have_count(0)
 
 
 def test_the_address_carries_run_task_and_frame_from_page_to_page(app: str, page: Page):
