@@ -67,7 +67,9 @@ class Augmentation(Section):
 
 
 class Network(Section):
-    name: Literal["conv", "mlp", "residual", "resnet18"] = "conv"
+    name: Literal["conv", "masked-conv", "mlp", "residual", "resnet18"] = Field(
+        default="conv", description="masked-conv: deeper before its attention, background masked from the head"
+    )
     attention: Literal["per-image", "released", "none"] = Field(
         default="per-image",
         description="released: the released code's form, normalised over the batch; none: A is 1, no attack",
@@ -325,7 +327,13 @@ _PRESETS: dict[str, dict[str, Any]] = {
     "digits": {"data.name": "digits"},
     "mnist-5k": {"data.name": "mnist-5k", "train.epochs": 3},
     "fashion-mnist": {"data.name": "fashion-mnist", "train.epochs": 1},
-    "scenes": {"data.name": "scenes", "train.epochs": 4, "train.batch_size": 16, "memory.budget": 200},
+    "scenes": {
+        "data.name": "scenes",
+        "network.name": "masked-conv",
+        "train.epochs": 4,
+        "train.batch_size": 16,
+        "memory.budget": 200,
+    },
     # The settings of the published experiments, as far as they are known: docs/method.md says what is ours.
     "paper-mnist": {
         "data.name": "mnist",

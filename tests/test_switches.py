@@ -55,7 +55,7 @@ OTHERS = {
     "augmentation.shift": [1],
     "augmentation.flip": [True],
     "augmentation.zoom": [0.8],
-    "network.name": ["conv", "residual", "resnet18"],
+    "network.name": ["conv", "masked-conv", "residual", "resnet18"],
     "network.attention": ["per-image", "released", "none"],
     "train.epochs": [2],
     "train.batch_size": [50],

@@ -3,7 +3,7 @@
     model = build("conv", (1, 28, 28), classes=10)
     logits, attention = model(model.initial(generator), images)
 
-`conv` and `mlp` train in minutes on a laptop; `residual` and `resnet18` are the paper's, for CIFAR-100
+`conv`, `masked-conv` and `mlp` train in minutes on a laptop; `residual` and `resnet18` are the paper's, for CIFAR-100
 and ImageNet-100.
 """
 
@@ -13,7 +13,7 @@ from .attention import NoAttention, ReleasedAttention, SpatialAttention, at_imag
 from .model import Model
 from .residual import ResidualNet
 from .resnet18 import ResNet18
-from .small import MLP, ConvNet
+from .small import MLP, ConvNet, MaskedConvNet
 
 __all__ = [
     "ATTENTIONS",
@@ -26,7 +26,7 @@ __all__ = [
     "build",
 ]
 
-NAMES = ("conv", "mlp", "residual", "resnet18")
+NAMES = ("conv", "masked-conv", "mlp", "residual", "resnet18")
 ATTENTIONS = {"per-image": SpatialAttention, "released": ReleasedAttention, "none": NoAttention}
 
 
@@ -46,6 +46,8 @@ def build(name: str, shape: tuple[int, int, int], classes: int, attention: str =
         match name:
             case "conv":
                 return Model(ConvNet(channels, classes, look))
+            case "masked-conv":
+                return Model(MaskedConvNet(channels, classes, look))
             case "mlp":
                 return Model(MLP(shape, classes, look))
             case "residual":
