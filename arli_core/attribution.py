@@ -21,6 +21,7 @@ from .networks import at_image_size
 METHODS = ("saliency", "integrated gradients", "Grad-CAM", "occlusion")
 FEWEST_STEPS, MOST_STEPS = 16, 1024
 AT_ONCE = 16  # occlusions of every image
+POINTS_AT_ONCE = 64  # of the integral, of all images together: 512 need twice the time, since the caches are too small
 RELATIVE, ABSOLUTE = 0.01, 1e-3  # how far integrated gradients may miss the difference of logits they should sum to
 
 
@@ -192,7 +193,7 @@ def _integrated(logits: nn.Module, images: Tensor, targets: Tensor) -> Attributi
         index = torch.as_tensor(todo, device=images.device)
         found, missed = method.attribute(
             images[index], start[index], target=targets[index], n_steps=count,
-            method="riemann_middle", internal_batch_size=512, return_convergence_delta=True,
+            method="riemann_middle", internal_batch_size=POINTS_AT_ONCE, return_convergence_delta=True,
         )  # fmt: skip
         values[todo], delta[todo], steps[todo] = _summed(found), missed.detach().double().cpu().numpy(), count
         todo = todo[abs(delta[todo]) > tolerance[todo]] if count < MOST_STEPS else todo[:0]

@@ -4,7 +4,8 @@
 
 Prints, as the median over the rounds (smallest to largest) in seconds and as a multiple of one forward pass of the
 same images in the same round: A and B; the background attack; each of Captum's methods; A, B, attack and Captum's
-maps drawn as one PNG; and all of it. Give torch the cores that count: OMP_NUM_THREADS.
+maps drawn as one PNG; all of that; and, last, A and B alone with their drawing. OMP_NUM_THREADS says how many cores
+torch takes.
 """
 
 import argparse
@@ -60,6 +61,11 @@ def main() -> None:
             rows.append(Row(method, told.scores))
         times["drawn"], _ = timed(lambda rows=rows: figures.export(figures.grid(rows, answers, "A to 1"), "png"))
         times["all of it"] = sum(times.values())
+        few = [rows[0], rows[1], rows[2]]
+        times["A and B, drawn"], _ = timed(
+            lambda few=few: figures.export(figures.grid(few, answers, "A and B"), "png")
+        )
+        times["A and B, drawn"] += times["A and B"]
         for name, seconds in times.items():
             found.setdefault(name, []).append(seconds)
             ratios.setdefault(name, []).append(seconds / unit)
