@@ -2,7 +2,7 @@
 
     python benchmarks/spurious.py --seeds 5 --rho 0.95 --epsilons 0 0.03 0.1 0.2 --jobs 2 [--plot FIG.svg]
 
-ARI learns all ten classes of scenes in one task, with the settings of `auroc.py --all-classes`. With probability rho
+ARI learns all ten classes of scenes in one task, with the base rate of `auroc.py --all-classes`. With probability rho
 a training scene's background comes from its class's own region of the photographs (`data.spurious`). At epsilon 0 a
 second clean step takes the attack's place, so all make equally many updates. Columns, each the mean over seeds with
 its 95 % t-interval:
@@ -105,7 +105,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--rho", type=float, default=0.95)
     parser.add_argument("--epsilons", type=float, nargs="+", default=[0.0, 0.03, 0.1, 0.2])
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("spurious.jsonl"))
     parser.add_argument("--plot", type=Path, help="a figure of the table: .png, .pdf or .svg")
