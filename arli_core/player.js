@@ -1,6 +1,6 @@
 // The frame player: all frames of a recorded run are held by the browser, so that playing, stepping and
-// scrubbing never wait for a server. `createPlayer` knows no host; the default export at the end mounts it in
-// Streamlit.
+// scrubbing never wait for a server. `createPlayer` knows no host; two adapters at the end mount it in Streamlit and
+// in notebooks.
 
 const SPEEDS = [0.25, 0.5, 1, 2, 4];
 const HOLD = 1500; // milliseconds on the last frame before autoplay starts over
@@ -370,6 +370,12 @@ export function createPlayer(root, data, { onFrame }) {
 
   return {
     update,
+    // The host asks for a frame. One that it was just told of is where the reader is already.
+    ask(next) {
+      if (next === settled) return;
+      settled = next;
+      go(next);
+    },
     destroy() {
       setPlaying(false);
       listening.abort();
@@ -378,10 +384,10 @@ export function createPlayer(root, data, { onFrame }) {
   };
 }
 
-// Streamlit calls this again, with the same element, whenever data or theme change.
 const hosts = new WeakMap();
 
-export default function ({ parentElement, data, setStateValue }) {
+// Streamlit calls this again, with the same element, whenever data or theme change.
+function inStreamlit({ parentElement, data, setStateValue }) {
   const host = hosts.get(parentElement) ?? {};
   hosts.set(parentElement, host);
   const call = Symbol("call");
@@ -397,3 +403,24 @@ export default function ({ parentElement, data, setStateValue }) {
     hosts.delete(parentElement);
   };
 }
+
+// anywidget calls this once for every output cell that shows the widget; its views share the model.
+function inNotebook({ model, el }) {
+  const data = { ...model.get("payload"), frame: model.get("frame") };
+  const player = createPlayer(el, data, {
+    onFrame(frame) {
+      model.set("frame", frame);
+      model.save_changes();
+    },
+  });
+  const follow = () => player.ask(model.get("frame"));
+  model.on("change:frame", follow);
+  el.dataset.lmSuppressShortcuts = "true"; // JupyterLab would take the keys for its own
+  return () => {
+    model.off("change:frame", follow);
+    player.destroy();
+  };
+}
+
+// Both hosts import the default export and call it: Streamlit with what to show, anywidget with nothing, for a widget.
+export default (shown) => (shown ? inStreamlit(shown) : { render: inNotebook });

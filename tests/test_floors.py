@@ -72,6 +72,7 @@ TABLE = {
     "bench": (4, {"attack", "attention", "attribution", "metrics", "networks", "records", "tasks"}),
     "figures": (4, {"errors"}),
     "player": (4, set()),
+    "widget": (4, set()),
     "runs": (4, {"config", "errors", "events", "learn", "records"}),
     "jobs": (4, {"config", "errors", "events", "records", "runs"}),
     "experiments": (4, {"config", "errors", "events", "learn", "metrics", "records", "runs", "statistics"}),
@@ -90,7 +91,7 @@ WITHIN_A_PACKAGE = {(f"methods.{name}", "methods")
                     for name in ("ari", "baselines", "derpp", "ewc", "itaml", "lwf", "released")}  # fmt: skip
 
 TORCH_FREE = ("config", "consensus", "errors", "events", "figures", "fusion", "jobs", "metrics", "player", "records",
-              "statistics", "uploads")  # fmt: skip
+              "statistics", "uploads", "widget")  # fmt: skip
 
 
 def name_of(file: Path) -> str:
