@@ -15,9 +15,10 @@ LARGEST = 64  # MB of an archive sent by a browser, which the server holds in me
 
 def tell() -> None:
     """What the last action did, once."""
+    place = st.empty()  # there without a message too: what is below keeps its place, and an open form stays open
     done, text = st.session_state.pop("done", (True, ""))
     if text:
-        (st.success if done else st.error)(text, icon=f":material/{'check_circle' if done else 'error'}:")
+        (place.success if done else place.error)(text, icon=f":material/{'check_circle' if done else 'error'}:")
 
 
 def _do(action: Callable[[], str]) -> None:
