@@ -28,6 +28,7 @@ from .cli_masks import figure9, masks
 from .cli_options import AsJson, DataRoot, Device, Run, Settings, data_root_at, print_json, rounded
 from .cli_options import settings_of as _settings
 from .cli_options import terminable as _terminable
+from .cli_runs import export, take_in
 from .config import METHODS, PRESETS, Ari, Config, keys, parse, preset, protocols
 from .errors import ConfigError, LabError, RecordError
 from .events import Event, Step, TaskDone
@@ -185,6 +186,8 @@ app.command()(sweep)
 app.command()(ablate)
 app.command()(figure9)
 app.command()(masks)
+app.command()(export)
+app.command("import")(take_in)
 
 
 def _runs() -> ModuleType:

@@ -11,6 +11,7 @@ import numpy as np
 import seaborn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from .errors import LabError
@@ -159,6 +160,31 @@ def accuracy_matrix(accuracy: NDArray[np.float64], names: Sequence[str], ink: st
     for each in figure.axes:
         _colour(each, ink)
     axes.set(xlabel="on task", ylabel="after learning task")
+    axes.tick_params(axis="both", labelrotation=0)
+    return figure
+
+
+def dif_star(matrix: NDArray[np.float64], names: Sequence[str], ink: str = "black") -> Figure:
+    """dif* [m, m] as a heat map, white at the equal share 1/m, blue at 0, red from 2/m on; the last row outlined."""
+    figure, axes = _axes((4.8, 3.4), ink)
+    ticks = [f"${name}$" for name in names]
+    seaborn.heatmap(
+        matrix,
+        vmin=0,
+        vmax=2 / len(matrix),
+        cmap="RdBu_r",
+        annot=True,
+        fmt=".2f",
+        square=True,
+        xticklabels=ticks,
+        yticklabels=ticks,
+        cbar_kws={"label": "weight"},
+        ax=axes,
+    )
+    for each in figure.axes:
+        _colour(each, ink)
+    last = len(matrix) - 1
+    axes.add_patch(Rectangle((0, last), len(matrix), 1, fill=False, edgecolor=ink, linewidth=2, clip_on=False))
     axes.tick_params(axis="both", labelrotation=0)
     return figure
 

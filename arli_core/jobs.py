@@ -7,6 +7,7 @@ time: two would each take twice as long, and the pages with them.
 import threading
 import traceback
 from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from enum import Enum
 from types import ModuleType
 
@@ -134,6 +135,21 @@ class Jobs:
                 job.go_on()
             return job
         return self._launch(name, records.load(name), lambda: _runs().resume(name), paused=False)
+
+    @contextmanager
+    def held(self, *names: str) -> Generator[None]:
+        """While the files of these runs are moved: none of them begins to train, and afterwards their ended jobs are
+        forgotten. Busy where one is running or paused.
+        """
+        with self._lock:
+            for job in self.alive():
+                if job.name in names:
+                    raise Busy(
+                        f"{job.name} is {job.state.value}; nothing was changed. Stop it on the Train page first."
+                    )
+            yield
+            for name in names:
+                self._jobs.pop(name, None)
 
     def _launch(self, name: str, record: Record, begin: Callable[[], Progress], paused: bool) -> Job:
         with self._lock:

@@ -272,7 +272,8 @@ def names() -> list[str]:
 
 
 # The names a run's folder may hold. Anything else was put there by someone else, and is never removed.
-_OWN = re.compile(r"run\.json|(probes|task-\d+|weights-\d+|progress-\d+-\d+)\.safetensors|\.writing-\w+")
+_FILE = re.compile(r"run\.json|(probes|task-\d+|weights-\d+|progress-\d+-\d+)\.safetensors")
+_OWN = re.compile(rf"{_FILE.pattern}|\.writing-\w+")
 
 
 def claim(run: str | Path, overwrite: bool = False) -> Path:
@@ -283,8 +284,7 @@ def claim(run: str | Path, overwrite: bool = False) -> Path:
     path = locate(run)
     try:
         if path.is_dir() and any(path.iterdir()):
-            foreign = next((file.name for file in path.iterdir() if not _OWN.fullmatch(file.name)), None)
-            if foreign:
+            if foreign := _foreign(path):
                 raise RecordError(f"{path} holds {foreign}, which is no part of a recorded run; choose another --out")
             if (path / "run.json").exists():
                 if not overwrite:
@@ -302,6 +302,11 @@ def claim(run: str | Path, overwrite: bool = False) -> Path:
     return path
 
 
+def _foreign(path: Path) -> str | None:
+    """The name of something in a run's folder that is no part of a run, if there is any."""
+    return next((file.name for file in path.iterdir() if not _OWN.fullmatch(file.name)), None)
+
+
 def _ours(index: Path) -> bool:
     """Whether a run.json is of this lab: with a schema, or so damaged that nobody can read it."""
     try:
@@ -316,6 +321,115 @@ def _remove(path: Path) -> None:
     aside = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     path.rename(aside / path.name)
     shutil.rmtree(aside)
+
+
+# --- Renaming, deleting, taking in ---------------------------------------------------------------------------------
+
+# The named runs that come with the lab. Its pages count on them, so they are neither renamed nor deleted.
+SHIPPED = ("mnist-5k-ari", "mnist-5k-ari-constant", "mnist-5k-replay", "mnist-5k-finetune", "scenes-ari")
+_NAME = re.compile(r"\w[\w.-]{0,59}")
+
+
+def vacant(name: str) -> Path:
+    """The place of a new named run; nothing is made there yet. RecordError where the name cannot be had."""
+    if not _NAME.fullmatch(name):
+        raise RecordError(
+            f"{name!r} cannot name a run: use at most 60 letters, digits, dots, dashes and underscores, "
+            "and begin with a letter or digit"
+        )
+    path = root() / name
+    if os.path.lexists(path):
+        raise RecordError(f"A run or folder is called {name} already; nothing was changed. Choose another name.")
+    return path
+
+
+def rename(name: str, new: str) -> None:
+    """Gives a named run another name. RecordError where it ships, or where the new name cannot be had."""
+    path, target = _own(name), vacant(new)
+    try:
+        path.rename(target)
+    except OSError as error:
+        raise RecordError(f"{path} cannot be renamed: {error.strerror or error}") from None
+
+
+def delete(name: str) -> None:
+    """Removes a named run, a damaged one too. RecordError where it ships, or where its folder holds anything else."""
+    path = _own(name)
+    try:
+        if foreign := _foreign(path):
+            raise RecordError(f"{path} holds {foreign}, which is no part of a recorded run; nothing was deleted")
+        if not _ours(path / "run.json"):
+            raise RecordError(f"{path} holds another program's run.json; nothing was deleted")
+        _remove(path)
+    except OSError as error:
+        raise RecordError(f"{path} cannot be deleted: {error.strerror or error}") from None
+
+
+def _own(name: str) -> Path:
+    """The folder of a named run that may be renamed and deleted."""
+    if name not in names():
+        raise RecordError(
+            f"no recorded run is called {name}; runs under {root()}: {', '.join(names()) or 'none yet'}"
+        )
+    if name in SHIPPED:
+        raise RecordError(f"{name} comes with the lab: it is neither renamed nor deleted. Nothing was changed.")
+    return root() / name
+
+
+def files(run: str | Path) -> dict[str, bytes]:
+    """All files of a recorded run by their name, run.json first; RecordError where one is missing or damaged."""
+    path = locate(run)
+    names = _named(whole(path))
+    try:
+        return {name: (path / name).read_bytes() for name in names}
+    except OSError as error:
+        raise RecordError(f"{path} changed while it was read: {error}; try again") from None
+
+
+def add(name: str, files: Mapping[str, bytes]) -> None:
+    """Takes in a run under a new name, from what `files` gave. RecordError where the name cannot be had, a file is
+    damaged or no part of the run, or one is missing; nothing is kept of it then.
+    """
+    target = vacant(name)
+    if "run.json" not in files:
+        raise RecordError("there is no run.json, the index of a recorded run, in it")
+    for file in files:  # before anything is written: a name is all that could lead out of the folder
+        if not _FILE.fullmatch(file):
+            raise RecordError(f"{file!r} is no part of a recorded run")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".adding-", dir=target.parent) as place:
+            path = Path(place) / name
+            path.mkdir()
+            for file, content in files.items():
+                (path / file).write_bytes(content)
+            try:
+                surplus = files.keys() - _named(whole(path))
+            except RecordError as error:
+                raise RecordError(str(error).replace(f"{path}{os.sep}", "")) from None
+            if surplus:
+                raise RecordError(f"{min(surplus)!r} is no part of this run: its run.json does not name it")
+            path.rename(target)
+    except OSError as error:
+        raise RecordError(f"{target} cannot be written: {error.strerror or error}") from None
+
+
+def whole(run: str | Path) -> Record:
+    """As `load`, and every file of the run has been read once: RecordError names one that is missing or damaged."""
+    record = load(run)
+    for task in record.weights:
+        _ = record.weights[task]
+    return record
+
+
+def _named(record: Record) -> list[str]:
+    """The files that the index of a run as it lies on disk names, itself first."""
+    tasks = range(1, len(record.tasks) + 1)
+    found = ["run.json", *(["probes.safetensors"] if record.started else [])]
+    found += [f"{kind}-{task}.safetensors" for task in tasks for kind in ("weights", "task")]
+    if record.saved:
+        found.append(f"progress-{record.saved.task}-{record.saved.epoch}.safetensors")
+    return found
 
 
 # --- Writing -------------------------------------------------------------------------------------------------------
@@ -476,7 +590,7 @@ def _read_index(path: Path) -> dict[str, Any]:
     try:
         index = json.loads(file.read_bytes())
         schema = index["schema"]
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, OSError) as error:
         raise RecordError(f"{file} is not the index of a recorded run, or is damaged: {error}") from None
     if schema != SCHEMA:
         raise RecordError(f"{file} has schema {schema!r}; this version reads schema {SCHEMA}")

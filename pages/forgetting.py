@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import pandas as pd
 import streamlit as st
 
 from arli_core import figures, metrics
@@ -27,7 +28,9 @@ def side(place: str, name: str, record: Record, protocol: str) -> None:
     if not record.tasks:
         st.info("No task is done yet.", icon=":material/hourglass_empty:")
         return
-    picture(partial(figures.accuracy_matrix, record.accuracy_matrix(protocol), ticks), f"{name}-{protocol}", place)
+    accuracy = record.accuracy_matrix(protocol)
+    table = pd.DataFrame(accuracy, ticks, ticks).rename_axis("after learning task")
+    picture(partial(figures.accuracy_matrix, accuracy, ticks), f"{name}-{protocol}", place, table)
     columns = st.columns(3)
     measures = {
         "Average accuracy": metrics.average_accuracy,

@@ -136,7 +136,7 @@ def test_presets():
 
 def test_help_names_every_command():
     out = told("--help")
-    for command in ("presets", "train", "resume", "show", "spectrum", "figure9", "masks", "app"):
+    for command in ("presets", "train", "resume", "show", "spectrum", "figure9", "masks", "export", "import", "app"):
         assert f"\n  {command} " in out
         assert "Usage:" in told(command, "--help")
 
@@ -263,6 +263,40 @@ def test_masks_are_measured(home):
     assert "attack of eps 0: correct" in out and "B lets through – of it" in out
     assert "inverted" in out and "saliency" not in out
     assert "task 3: tasks 1 to 2 are done" in refused("masks", "tiny", "--task", 3)
+
+
+@pytest.mark.parametrize("run", ["tiny", "plain", "half"])
+def test_a_run_is_exported_and_imported_under_another_name(run, home, tmp_path):
+    file = tmp_path / "run.zip"
+    assert printed("export", run, "--out", file) == {"file": str(file), "bytes": file.stat().st_size}
+    assert printed("import", file, "--name", "taken-in") == {"run": "taken-in", "path": str(home / "taken-in")}
+    assert contents(home / "taken-in") == contents(home / run)
+    shutil.rmtree(home / run)
+    assert f"imported as {run}" in told("import", file)
+    assert contents(home / "taken-in") == contents(home / run)
+
+
+def test_a_run_is_exported_as_settings_and_programs(home, tmp_path):
+    for suffix in ("json", "py", "ipynb"):
+        told("export", home / "tiny", "--out", tmp_path / f"run.{suffix}")
+    assert json.loads((tmp_path / "run.json").read_text()) == printed("show", "tiny")["config"]
+    compile((tmp_path / "run.py").read_text(encoding="utf-8"), "run.py", "exec")
+    assert json.loads((tmp_path / "run.ipynb").read_text(encoding="utf-8"))["nbformat"] == 4
+
+
+def test_what_cannot_be_exported_or_imported_is_told(home, tmp_path):
+    file = tmp_path / "run.zip"
+    told("export", "tiny", "--out", file)
+    with untouched(home):
+        assert "valid endings: .zip, .json, .py, .ipynb" in refused("export", "tiny", "--out", tmp_path / "run.tar")
+        assert "cannot be written" in refused("export", "tiny", "--out", tmp_path / "no" / "run.zip")
+        assert "no recorded run" in refused("export", "nobody", "--out", tmp_path / "nobody.zip")
+        assert "called tiny already" in refused("import", file)
+        assert "cannot name a run" in refused("import", file, "--name", "../away")
+        assert "cannot be read" in refused("import", tmp_path / "nothing.zip")
+        file.write_bytes(file.read_bytes()[:-50])
+        assert "was not imported: it is no .zip archive" in refused("import", file, "--name", "new")
+    assert not (tmp_path / "nobody.zip").exists()
 
 
 def test_settings_are_json_where_they_parse():

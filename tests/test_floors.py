@@ -76,9 +76,11 @@ TABLE = {
     "runs": (4, {"config", "errors", "events", "learn", "records"}),
     "jobs": (4, {"config", "errors", "events", "records", "runs"}),
     "experiments": (4, {"config", "errors", "events", "learn", "metrics", "records", "runs", "statistics"}),
-    "cli": (4, {"", "cli_experiments", "cli_masks", "cli_options", "config", "consensus", "datasets.generated",
-                "errors", "events", "fusion", "records", "runs"}),
+    "cli": (4, {"", "cli_experiments", "cli_masks", "cli_options", "cli_runs", "config", "consensus",
+                "datasets.generated", "errors", "events", "fusion", "records", "runs"}),
     "cli_masks": (4, {"attention", "bench", "cli_options", "config", "errors", "figures", "metrics", "records"}),
+    "cli_runs": (4, {"cli_options", "errors", "exports", "records"}),
+    "exports": (4, {"config", "errors", "records"}),
     "uploads": (4, {"datasets.pictures", "errors"}),
     "cli_experiments": (4, {"cli_options", "config", "errors", "experiments"}),
     "cli_options": (4, {"errors"}),
@@ -90,8 +92,8 @@ TABLE = {
 WITHIN_A_PACKAGE = {(f"methods.{name}", "methods")
                     for name in ("ari", "baselines", "derpp", "ewc", "itaml", "lwf", "released")}  # fmt: skip
 
-TORCH_FREE = ("config", "consensus", "errors", "events", "figures", "fusion", "jobs", "metrics", "player", "records",
-              "statistics", "uploads", "widget")  # fmt: skip
+TORCH_FREE = ("config", "consensus", "errors", "events", "exports", "figures", "fusion", "jobs", "metrics", "player",
+              "records", "statistics", "uploads", "widget")  # fmt: skip
 
 
 def name_of(file: Path) -> str:

@@ -90,6 +90,16 @@ def test_one_run_trains_at_a_time_and_a_paused_one_lets_others_go_first(jobs):
     assert first.state is State.RUNNING
 
 
+def test_files_of_a_run_are_moved_only_while_it_does_not_train(jobs):
+    job = jobs.start("one", config(), paused=True)
+    with pytest.raises(Busy, match="one is paused; nothing was changed"), jobs.held("other", "one"):
+        pytest.fail("it is paused")
+    job.stop()
+    with jobs.held("one"):
+        assert jobs.get("one") is job
+    assert jobs.get("one") is None  # what is at that name now is another run
+
+
 def test_what_goes_wrong_ends_the_job_with_its_message(jobs):
     job = jobs.start("one", config(**{"train.learning_rate": 1e30}))
     wait(job, lambda job: not job.alive)

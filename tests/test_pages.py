@@ -2,17 +2,18 @@
 
 import io
 import shutil
+import time
 from itertools import islice
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from arli_core import runs
+from arli_core import exports, records, runs
 from arli_core.config import preset
 
 ROOT = Path(__file__).parents[1]
-LAB = ["train", "matrix", "spectrum", "masks", "forgetting"]
+LAB = ["train", "matrix", "spectrum", "masks", "forgetting", "runs"]
 TINY = {"data.tasks": 2, "train.epochs": 1, "train.batch_size": 200, "recording.probes": 2}
 
 
@@ -226,3 +227,181 @@ def test_ones_own_image_is_looked_at_or_refused(place):
     test.file_uploader[0].set_value(("photo.png", picture.getvalue()[:60], "image/png")).run()
     assert not test.exception
     assert "photo.png" in texts(test, "error")
+
+
+# Runs
+
+
+def press(test: AppTest, label: str) -> AppTest:
+    return next(button for button in test.button if button.label == label).click().run()
+
+
+def links(test: AppTest) -> dict[str, bool]:
+    """Which links of the page itself can be followed, by their label."""
+    return {link.proto.label: not link.proto.disabled for link in test.main.get("page_link")}
+
+
+def test_all_runs_stand_in_a_table(place):
+    test = open_page("runs", run="digits-cut")
+    table = test.dataframe[0].value
+    assert list(table.index) == ["digits-ari", "digits-begun", "digits-cut", "digits-finetune", "digits-steady"]
+    assert table.loc["digits-ari", ["data", "method", "seed", "tasks", "status"]].tolist() == [
+        "digits", "ari", 0, "2 of 2", "finished"]  # fmt: skip
+    summary = records.load("digits-ari").summary()
+    assert table.loc["digits-ari", "accuracy"] == summary["average"]["per_sample"]
+    assert table.loc["digits-ari", "forgetting"] == summary["forgetting"]["per_sample"]
+    assert table.loc["digits-cut", ["tasks", "status"]].tolist() == ["1 of 2", "unfinished"]
+    assert "problem" not in table
+    assert test.query_params["run"] == "digits-cut"
+    labels = ["Open in Matrix", "Open in Masks", "Open in Forgetting", "Make again"]
+    assert {label: links(test)[label] for label in labels} == dict.fromkeys(labels, True)
+    assert not links(open_page("runs", run="digits-finetune"))["Open in Matrix"]
+
+
+@pytest.mark.parametrize("file", ["run.json", "task-1.safetensors", "weights-2.safetensors"])
+def test_a_damaged_run_stands_among_the_others_with_what_is_wrong(place, file):
+    (place / "digits-steady" / file).write_bytes(b"damaged")
+    test = open_page("runs", run="digits-steady")
+    assert not test.exception
+    table = test.dataframe[0].value
+    assert table.loc["digits-steady", "status"] == "damaged" and file in table.loc["digits-steady", "problem"]
+    assert table.loc["digits-ari", "status"] == "finished" and table.loc["digits-ari", "problem"] == ""
+    assert file in texts(test, "error")
+    assert not links(test)["Open in Forgetting"] and links(test)["Make again"] == (file != "run.json")
+    assert "cannot be exported" in texts(test, "caption")
+    test.checkbox[0].check().run()
+    press(test, "Delete for good")
+    assert "digits-steady is deleted" in texts(test, "success") and not (place / "digits-steady").exists()
+
+
+def test_a_run_is_renamed_and_the_address_follows(place):
+    before = records.load("digits-ari").summary()
+    test = open_page("runs", run="digits-ari")
+    test.text_input(key="rename-digits-ari").set_value("mine")
+    press(test, "Rename")
+    assert "digits-ari is now called mine" in texts(test, "success") and not test.warning
+    assert test.query_params["run"] == "mine" and test.selectbox[0].value == "mine"
+    assert records.load("mine").summary() == before and "digits-ari" not in records.names()
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("digits-cut", "called digits-cut already"), ("../away", "cannot name a run"), ("", "cannot name")],
+)
+def test_a_taken_or_impossible_new_name_is_refused(place, name, told):
+    before = records.names()
+    test = open_page("runs", run="digits-ari")
+    test.text_input(key="rename-digits-ari").set_value(name)
+    press(test, "Rename")
+    assert told in texts(test, "error") and records.names() == before
+    assert test.query_params["run"] == "digits-ari" and not test.exception
+
+
+def test_a_run_is_deleted_only_when_that_is_confirmed(place):
+    test = open_page("runs", run="digits-ari")
+    assert next(button for button in test.button if button.label == "Delete for good").disabled
+    assert "digits-ari" in records.names()
+    test.checkbox[0].check().run()
+    press(test, "Delete for good")
+    assert "digits-ari is deleted" in texts(test, "success") and not test.warning
+    assert not (place / "digits-ari").exists() and len(records.names()) == 4
+    assert not test.checkbox[0].value  # the next run is not confirmed yet
+
+
+def test_runs_that_ship_are_neither_renamed_nor_deleted(place):
+    (place / "digits-ari").rename(place / "mnist-5k-ari")
+    test = open_page("runs", run="mnist-5k-ari")
+    assert "comes with the lab: it is neither renamed nor deleted" in texts(test, "info")
+    assert not {"Rename", "Delete for good"} & {button.label for button in test.button}
+
+
+def test_a_run_under_way_is_neither_renamed_nor_deleted(place, monkeypatch):
+    from pages.parts import run_bar
+
+    job = run_bar.jobs().start("under-way", preset("digits", "finetune", **TINY), paused=True)
+    try:
+        job.step()
+        while not job.record.last and job.alive:
+            time.sleep(0.05)
+        test = open_page("runs", run="under-way")
+        assert test.dataframe[0].value.loc["under-way", "status"] == "paused"
+        assert "under-way is paused: stop it on the Train page first" in texts(test, "info")
+        assert not {"Rename", "Delete for good"} & {button.label for button in test.button}
+        test = open_page("runs", run="digits-ari")
+        test.text_input(key="rename-digits-ari").set_value("under-way")
+        press(test, "Rename")
+        assert "under-way is paused; nothing was changed" in texts(test, "error")
+    finally:
+        job.stop()
+
+
+def test_an_exported_run_is_imported_under_another_name(place):
+    archive = exports.archive("digits-ari", records.files("digits-ari"))
+    test = open_page("runs", run="digits-cut")
+    test.file_uploader[0].set_value(("run (1).zip", archive, "application/zip"))
+    test.text_input(key="imported-0").set_value("mine").run()
+    press(test, "Import")
+    assert "run (1).zip is imported as mine" in texts(test, "success")
+    assert test.query_params["run"] == "mine" and not test.warning and not test.exception
+    assert records.load("mine").summary() == records.load("digits-ari").summary()
+
+
+def test_the_first_run_of_an_empty_lab_can_be_an_import(place):
+    archive = exports.archive("digits-ari", records.files("digits-ari"))
+    shutil.rmtree(place)
+    test = open_page("runs")
+    test.file_uploader[0].set_value(("run.zip", archive, "application/zip")).run()
+    press(test, "Import")
+    assert "imported as digits-ari" in texts(test, "success") and records.names() == ["digits-ari"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (lambda archive: archive, "called digits-ari already"),
+        (lambda archive: archive[:-30], "no .zip archive, or a damaged one"),
+        (lambda archive: b"no archive", "no .zip archive"),
+        (lambda archive: exports.archive("x", {"run.json": b"{}"}), "run.json is not the index of a recorded run"),
+        (lambda archive: exports.archive("x", {"holiday.jpg": b""}), "no run.json"),
+        (lambda archive: exports.archive("../x", {"run.json": b"{}"}), "out of place"),
+    ],
+)
+def test_an_import_that_cannot_be_is_refused_with_its_reason(place, spoil, told):
+    before = sorted(path.name for path in place.iterdir())
+    archive = exports.archive("digits-ari", records.files("digits-ari"))
+    test = open_page("runs")
+    test.file_uploader[0].set_value(("sent.zip", spoil(archive), "application/zip")).run()
+    press(test, "Import")
+    assert "sent.zip was not imported: " in texts(test, "error") and told in texts(test, "error")
+    assert not test.exception and sorted(path.name for path in place.iterdir()) == before
+
+
+def test_making_again_fills_the_form_of_the_train_page(place, monkeypatch):
+    asked = []
+    monkeypatch.setattr("arli_core.jobs.Jobs.start", lambda jobs, name, config, paused: asked.append(config))
+    for name in ("digits-steady", "digits-finetune"):
+        test = open_page("train", again=name)
+        assert f"The settings of {name}" in texts(test, "info") and not test.error
+        assert "Changed: " in texts(test, "caption") and "train.batch_size = 200" in texts(test, "caption")
+        press(test, "Start")
+        assert asked.pop() == records.load(name).config
+    test = open_page("train", again="digits-steady")
+    press(test, "Back to the preset")
+    assert [box.value for box in test.selectbox[:2]] == ["digits", "ari"] and "again" not in test.query_params
+    press(test, "Start")
+    assert asked.pop() == preset("digits", "ari")
+
+
+def test_making_again_what_the_form_cannot_express_is_told(place):
+    index = place / "digits-ari" / "run.json"
+    index.write_text(index.read_text().replace('"preset": "digits"', '"preset": null'))
+    test = open_page("train", again="digits-ari")
+    assert "its Python script on the Runs page makes it again" in texts(test, "warning")
+    assert "is not recorded here" in texts(open_page("train", again="../digits-ari"), "warning")
+    assert test.selectbox[0].value == "mnist-5k" and not test.exception
+
+
+@pytest.mark.parametrize(("name", "tables"), [("runs", 1), ("forgetting", 2)])
+def test_every_table_can_be_saved_as_csv(place, name, tables):
+    test = open_page(name, run="digits-ari", other="digits-cut")
+    assert len([button for button in test.get("download_button") if button.proto.label == "CSV"]) == tables

@@ -4,7 +4,9 @@ import dataclasses
 import json
 import math
 import os
+import re
 from collections import deque
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from arli_core.learn import learn
 from arli_core.networks import build
 from arli_core.records import Frames, Record
 
+ROOT = Path(__file__).parents[1]
 each_method = pytest.mark.parametrize("method", METHODS)
 
 
@@ -506,6 +509,145 @@ def test_an_empty_folder_is_a_place_for_a_run(tmp_path):
     (tmp_path / "run").mkdir()
     assert records.claim(tmp_path / "run") == tmp_path / "run"
     assert list((tmp_path / "run").iterdir()) == []
+
+
+# Renamed, deleted, taken in
+
+
+def test_a_run_is_renamed_whole(checkpoints, histories):
+    written(final(histories), checkpoints / "mine")
+    records.rename("mine", "yours.2")
+    assert records.names() == ["yours.2"] and not differing(records.load("yours.2"), final(histories))
+
+
+IMPOSSIBLE = ["", ".", "..", ".hidden", "-o", "a/b", "../away", "/tmp/away", "a b", "a\\b", "a\n", "x" * 61, "a\0"]
+
+
+@pytest.mark.parametrize("name", IMPOSSIBLE)
+def test_impossible_names_are_refused(name, checkpoints, histories):
+    written(final(histories), checkpoints / "mine")
+    for action in (lambda: records.rename("mine", name), lambda: records.add(name, records.files("mine"))):
+        with pytest.raises(RecordError, match="cannot name a run: use at most 60 letters"):
+            action()
+    assert [path.name for path in checkpoints.iterdir()] == ["mine"]
+
+
+def test_taken_names_are_refused_whatever_they_are_of(checkpoints, histories):
+    written(final(histories), checkpoints / "mine")
+    (checkpoints / "folder").mkdir()
+    (checkpoints / "file").write_text("")
+    (checkpoints / "dangling").symlink_to(checkpoints / "nowhere")
+    for taken in ("mine", "folder", "file", "dangling"):
+        for action in (lambda: records.rename("mine", taken), lambda: records.add(taken, records.files("mine"))):  # noqa: B023
+            with pytest.raises(RecordError, match=f"called {taken} already; nothing was changed"):
+                action()
+    assert not differing(records.load("mine"), final(histories))
+
+
+def test_a_run_is_deleted_and_nothing_beside_it(checkpoints, histories, tmp_path):
+    for name in ("a", "b"):
+        written(final(histories, "finetune"), checkpoints / name)
+    written(final(histories, "finetune"), tmp_path / "elsewhere")
+    (checkpoints / "link").symlink_to(tmp_path / "elsewhere")
+    records.delete("a")
+    records.delete("link")
+    assert [path.name for path in checkpoints.iterdir()] == ["b"]
+    assert not differing(records.load(tmp_path / "elsewhere"), final(histories, "finetune"))
+
+
+def test_damaged_runs_can_be_renamed_and_deleted(checkpoints, histories):
+    path = written(final(histories), checkpoints / "mine")
+    cut(path / "run.json")
+    records.rename("mine", "damaged")
+    records.delete("damaged")
+    assert list(checkpoints.iterdir()) == []
+
+
+@pytest.mark.parametrize("action", [records.delete, lambda name: records.rename(name, "other")])
+def test_what_is_no_own_run_is_neither_deleted_nor_renamed(action, checkpoints, histories, tmp_path):
+    written(final(histories), checkpoints / "mine")
+    written(final(histories), tmp_path / "elsewhere")
+    for name in ("nobody", "../elsewhere", str(tmp_path / "elsewhere"), "", "."):
+        with pytest.raises(RecordError, match=r"no recorded run is called .*: mine"):
+            action(name)
+    written(final(histories), checkpoints / records.SHIPPED[0])
+    with pytest.raises(RecordError, match="comes with the lab"):
+        action(records.SHIPPED[0])
+    assert records.names() == ["mine", records.SHIPPED[0]] and (tmp_path / "elsewhere" / "run.json").exists()
+
+
+def test_the_runs_that_ship_are_those_that_git_keeps():
+    ignored = (ROOT / ".gitignore").read_text()
+    assert sorted(records.SHIPPED) == sorted(re.findall(r"^!/checkpoints/([\w.-]+)/$", ignored, re.M))
+
+
+def test_a_folder_that_holds_anything_else_is_not_deleted(checkpoints, histories):
+    path = written(final(histories), checkpoints / "mine")
+    (path / "chapter.txt").write_text("years of work")
+    with pytest.raises(
+        RecordError, match=r"holds chapter\.txt, which is no part of a recorded run; nothing was deleted"
+    ):
+        records.delete("mine")
+    (checkpoints / "thesis").mkdir()
+    (checkpoints / "thesis" / "run.json").write_text("{}")
+    with pytest.raises(RecordError, match=r"another program's run\.json; nothing was deleted"):
+        records.delete("thesis")
+    assert (path / "chapter.txt").exists() and len(list(path.iterdir())) == 7
+
+
+@each_method
+def test_the_files_of_a_run_make_an_equal_one(method, histories, checkpoints):
+    for at, name in (
+        (-1, "done"),
+        (next(k for k, (_, e) in enumerate(histories[method]) if isinstance(e, Saved)), "half"),
+    ):
+        record = histories[method][at][0]
+        written(record, checkpoints / name)
+        files = records.files(name)
+        assert next(iter(files)) == "run.json"
+        assert set(files) == {file.name for file in (checkpoints / name).iterdir()}
+        records.add(f"{name}-2", files)
+        loaded = records.load(f"{name}-2")
+        assert not differing(loaded, record)
+        assert loaded.seconds == record.seconds and dict(loaded.environment) == dict(record.environment)
+
+
+def test_half_a_run_that_was_taken_in_resumes_to_the_same_end(histories, checkpoints, tmp_path):
+    at = next(k for k, (_, event) in enumerate(histories["ari"]) if isinstance(event, Saved))
+    records.add("half", records.files(written(histories["ari"][at][0], tmp_path / "half")))
+    assert not differing(last(runs.resume("half")), final(histories))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"run.json": None}, r"no run\.json"),
+        ({"run.json": b"{}"}, r"run\.json is not the index"),
+        ({"run.json": b"[" * 100_000}, r"run\.json is not the index"),
+        ({"weights-2.safetensors": None}, r"weights-2\.safetensors is missing or damaged"),
+        ({"task-1.safetensors": b"short"}, r"task-1\.safetensors is missing or damaged"),
+        ({"notes.txt": b""}, r"'notes\.txt' is no part of a recorded run"),
+        ({"../task-3.safetensors": b""}, r"'\.\./task-3\.safetensors' is no part of a recorded run"),
+        ({"/tmp/run.json": b""}, r"'/tmp/run\.json' is no part of a recorded run"),
+        ({".writing-x": b""}, r"'\.writing-x' is no part of a recorded run"),
+        ({"task-3.safetensors": b""}, r"'task-3\.safetensors' is no part of this run"),
+        ({"progress-1-1.safetensors": b""}, r"'progress-1-1\.safetensors' is no part of this run"),
+    ],
+)
+def test_what_is_no_whole_run_is_not_taken_in(change, told, histories, checkpoints, tmp_path):
+    files = {**records.files(written(final(histories), tmp_path / "run")), **change}
+    with pytest.raises(RecordError, match=told) as raised:
+        records.add("mine", {name: content for name, content in files.items() if content is not None})
+    assert str(checkpoints) not in str(raised.value)  # where it was looked at is gone
+    assert not checkpoints.exists() or list(checkpoints.iterdir()) == []
+    assert sorted(path.name for path in tmp_path.iterdir() if path != checkpoints) == ["run"]
+
+
+def test_a_run_with_a_damaged_file_gives_no_files(histories, tmp_path):
+    path = written(final(histories), tmp_path / "run")
+    cut(path / "weights-1.safetensors")
+    with pytest.raises(RecordError, match=r"weights-1\.safetensors"):
+        records.files(path)
 
 
 # Damaged

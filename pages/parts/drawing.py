@@ -32,9 +32,9 @@ def ink() -> str:
     return "#e8e8ec" if st.context.theme.type == "dark" else "#262730"
 
 
-def picture(draw: Callable[..., Figure], name: str, place: str = "") -> None:
+def picture(draw: Callable[..., Figure], name: str, place: str = "", table: pd.DataFrame | None = None) -> None:
     """A figure on the page, and its file in the format that the reader picks. draw(ink=...) makes the figure;
-    place tells apart two pictures of one name on a page.
+    place tells apart two pictures of one name on a page; table holds the numbers drawn, where they make one.
     """
     with st.spinner("Drawing…"):
         figure = draw(ink=ink())
@@ -46,6 +46,13 @@ def picture(draw: Callable[..., Figure], name: str, place: str = "") -> None:
             st.download_button(
                 kind.upper(), lambda kind=kind: export(draw(), kind), f"{name}.{kind}", key=f"{place}{name}-{kind}"
             )
+        if table is not None:
+            save_table(table, name, place)
+
+
+def save_table(table: pd.DataFrame, name: str, place: str = "") -> None:
+    """The file of a table; its index comes first."""
+    st.download_button("CSV", table.to_csv, f"{name}.csv", "text/csv", key=f"{place}{name}-csv")
 
 
 def download_frames(view: View, frame: int) -> None:

@@ -1,6 +1,5 @@
 """Setting a run up: preset and method first, every other setting behind them."""
 
-import re
 from typing import Any, Literal, get_args, get_origin
 
 import streamlit as st
@@ -34,14 +33,18 @@ def ask() -> None:
         if right.button("Watch it", key=f"watch-{job.name}", width="stretch"):
             _watch(job.name)
 
+    again = _again()
+    # Keyed and filled once, so that "Back to the preset" leaves both as they are.
+    st.session_state.setdefault("preset-box", again.preset if again else "mnist-5k")
+    st.session_state.setdefault("method-box", again.method if again else settings.METHODS[0])
     left, right = st.columns(2)
     with left:
-        preset = st.selectbox("Data", PRESETS, index=1)
+        preset = st.selectbox("Data", PRESETS, key="preset-box")
         st.caption(PRESETS[preset])
     with right:
-        method = st.selectbox("Method", settings.METHODS)
+        method = st.selectbox("Method", settings.METHODS, key="method-box")
         st.caption(settings.summary(method))
-    config = _knobs(preset, method)
+    config = _knobs(preset, method, again)
     if config is None:
         return
 
@@ -58,18 +61,36 @@ def ask() -> None:
     _unfinished(live)
 
 
+def _again() -> Config | None:
+    """The configuration of the run that the address asks to make again, where this form can express it."""
+    name = st.query_params.get("again")
+    if name is None:
+        return None
+    try:
+        if name not in records.names():  # a path in an address is not followed
+            st.warning(f"{name} is not recorded here.", icon=":material/swap_horiz:")
+            return None
+        config = records.config_of(name)
+        if config.preset in PRESETS and config.data.name == settings.preset(config.preset).data.name:
+            st.info(f"The settings of {name}; start it as they are, or change them.", icon=":material/replay:")
+            return config
+        st.warning(f"{name} is of no preset that is offered here; its Python script on the Runs page makes it again.")
+    except LabError as error:
+        st.error(str(error), icon=":material/error:")
+    return None
+
+
 def _start(live: Jobs, name: str, config: Config, taken: set[str], paused: bool) -> None:
-    if not re.fullmatch(r"\w[\w.-]*", name):
-        st.error(f"{name!r} cannot name a run: use letters, digits, dots, dashes and underscores.")
-    elif name in taken:
+    if name in taken:
         st.error(f"A run is called {name} already; nothing was changed. Choose another name.")
+        return
+    try:
+        records.vacant(name)
+        live.start(name, config, paused)
+    except LabError as error:
+        st.error(str(error), icon=":material/error:")
     else:
-        try:
-            live.start(name, config, paused)
-        except LabError as error:
-            st.error(str(error), icon=":material/error:")
-        else:
-            _watch(name)
+        _watch(name)
 
 
 def _unfinished(live: Jobs) -> None:
@@ -108,23 +129,25 @@ def _free(name: str, taken: set[str]) -> str:
     return next(each for each in tries if each not in taken)
 
 
-def _knobs(preset: str, method: str) -> Config | None:
-    """Every setting of the method, at the preset's values until changed."""
+def _knobs(preset: str, method: str, again: Config | None) -> Config | None:
+    """Every setting of the method, at the values of the preset, or of the run made again, until changed."""
     default = settings.preset(preset, method)
+    shown = again if again and (again.preset, again.method) == (preset, method) else default
     revision = st.session_state.setdefault("knobs-revision", 0)
     changed: dict[str, Any] = {}
     with st.expander("Settings", icon=":material/tune:"):
         columns = st.columns(3)
         for number, (key, field) in enumerate(settings.keys(method).items()):
-            before = _value(default, key)
+            before = _value(shown, key)
             if key == "data.name" or (key == "data.spurious" and default.data.name != "scenes"):
                 continue  # the preset's, and what scenes alone has
             with columns[number % 3]:
                 after = _knob(key, field, before, f"{preset}-{method}-{key}-{revision}")
-            if after != before:
+            if after != _value(default, key):
                 changed[key] = after
         if st.button("Back to the preset", disabled=not changed, icon=":material/undo:"):
             st.session_state["knobs-revision"] += 1
+            st.query_params.pop("again", None)
             st.rerun()
     if changed:
         st.caption("Changed: " + ", ".join(f"{key} = {value}" for key, value in changed.items()))

@@ -15,6 +15,7 @@ PAGES = {
     "spectrum": "Spectrum",
     "masks": "Masks",
     "forgetting": "Forgetting",
+    "runs": "Runs",
 }
 BENCHES = ["figure-9", "attack", "captum", "drift", "stability", "own-image"]
 LOADED = 60_000  # ms; the first page that needs torch waits for its import

@@ -1,0 +1,66 @@
+"""The commands that carry runs from one lab to another: `export` and `import`."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import exports, records
+from .cli_options import AsJson, Run, print_json
+from .errors import LabError, RecordError
+
+_FORMS: dict[str, Callable[[str], bytes]] = {
+    ".zip": lambda run: exports.archive(records.locate(run).resolve().name, records.files(run)),
+    ".json": lambda run: exports.configuration(records.config_of(run)).encode(),
+    ".py": lambda run: exports.script(records.load(run)).encode(),
+    ".ipynb": lambda run: exports.notebook(records.load(run)).encode(),
+}
+
+
+def export(
+    run: Run,
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="FILE",
+            help="The file to write: .zip the whole run, .json its configuration, .py and .ipynb make it again.",
+        ),
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Write a run as an archive, a configuration, a script or a notebook."""
+    form = _FORMS.get(out.suffix.lower())
+    if form is None:
+        raise LabError(f"{out} has no ending of a known form; valid endings: {', '.join(_FORMS)}")
+    content = form(run)
+    try:
+        out.write_bytes(content)
+    except OSError as error:
+        raise LabError(f"{out} cannot be written: {error.strerror or error}; choose another --out") from None
+    if as_json:
+        print_json({"file": str(out), "bytes": len(content)})
+        return
+    typer.echo(f"{out}: {len(content):,} bytes")
+
+
+def take_in(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .zip that `export` wrote.")],
+    name: Annotated[str | None, typer.Option(help="Of the run here; else the one it had.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take in a run that was exported as a .zip."""
+    try:
+        if file.stat().st_size > exports.LIMIT_BYTES:  # before it is in memory
+            raise RecordError(f"the archive is too large: at most {exports.LIMIT_BYTES // 2**20} MB are read")
+        packed, files = exports.unpacked(file.read_bytes())
+        chosen = packed if name is None else name
+        records.add(chosen, files)
+    except OSError as error:
+        raise LabError(f"{file} cannot be read: {error.strerror or error}") from None
+    except RecordError as error:
+        raise LabError(f"{file} was not imported: {error}") from None
+    if as_json:
+        print_json({"run": chosen, "path": str(records.locate(chosen))})
+        return
+    typer.echo(f"{file}: imported as {chosen}, {records.locate(chosen)}")

@@ -1,0 +1,140 @@
+"""What can be done with a recorded run. Each action says on top of the page what it did, or why it did not."""
+
+from collections.abc import Callable
+
+import streamlit as st
+
+from arli_core import exports, records
+from arli_core.config import Ari
+from arli_core.errors import LabError, RecordError
+
+from .run_bar import guarded, jobs, open_run
+
+LARGEST = 64  # MB of an archive sent by a browser, which the server holds in memory
+
+
+def tell() -> None:
+    """What the last action did, once."""
+    place = st.empty()  # there without a message too: what is below keeps its place, and an open form stays open
+    done, text = st.session_state.pop("done", (True, ""))
+    if text:
+        (place.success if done else place.error)(text, icon=f":material/{'check_circle' if done else 'error'}:")
+
+
+def _do(action: Callable[[], str]) -> None:
+    try:
+        st.session_state["done"] = (True, action())
+    except LabError as error:
+        st.session_state["done"] = (False, str(error))
+
+
+def take_in() -> None:
+    """A form for the archive of a run."""
+    turn = st.session_state.setdefault("imports", 0)  # a new one after each import: empty fields
+    with st.expander("Import a run", icon=":material/upload:"):
+        file = st.file_uploader(
+            "A .zip exported here or in another lab", "zip", key=f"archive-{turn}", max_upload_size=LARGEST
+        )
+        st.caption(f"Larger than {LARGEST} MB: `python -m arli_core import FILE`.")
+        left, right = st.columns([3, 1], vertical_alignment="bottom")
+        left.text_input("Name here", key=f"imported-{turn}", placeholder="the one it had", max_chars=60)
+        right.button("Import", on_click=_do, args=(lambda: _import(turn),), disabled=file is None, width="stretch")
+
+
+def _import(turn: int) -> str:
+    file, asked = st.session_state[f"archive-{turn}"], st.session_state[f"imported-{turn}"].strip()
+    try:
+        packed, files = exports.unpacked(file.getvalue())
+        name = asked or packed
+        with jobs().held(name):
+            records.add(name, files)
+    except RecordError as error:
+        raise RecordError(f"{file.name} was not imported: {error}") from None
+    st.session_state["imports"] = turn + 1
+    st.query_params["run"] = name
+    return f"{file.name} is imported as {name}."
+
+
+def links(name: str, damaged: bool) -> None:
+    """Pages that show this run, and the form that trains it anew, which a damaged one may still fill."""
+    try:
+        config = records.config_of(name)
+    except LabError:
+        config = None
+    fuses = isinstance(config, Ari)
+    places = [
+        ("matrix", "Open in Matrix", "grid_on", damaged or not fuses),
+        ("masks", "Open in Masks", "visibility", damaged),
+        ("forgetting", "Open in Forgetting", "history_toggle_off", damaged),
+    ]
+    *columns, last = st.columns(len(places) + 1)
+    for column, (page, label, icon, without) in zip(columns, places, strict=True):
+        column.page_link(
+            f"pages/{page}.py", label=label, icon=f":material/{icon}:", query_params={"run": name}, disabled=without
+        )
+    last.page_link(
+        "pages/train.py",
+        label="Make again",
+        icon=":material/replay:",
+        query_params={"again": name},
+        disabled=config is None,
+        help="Opens the Train page with this run's settings.",
+    )
+
+
+def downloads(name: str, damaged: bool) -> None:
+    """The run in every form that leaves the lab."""
+    st.markdown("##### Export")
+    if damaged:
+        st.caption("A damaged run cannot be exported.")
+        return
+    record = guarded(open_run, name)
+    forms = {
+        "Whole run": ("zip", "folder_zip", lambda: exports.archive(name, records.files(name))),
+        "Settings": ("json", "data_object", lambda: exports.configuration(record.config)),
+        "Script": ("py", "code", lambda: exports.script(record)),
+        "Notebook": ("ipynb", "menu_book", lambda: exports.notebook(record)),
+    }
+    for column, (label, (kind, icon, content)) in zip(st.columns(len(forms)), forms.items(), strict=True):
+        column.download_button(
+            label, content, f"{name}.{kind}", icon=f":material/{icon}:", help=f".{kind}", width="stretch"
+        )
+    st.caption("The script and the notebook train the run again and draw its accuracy matrices and its last dif*.")
+
+
+def change(name: str, unfinished: bool) -> None:
+    """Rename and delete, where they can do no harm."""
+    st.markdown("##### Rename or delete")
+    job = jobs().get(name)
+    if name in records.SHIPPED:
+        st.info(f"{name} comes with the lab: it is neither renamed nor deleted.", icon=":material/lock:")
+        return
+    if job and job.alive:
+        st.info(f"{name} is {job.state.value}: stop it on the Train page first.", icon=":material/lock:")
+        return
+    if unfinished:  # of other processes nothing is known here
+        st.caption("Unfinished: where a command line is training it, stop that first.")
+    left, middle, right = st.columns([3, 2, 2], vertical_alignment="bottom")
+    left.text_input("Name", name, key=f"rename-{name}", max_chars=60)
+    middle.button("Rename", icon=":material/edit:", on_click=_do, args=(lambda: _rename(name),), width="stretch")
+    with right.popover("Delete", icon=":material/delete:", width="stretch"):
+        st.markdown(
+            f"**{name}** and all that was recorded of it. It cannot be brought back: export it to keep a copy."
+        )
+        sure = st.checkbox(f"Delete {name}", key=f"sure-{name}")
+        st.button("Delete for good", type="primary", disabled=not sure, on_click=_do, args=(lambda: _delete(name),))
+
+
+def _rename(name: str) -> str:
+    new = st.session_state[f"rename-{name}"].strip()
+    with jobs().held(name, new):
+        records.rename(name, new)
+    st.query_params["run"] = new
+    return f"{name} is now called {new}."
+
+
+def _delete(name: str) -> str:
+    with jobs().held(name):
+        records.delete(name)
+    st.query_params.pop("run", None)
+    return f"{name} is deleted."

@@ -1,0 +1,78 @@
+"""The recorded runs as rows of a table, the damaged ones too."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from arli_core import records
+from arli_core.errors import LabError
+from arli_core.records import Record
+
+from .run_bar import jobs
+
+COLUMNS = [
+    "run",
+    "data",
+    "method",
+    "seed",
+    "tasks",
+    "status",
+    "accuracy",
+    "forgetting",
+    "seconds",
+    "device",
+    "problem",
+]
+
+
+def table(names: list[str]) -> pd.DataFrame:
+    """One row a run; the last column, what is wrong with it, is there only where something is."""
+    found = pd.DataFrame([row(name) for name in names], columns=COLUMNS).set_index("run")
+    found["seed"] = found["seed"].astype("Int64")  # whole where it is known
+    problems = found["problem"].fillna("")
+    return found.assign(problem=problems) if any(problems) else found.drop(columns="problem")
+
+
+def row(name: str) -> dict[str, Any]:
+    """What the table says of one run; of a damaged one only its status, `damaged`, and its problem."""
+    job = jobs().get(name)
+    if job and job.alive:  # its newest state; its files change under a reader's hands
+        return {"run": name, **_figures(job.record), "status": job.state.value}
+    path = records.locate(name)
+    return {"run": name, **_recorded(path, _stamp(path))}
+
+
+def _stamp(path: Path) -> tuple[tuple[str, int, int], ...]:
+    """Changes when a file of the run does."""
+    try:
+        found = [(file.name, file.stat()) for file in sorted(path.iterdir())]
+    except OSError:  # another process is at work on it
+        return ()
+    return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in found)
+
+
+@st.cache_data(max_entries=500, show_spinner=False)
+def _recorded(path: Path, stamp: tuple[tuple[str, int, int], ...]) -> dict[str, Any]:
+    try:
+        return _figures(records.whole(path))
+    except LabError as error:
+        return {"status": "damaged", "problem": str(error).replace(f"{path}{os.sep}", "")}
+
+
+def _figures(record: Record) -> dict[str, Any]:
+    summary, config = record.summary(), record.config
+    return {
+        "data": config.data.name,
+        "method": config.method,
+        "seed": config.seed,
+        "tasks": f"{len(record.tasks)} of {config.data.tasks}",
+        "status": record.status,
+        "accuracy": summary["average"]["per_sample"],
+        "forgetting": summary["forgetting"]["per_sample"],
+        "seconds": record.seconds,
+        "device": summary["device"],
+        "problem": record.error,
+    }
