@@ -21,7 +21,9 @@ from .networks import at_image_size
 METHODS = ("saliency", "integrated gradients", "Grad-CAM", "occlusion")
 FEWEST_STEPS, MOST_STEPS = 16, 1024
 AT_ONCE = 16  # occlusions of every image
-POINTS_AT_ONCE = 64  # of the integral, of all images together: 512 need twice the time, since the caches are too small
+POINTS_AT_ONCE = (
+    64  # of the integral, of all images together: 512 need twice the time, since the caches are too small
+)
 RELATIVE, ABSOLUTE = 0.01, 1e-3  # how far integrated gradients may miss the difference of logits they should sum to
 
 

@@ -1,7 +1,6 @@
 """Three networks small enough for a laptop's processor."""
 
 import math
-from itertools import pairwise
 
 import torch.nn.functional as F
 from torch import Tensor, nn
