@@ -96,7 +96,7 @@ def drawn(of_seed: dict[float, dict[str, dict[int, float]]]) -> Figure:
         axes.errorbar(range(len(found)), [each.mean for each in found], halves, marker=marker, capsize=4, label=name)
     axes.set(xticks=range(len(of_seed)), xticklabels=[f"{epsilon:g}" for epsilon in of_seed], ylim=(0, 1))
     axes.set(xlabel="ε of the attack, of the pixel range", ylabel="accuracy")
-    axes.legend(title="digits before backgrounds of", frameon=False)
+    axes.legend(title="digits before backgrounds of", frameon=False, loc="center right", bbox_to_anchor=(1, 0.59))
     return figure
 
 
