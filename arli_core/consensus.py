@@ -4,12 +4,14 @@ T = dif* is row-stochastic. Everything here needs small matrices only: the resid
 from their Gram matrix G = X X^T, X = Phi - phi_b, which is recorded in place of the models.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+ROUNDING = 1e-12  # a share of the start below which repeated fusion shows the rounding of its own arithmetic
 
 
 def check_row_stochastic(matrix: Any, tolerance: float = 1e-6) -> None:
@@ -17,20 +19,47 @@ def check_row_stochastic(matrix: Any, tolerance: float = 1e-6) -> None:
 
     The message names the first faulty row, counted from 1 and as an index.
     """
+    for fault in row_faults(matrix, tolerance):
+        raise ValueError(fault)
+
+
+def row_faults(matrix: Any, tolerance: float = 1e-6) -> list[str]:
+    """What keeps T from being row-stochastic: one message for each faulty row, none where there is none.
+
+    A row is named counted from 1 and as an index. Raises ValueError where T is not square.
+    """
+    faults = []
     for row, values in enumerate(_square(matrix)):
-        where = f"row {row + 1} (index {row})"
-        if not np.isfinite(values).all():
-            raise ValueError(f"{where} holds {values[~np.isfinite(values)][0]}; all entries must be finite")
-        if (values < 0).any():
-            raise ValueError(f"{where} holds {values.min():g}; all entries must be >= 0")
-        if abs(values.sum() - 1) > tolerance:
-            raise ValueError(f"{where} sums to {values.sum():.9g}, not to 1")
+        if fault := _faulty_entry(values):
+            faults.append(f"{_where(row)} {fault}")
+        elif abs(values.sum() - 1) > tolerance:
+            faults.append(f"{_where(row)} sums to {values.sum():.9g}, not to 1")
+    return faults
+
+
+def normalise_rows(matrix: Any) -> Array:
+    """T_ij = M_ij / sum_k M_ik, for M square, finite and >= 0 with no row of zeros alone.
+
+    Raises ValueError naming the first row that no division makes sum to 1.
+    """
+    square = _square(matrix)
+    for row, values in enumerate(square):
+        if fault := _faulty_entry(values):
+            raise ValueError(f"{_where(row)} {fault}")
+        if not values.any():
+            raise ValueError(f"{_where(row)} holds zeros alone; one entry at least must be positive")
+    scaled = square / square.max(1, keepdims=True)  # so that no sum overflows
+    return scaled / scaled.sum(1, keepdims=True)
 
 
 def spectrum(matrix: Any) -> NDArray[np.complex128]:
-    """All eigenvalues of T, the largest modulus first; |lambda_2| is `abs(spectrum(T)[1])`."""
+    """All eigenvalues of T, lambda = 1 first and then by falling modulus; |lambda_2| is `abs(spectrum(T)[1])`.
+
+    No modulus is above 1 where T is row-stochastic. Others of modulus 1, as of a permutation, follow lambda = 1.
+    """
     values = np.linalg.eigvals(_square(matrix)).astype(np.complex128)
-    return values[np.argsort(-abs(values), kind="stable")]
+    rank = np.where(abs(values - 1) < 1e-9, np.inf, abs(values))
+    return values[np.argsort(-rank, kind="stable")]
 
 
 def dobrushin(matrix: Any) -> float:
@@ -84,6 +113,90 @@ def gram_matrix(models: Any) -> tuple[Any, Any]:
     return shifted @ shifted.T, (models * models).sum() ** 0.5
 
 
+def principal_coordinates(gram: Any) -> Array:
+    """X = V sqrt(L) with J G J = V L V^T, J = I - 1 1^T/m (classical scaling: Torgerson 1952, Gower 1966).
+
+    gram: G [m, m] = Y Y^T of m points Y in any number of dimensions, about any origin. Returns [m, m]: the same
+    points, centred and turned so that each column holds as much of the squared distances as one can, in falling
+    order; the first two are the best flat picture, all of them keep every distance. Signs are free, and chosen so
+    that the largest entry of a column is positive. Raises ValueError where G is not symmetric, finite and positive
+    semidefinite up to rounding.
+    """
+    gram = _square(gram)
+    if not np.isfinite(gram).all():
+        raise ValueError("a Gram matrix holds finite numbers alone")
+    scale = abs(gram).max()
+    if not np.allclose(gram, gram.T, rtol=0, atol=1e-6 * scale):
+        raise ValueError("a Gram matrix is symmetric; this one is not")
+    size = len(gram)
+    centre = np.eye(size) - 1 / size
+    squares, axes = np.linalg.eigh(centre @ (gram + gram.T) / 2 @ centre)
+    if squares.min() < -1e-6 * scale:
+        raise ValueError(f"a Gram matrix has no negative eigenvalue; this one, centred, has {squares.min():g}")
+    kept = np.where(squares > 1e-14 * squares.max(), squares, 0)  # the root would magnify what rounding left
+    coordinates = (axes * np.sqrt(kept))[:, ::-1]
+    largest = coordinates[abs(coordinates).argmax(0), range(size)]
+    return np.asarray(coordinates * np.where(largest < 0, -1, 1), dtype=np.float64)
+
+
+def regular_polygon(corners: int) -> Array:
+    """Points [corners, 2] evenly on the unit circle, the first at (1, 0): models of a matrix that has none."""
+    angle = 2 * np.pi * np.arange(corners) / corners
+    return np.stack([np.cos(angle), np.sin(angle)], 1)
+
+
+def spread(models: Any) -> Array:
+    """max_ij ||Phi_i - Phi_j||_2 of models [..., m, P]; returns [...], >= 0, and 0 where all m are equal."""
+    models = np.asarray(models, dtype=np.float64)
+    return np.linalg.norm(models[..., :, None, :] - models[..., None, :, :], axis=-1).max((-2, -1))
+
+
+@dataclass(frozen=True, eq=False)
+class RepeatedFusion:
+    """T^k and T^k Phi for k = 0..K, and how far apart the models are beside what is said about it.
+
+    The three curves are NaN below 1e-12 of the start, where rounding is all that is left.
+    """
+
+    powers: Array  # [K+1, m, m]: T^k
+    models: Array  # [K+1, m, P]: T^k Phi
+    spread: Array  # [K+1]: measured, the largest distance between two models
+    pace: Array  # [K+1]: |lambda_2|^k times the start; what the spread comes to, up to a factor
+    bound: Array  # [K+1]: Dobrushin's tau^k times the start; the spread is never above it
+
+
+def repeated_fusion(matrix: Any, models: Any, count: int) -> RepeatedFusion:
+    """Phi(k) = T^k Phi, k = 0..count: Eq. 11 over and over, with spread(T^k Phi) <= tau(T)^k spread(Phi).
+
+    matrix: T [m, m]; models: [m, P], or principal coordinates of them: as rows of T sum to 1, the coordinates of
+    fused models are the fused coordinates. Raises ValueError where T is not row-stochastic or shapes do not fit.
+    """
+    check_row_stochastic(matrix)
+    transition, models = _square(matrix), np.asarray(models, dtype=np.float64)
+    if models.ndim != 2 or len(models) != len(transition):
+        raise ValueError(f"models must be [{len(transition)}, P], got shape {models.shape}")
+    powers = [np.eye(len(transition))]
+    for _ in range(count):
+        powers.append(powers[-1] @ transition)
+    fused = np.stack(powers) @ models
+    start, fusions = float(spread(models)), np.arange(count + 1)
+    second = abs(spectrum(transition)[1]) if len(transition) > 1 else 0.0
+    curves = [spread(fused), start * second**fusions, start * dobrushin(transition) ** fusions]
+    curves = [np.where(curve >= ROUNDING * start, curve, np.nan) for curve in curves]
+    return RepeatedFusion(np.stack(powers), fused, *curves)
+
+
+def fusions_until(matrix: Any, share: float, most: int) -> int:
+    """The least k with |lambda_2|^k <= share, in m..most: after m - 1 fusions, what dies out at once is gone.
+
+    share: in (0, 1). Where |lambda_2| is 1 there is no such k, and the answer is `most`.
+    """
+    transition = _square(matrix)
+    second = abs(spectrum(transition)[1]) if len(transition) > 1 else 0.0
+    needed = most if second >= 1 else 1 if second <= share else np.log(share) / np.log(second)
+    return int(min(max(np.ceil(needed), len(transition)), most))
+
+
 def settled(values: Any, limit: float) -> int | None:
     """The first index from which all values stay at or below `limit`; None where the last one is above it."""
     above = np.flatnonzero(~(np.asarray(values, dtype=np.float64) <= limit))
@@ -95,6 +208,16 @@ def deviation_from_uniform(matrix: Any) -> float:
     """max |T_ij - 1/m|: 0 where every model has an equal say."""
     square = _square(matrix)
     return float(abs(square - 1 / len(square)).max())
+
+
+def _where(row: int) -> str:
+    return f"row {row + 1} (index {row})"
+
+
+def _faulty_entry(row: Array) -> str | None:
+    if not np.isfinite(row).all():
+        return f"holds {row[~np.isfinite(row)][0]}; all entries must be finite"
+    return f"holds {row.min():g}; all entries must be >= 0" if (row < 0).any() else None
 
 
 def _square(matrix: Any) -> Array:

@@ -1,7 +1,7 @@
 """Printed figures: values in, a matplotlib Figure out; never pyplot, whose state all sessions of a process share."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from .errors import LabError
 
 KINDS = ("png", "pdf", "svg")
-RED, BLUE = "#d6604d", "#4393c3"
+RED, BLUE, ORANGE = "#d6604d", "#4393c3", "#e08214"
 GAP = 0.06  # between two pictures of a grid, of a picture's width
 HIGH_RED = "RdYlBu_r"  # high values red, low values blue, as in the paper's Fig. 9
 
@@ -110,7 +110,7 @@ def grid(rows: Sequence[Row], answers: Sequence[tuple[str, str]], maps: str, ink
 
 
 def unit_disc(eigenvalues: NDArray[np.complex128], ink: str = "black") -> Figure:
-    """Eigenvalues on the complex unit disc: the largest red, the others blue, |lambda_2| as a dashed circle."""
+    """Eigenvalues on the complex unit disc: the first red, the others blue, |lambda_2| as a dashed circle."""
     figure, axes = _axes((3.5, 3.3), ink)
     angle = np.linspace(0, 2 * np.pi, 200)
     axes.plot(np.cos(angle), np.sin(angle), color=ink, linewidth=1)
@@ -119,25 +119,42 @@ def unit_disc(eigenvalues: NDArray[np.complex128], ink: str = "black") -> Figure
     if len(eigenvalues) > 1:
         second = abs(eigenvalues[1])
         axes.plot(second * np.cos(angle), second * np.sin(angle), color=BLUE, linewidth=1, linestyle="--")
-    axes.scatter(eigenvalues.real[1:], eigenvalues.imag[1:], s=70, color=BLUE, edgecolor=ink, zorder=3)
-    axes.scatter(eigenvalues.real[:1], eigenvalues.imag[:1], s=90, color=RED, edgecolor=ink, zorder=4)
+    # Blue is the smaller and on top: where lambda = 1 comes twice, both dots are seen.
+    axes.scatter(eigenvalues.real[:1], eigenvalues.imag[:1], s=110, color=RED, edgecolor=ink, zorder=3)
+    axes.scatter(eigenvalues.real[1:], eigenvalues.imag[1:], s=45, color=BLUE, edgecolor=ink, zorder=4)
     axes.set(xlim=(-1.1, 1.1), ylim=(-1.1, 1.1), aspect="equal", xlabel="real part", ylabel="imaginary part")
     return figure
 
 
 def limit_weights(
-    measured: NDArray[np.float64], closed_form: NDArray[np.float64], names: Sequence[str], ink: str = "black"
+    measured: NDArray[np.float64], closed_form: NDArray[np.float64] | None, names: Sequence[str], ink: str = "black"
 ) -> Figure:
-    """The left eigenvector pi [m] as bars, its closed form as dots, the equal share 1/m as a dashed line."""
+    """The left eigenvector pi [m] as bars, its closed form, where it has one, as dots, and the equal share 1/m."""
     figure, axes = _axes((4.2, 3.3), ink)
     axes.bar(range(len(names)), measured, color=BLUE, label="left eigenvector π, measured")
-    axes.scatter(range(len(names)), closed_form, color=RED, zorder=3, label="row sums of dif / sum of dif")
-    axes.axhline(1 / len(names), color=ink, linewidth=1, linestyle="--", label=f"equal share 1/{len(names)}")
-    axes.set_xticks(range(len(names)), [f"${name}$" for name in names])
-    axes.set_ylabel("weight in the limit")
-    axes.set_ylim(0, 1.5 * max(measured.max(), 1 / len(names)))
-    axes.legend(labelcolor=ink, frameon=False, loc="upper right")
+    if closed_form is not None:
+        axes.scatter(range(len(names)), closed_form, color=RED, zorder=3, label="row sums of dif / sum of dif")
+    _shares(axes, names, max(measured.max(), 1 / len(names)), "weight in the limit", ink)
     return figure
+
+
+def fusion_weights(rows: Mapping[str, NDArray[np.float64]], names: Sequence[str], ink: str = "black") -> Figure:
+    """The weights [m] that models bring to phi_f as bars, one or two such rows side by side, by their names."""
+    figure, axes = _axes((5.2, 2.9), ink)
+    width = 0.8 / len(rows)
+    for at, (name, weights, colour) in enumerate(zip(rows, rows.values(), (BLUE, ORANGE), strict=False)):
+        axes.bar(np.arange(len(names)) - 0.4 + (at + 0.5) * width, weights, width, color=colour, label=name)
+    _shares(axes, names, max(row.max() for row in rows.values()), "weight in $φ_f$", ink)
+    return figure
+
+
+def _shares(axes: Axes, names: Sequence[str], highest: float, what: str, ink: str) -> None:
+    """What bars of weights share: the equal share 1/m as a dashed line, the models' names, room for the legend."""
+    axes.axhline(1 / len(names), color=ink, linewidth=1, linestyle="--", label=f"equal share 1/{len(names)}")
+    axes.set_xticks(range(len(names)), [f"${name}$" for name in names], fontsize=13)
+    axes.set_ylabel(what)
+    axes.set_ylim(0, 1.5 * highest)
+    axes.legend(labelcolor=ink, frameon=False, loc="upper right")
 
 
 def accuracy_matrix(accuracy: NDArray[np.float64], names: Sequence[str], ink: str = "black") -> Figure:

@@ -141,6 +141,35 @@ function imagePanel({ title, values: encoded, height, width, captions, colours, 
   };
 }
 
+function pointPanel({ title, values: encoded, labels, target }) {
+  const values = floats(encoded);
+  // One scale for both axes and all frames, so that what shrinks is seen to shrink.
+  const ends = [0, 1].map((axis) => {
+    const along = values.filter((_, at) => at % 2 === axis);
+    return [Math.min(...along, target?.[axis] ?? Infinity), Math.max(...along, target?.[axis] ?? -Infinity)];
+  });
+  const width = 1.3 * Math.max(...ends.map(([low, high]) => high - low)) || 1;
+  const [left, bottom] = ends.map(([low, high]) => (low + high - width) / 2);
+  const place = (node, x, y) => {
+    node.style.transform = `translate(${(100 * (x - left)) / width}cqw, ${100 - (100 * (y - bottom)) / width}cqw)`;
+  };
+  const at = (frame, index) => values.subarray(2 * (frame * labels.length + index)).slice(0, 2);
+
+  const rings = labels.map(() => make("div", { class: "ring" }));
+  const points = labels.map((name) => make("div", { class: "point" }, label(name)));
+  rings.forEach((ring, index) => place(ring, ...at(0, index)));
+  const cross = target === null ? [] : [make("div", { class: "cross" })];
+  cross.forEach((node) => place(node, ...target));
+  const node = make("figure", { class: "panel points" }, make("figcaption", {}, title),
+    make("div", { class: "plane", role: "img", "aria-label": title }, ...rings, ...cross, ...points));
+  return {
+    node,
+    show(frame) {
+      points.forEach((point, index) => place(point, ...at(frame, index)));
+    },
+  };
+}
+
 // Round numbers (1, 2 or 5 times a power of ten) from at or below `low` to at or above `high`.
 function roundTicks(low, high, parts) {
   const raw = (high - low) / parts || 1;
@@ -166,42 +195,54 @@ function decadeTicks(low, high) {
   });
 }
 
-function curvePanel({ title, values: encoded, log, reference }, steps, unit) {
-  const values = floats(encoded);
+function curvePanel({ title, log, reference, ...first }, steps, unit) {
   const scale = log ? (value) => (value > 0 ? Math.log10(value) : NaN) : (value) => value;
-  const heights = Array.from(values, scale);
-  const known = [...heights, ...(reference === null ? [] : [scale(reference)])].filter(Number.isFinite);
+  const lines = [first, ...first.others].map(({ name, values: encoded }, index) => {
+    const values = floats(encoded);
+    return { name, values, heights: Array.from(values, scale), style: `line line-${index}` };
+  });
+  const known = [...lines.flatMap(({ heights }) => heights), ...(reference === null ? [] : [scale(reference)])]
+    .filter(Number.isFinite);
   const [low, high] = known.length ? [Math.min(...known), Math.max(...known)] : [0, 1];
   const ticks = log ? decadeTicks(low, high) : roundTicks(low, high, 3);
   const [bottom, top] = [ticks[0].value, ticks.at(-1).value];
-  const [first, last] = [steps[0], steps.at(-1)];
-  const x = (step) => (100 * (step - first)) / (last - first || 1);
+  const [begin, last] = [steps[0], steps.at(-1)];
+  const x = (step) => (100 * (step - begin)) / (last - begin || 1);
   const y = (value) => (100 * (top - value)) / (top - bottom);
 
-  let pen = "M";
-  let path = "";
-  heights.forEach((value, at) => {
-    path += Number.isFinite(value) ? `${pen}${x(steps[at])} ${y(value)}` : "";
-    pen = Number.isFinite(value) ? "L" : "M";
-  });
+  const path = (heights) => {
+    let pen = "M";
+    let drawn = "";
+    heights.forEach((value, at) => {
+      drawn += Number.isFinite(value) ? `${pen}${x(steps[at])} ${y(value)}` : "";
+      pen = Number.isFinite(value) ? "L" : "M";
+    });
+    return drawn;
+  };
   const level = (name, value) => draw("line", { class: name, x1: 0, x2: 100, y1: y(value), y2: y(value) });
-  const lines = draw("svg", { viewBox: "0 0 100 100", preserveAspectRatio: "none", "aria-hidden": "true" },
+  const picture = draw("svg", { viewBox: "0 0 100 100", preserveAspectRatio: "none", "aria-hidden": "true" },
     ...ticks.map(({ value }) => level("grid", value)),
     ...(reference === null ? [] : [level("reference", scale(reference))]),
-    draw("path", { class: "line", d: path }));
+    // The line that the title speaks of lies on top of the others.
+    ...[...lines].reverse().map(({ heights, style }) => draw("path", { class: style, d: path(heights) })));
 
   const place = (name, side, percent, text) => {
     const tick = make("span", { class: `tick ${name}` }, ...text);
     tick.style[side] = `${percent}%`;
     return tick;
   };
-  const across = roundTicks(first, last, 5).filter(({ value }) => value >= first && value <= last);
+  const across = roundTicks(begin, last, 5).filter(({ value }) => value >= begin && value <= last);
   const cursor = make("div", { class: "cursor" });
-  const dot = make("div", { class: "dot" });
-  const reading = make("span", { class: "reading" });
+  for (const line of lines) {
+    line.dot = make("div", { class: "dot" });
+    line.value = make("span", {});
+    const swatch = draw("svg", { class: "swatch", viewBox: "0 0 28 6", "aria-hidden": "true" },
+      draw("line", { class: line.style, x1: 0, x2: 28, y1: 3, y2: 3 }));
+    line.reading = make("span", { class: "reading" }, ...(line.name ? [swatch, `${line.name} `] : []), line.value);
+  }
   const node = make("figure", { class: "curve" },
-    make("figcaption", {}, title, reading),
-    make("div", { class: "plot" }, lines, cursor, dot,
+    make("figcaption", {}, title, make("span", {}, ...lines.map(({ reading }) => reading))),
+    make("div", { class: "plot" }, picture, cursor, ...lines.map(({ dot }) => dot),
       ...ticks.map(({ value, text }) => place("beside", "top", y(value), text)),
       ...across.map(({ value, text }) => place("below", "left", x(value), text)),
       make("span", { class: "tick axis" }, unit)));
@@ -209,14 +250,18 @@ function curvePanel({ title, values: encoded, log, reference }, steps, unit) {
     node,
     show(frame) {
       const left = `translateX(${x(steps[frame])}cqw)`;
-      const present = Number.isFinite(heights[frame]);
       cursor.style.transform = left;
-      dot.hidden = !present;
-      if (present) dot.style.transform = `${left} translateY(${y(heights[frame])}cqh)`;
-      reading.textContent = Number.isNaN(values[frame]) ? "–" : brief(values[frame]);
+      for (const { dot, value, values, heights } of lines) {
+        const present = Number.isFinite(heights[frame]);
+        dot.hidden = !present;
+        if (present) dot.style.transform = `${left} translateY(${y(heights[frame])}cqh)`;
+        value.textContent = Number.isNaN(values[frame]) ? "–" : brief(values[frame]);
+      }
     },
   };
 }
+
+const PANELS = { matrix: matrixPanel, images: imagePanel, points: pointPanel };
 
 // Draws the player into `root`. `onFrame(frame)` is called when the reader settles on a frame: on pause,
 // after a step, on release of the slider; never while the player plays or the slider moves.
@@ -343,8 +388,7 @@ export function createPlayer(root, data, { onFrame }) {
     const asked = next.frame !== data.frame || next.jump !== data.jump;
     data = next;
     last = data.steps.length - 1;
-    const panels = data.panels.map((panel) =>
-      (panel.kind === "matrix" ? matrixPanel(panel) : imagePanel(panel, data.steps, data.unit)));
+    const panels = data.panels.map((panel) => PANELS[panel.kind](panel, data.steps, data.unit));
     const curves = data.curves.map((curve) => curvePanel(curve, data.steps, data.unit));
     views = [...panels, ...curves];
     const row = (name, parts) => make("div", { class: name }, ...parts.map(({ node }) => node));

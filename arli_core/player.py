@@ -6,8 +6,8 @@ maps, so that the browser and a printed figure show a value in the same colour.
 """
 
 import base64
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from matplotlib import colormaps
@@ -99,12 +99,49 @@ class ImagePanel:
 
 
 @dataclass(frozen=True, eq=False)
+class PointPanel:
+    """Named points that move in the plane from frame to frame, with rings where they began.
+
+    values: [frames, m, 2], finite; both axes have one scale, the same in all frames.
+    labels: m names, written in the points; "φ_b" is written with a subscript b.
+    target: [2], where the points are to go, drawn as a cross; None draws none.
+    Raises ValueError, naming the panel, for anything else.
+    """
+
+    title: str
+    values: ArrayLike
+    labels: Sequence[str]
+    target: ArrayLike | None = None
+
+    def __post_init__(self):
+        shape = np.shape(self.values)
+        _require(
+            self,
+            len(shape) == 3 and shape[1] > 0 and shape[2] == 2,
+            f"values must be [frames, m, 2], not {_text(shape)}",
+        )
+        _require(
+            self,
+            shape[1] == len(self.labels),
+            f"{shape[1]} labels are needed, one for each point, not {len(self.labels)}",
+        )
+        _require(self, np.isfinite(self.values).all(), "values must be finite")
+        _require(
+            self,
+            self.target is None or (np.shape(self.target) == (2,) and np.isfinite(self.target).all()),
+            f"target must be None or two finite numbers, not {self.target}",
+        )
+
+
+@dataclass(frozen=True, eq=False)
 class Curve:
     """One number for each frame, drawn over the iterations, with a cursor at the current frame.
 
     values: [frames], finite; NaN leaves a gap, and so does a value of 0 or less where log is set.
     log: whether the axis of values is logarithmic.
     reference: the height of a dashed line, positive where log is set; None draws none.
+    name: of the line of these values, where others are beside it.
+    others: up to two further lines on the same axis, by their names.
     Raises ValueError, naming the curve, for anything else.
     """
 
@@ -112,10 +149,15 @@ class Curve:
     values: ArrayLike
     log: bool = False
     reference: float | None = None
+    name: str = ""
+    others: Mapping[str, ArrayLike] = field(default_factory=dict)
 
     def __post_init__(self):
-        _require(self, np.ndim(self.values) == 1, f"values must be [frames], not {_text(np.shape(self.values))}")
-        _require(self, not np.isinf(self.values).any(), "values must be finite, or NaN for a gap")
+        _require(self, len(self.others) <= 2, f"at most two others can be told apart, not {len(self.others)}")
+        _require(self, bool(self.name) or not self.others, "name must say which line is not one of the others")
+        for values in (self.values, *self.others.values()):
+            _require(self, np.ndim(values) == 1, f"values must be [frames], not {_text(np.shape(values))}")
+            _require(self, not np.isinf(values).any(), "values must be finite, or NaN for a gap")
         _require(
             self,
             self.reference is None or (np.isfinite(self.reference) and (self.reference > 0 or not self.log)),
@@ -124,7 +166,7 @@ class Curve:
 
 
 def payload(
-    panels: Sequence[MatrixPanel | ImagePanel],
+    panels: Sequence[MatrixPanel | ImagePanel | PointPanel],
     curves: Sequence[Curve],
     steps: Sequence[int],
     frame: int = 0,
@@ -160,12 +202,10 @@ def payload(
                 max(part.at, default=0) < frames,
                 f"at must stay below the {frames} frames of the recording",
             )
-        else:
-            _require(
-                part,
-                len(np.asarray(part.values)) == frames,
-                f"values must have {frames} frames, one for each step, not {len(np.asarray(part.values))}",
-            )
+            continue
+        for values in (part.values, *(part.others.values() if isinstance(part, Curve) else ())):
+            found = len(np.asarray(values))
+            _require(part, found == frames, f"values must have {frames} frames, one for each step, not {found}")
     return {
         "steps": at.tolist(),
         "frame": int(frame),
@@ -178,7 +218,15 @@ def payload(
     }
 
 
-def _panel(panel: MatrixPanel | ImagePanel) -> dict:
+def _panel(panel: MatrixPanel | ImagePanel | PointPanel) -> dict:
+    if isinstance(panel, PointPanel):
+        return {
+            "kind": "points",
+            "title": panel.title,
+            "values": _encode(panel.values, "<f4"),
+            "labels": list(panel.labels),
+            "target": None if panel.target is None else np.asarray(panel.target, dtype=float).tolist(),
+        }
     if isinstance(panel, MatrixPanel):
         size = len(panel.labels)
         return {
@@ -214,6 +262,8 @@ def _curve(curve: Curve) -> dict:
         "values": _encode(curve.values, "<f4"),
         "log": bool(curve.log),
         "reference": None if curve.reference is None else float(curve.reference),
+        "name": curve.name,
+        "others": [{"name": name, "values": _encode(values, "<f4")} for name, values in curve.others.items()],
     }
 
 
@@ -230,9 +280,10 @@ def _colours(panel: MatrixPanel | ImagePanel) -> list[str]:
     return [to_hex(colour) for colour in colormaps[panel.colour_map](np.arange(256) / 255)]
 
 
-def _require(part: MatrixPanel | ImagePanel | Curve, fits: bool | np.bool_, message: str) -> None:
+def _require(part: MatrixPanel | ImagePanel | PointPanel | Curve, fits: bool | np.bool_, message: str) -> None:
     if not fits:
-        kind = {MatrixPanel: "matrix panel", ImagePanel: "image panel", Curve: "curve"}[type(part)]
+        kinds = {MatrixPanel: "matrix panel", ImagePanel: "image panel", PointPanel: "point panel", Curve: "curve"}
+        kind = kinds[type(part)]
         raise ValueError(f"{kind} '{part.title}': {message}")
 
 

@@ -1,60 +1,99 @@
-"""Matrix: D -> dif -> dif* at every recorded iteration, on its way to the uniform matrix."""
+"""Matrix: D -> dif -> dif* at every recorded iteration, on its way to the uniform matrix, and at another eta."""
 
 import numpy as np
 import streamlit as st
 
-from arli_core.consensus import deviation_from_uniform, settled
+from arli_core.consensus import deviation_from_uniform, settled, spectrum
 from arli_core.fusion import dif
 from arli_core.player import Curve, MatrixPanel, payload
 from arli_core.records import Frames
 from pages.parts.drawing import download_frames, labels, uniform_panel
 from pages.parts.frame import frame
 from pages.parts.player import play
-from pages.parts.run_bar import at_other_schedule, choose_view, guarded, open_run, show_live, to_address
+from pages.parts.run_bar import View, at_other_schedule, choose_view, guarded, open_run, show_live, to_address
+from pages.parts.what_if import choose_eta, draw_row, with_eta
 
 SETTLED = 0.03  # a deviation that the eye takes for uniform
 
 
+def matrices(frames: Frames) -> list[np.ndarray]:
+    return [frames.matrix("dif_star", index) for index in range(len(frames))]
+
+
 def deviations(frames: Frames) -> list[float]:
-    return [deviation_from_uniform(frames.matrix("dif_star", index)) for index in range(len(frames))]
+    return [deviation_from_uniform(matrix) for matrix in matrices(frames)]
 
 
-def settling(schedule: str, frames: Frames, values: list[float]) -> str:
-    first = settled(values, SETTLED)
+def second_eigenvalues(frames: Frames) -> list[float]:
+    return [abs(spectrum(matrix)[1]) for matrix in matrices(frames)]
+
+
+def settling(schedule: str, frames: Frames) -> str:
+    first = settled(deviations(frames), SETTLED)
     if first is None:
         return f"at a {schedule} learning rate it never stays there"
     return f"at a {schedule} learning rate it stays there from iteration {frames.iteration[first]:,} on"
 
 
+def beside(view: View) -> tuple[str, str, Frames] | None:
+    """Name, schedule and frames of the run that differs in the schedule alone, where it has the same iterations."""
+    if other := at_other_schedule(view):
+        record = guarded(open_run, other)
+        if view.task <= record.tasks_begun and len(frames := record.frames(view.task)) == len(view.frames):
+            return other, record.config.train.schedule, frames
+    return None
+
+
 frame("Matrix")
 view = choose_view(fusing=True)
 show_live(view)
-frames, eta = view.frames, view.eta
+frames, own = view.frames, view.eta
 names = labels(frames)
 models = len(names)
 
 st.markdown(
     f"The distances **D** between the {models - 1} task models and the base φ_b, squared and regularised "
-    f"(**dif** = D∘D + {eta:g}), each row over its sum: **dif\\***. Its last row fuses them into φ_f; "
+    f"(**dif** = D∘D + {own:g}), each row over its sum: **dif\\***. Its last row fuses them into φ_f; "
     f"the base moves there. As the models come to agree, every entry tends to 1/{models} = {1 / models:.3f}."
 )
+eta = choose_eta(own)
+asked = eta != own
+seen = with_eta(frames, eta) if asked else frames
+if asked:
+    st.info(
+        f"**What would have happened to the weights:** dif and dif\\* below are recomputed from the recorded D with "
+        f"η = {eta:g}; the run had {own:g}. This is not a new training run: fused with other weights, the models "
+        "would have moved elsewhere, and so would D.",
+        icon=":material/science:",
+    )
+
 regularised = dif(frames.distance, eta)
+most = float(np.nanmax(regularised))
 panels = [
     MatrixPanel("D: distances", frames.distance, names, "viridis", 0, float(np.nanmax(frames.distance)) or 1.0),
-    MatrixPanel("dif = D∘D + η", regularised, names, "viridis", 0, float(np.nanmax(regularised))),
-    uniform_panel(frames.dif_star, names, "dif*: row-normalised"),
+    MatrixPanel(f"dif = D∘D + {eta:g}", regularised, names, "viridis", 0, most or 1.0, digits=0 if most > 999 else 2),
+    uniform_panel(seen.dif_star, names, f"dif* if η were {eta:g}" if asked else "dif*: row-normalised"),
 ]
-deviation = deviations(frames)
-curves = [Curve("largest deviation of dif* from 1/(n+1)", deviation, log=True, reference=SETTLED)]
-told = [settling(view.record.config.train.schedule, frames, deviation)]
-if other := at_other_schedule(view):
-    second = guarded(open_run, other)
-    schedule = second.config.train.schedule
-    theirs = second.frames(view.task) if view.task <= second.tasks_begun else None
-    if theirs and len(theirs) == len(frames):
-        beside = deviations(theirs)
-        curves.append(Curve(f"at a {schedule} rate ({other})", beside, log=True, reference=SETTLED))
-        told.append(settling(schedule, theirs, beside))
+others = {f"if η were {eta:g}": seen} if asked else {}
+told = [settling(view.record.config.train.schedule, frames)]
+if second := beside(view):
+    other, schedule, theirs = second
+    others[f"at a {schedule} rate ({other})"] = theirs
+    told.append(settling(schedule, theirs))
+curves = [
+    Curve(
+        title,
+        measure(frames),
+        log=True,
+        reference=reference,
+        name="recorded",
+        others={name: measure(each) for name, each in others.items()},
+    )
+    for title, measure, reference in (
+        ("largest deviation of dif* from 1/(n+1)", deviations, SETTLED),
+        ("|λ₂| of dif*", second_eigenvalues, None),
+    )
+]
 legend = (
     "D, dif: dark is small, yellow large. dif*: white is the equal share 1/(n+1), red more, blue less; "
     "the outlined last row holds the weights of φ_f."
@@ -65,17 +104,22 @@ reached = play(
 )
 shown = to_address("frame", reached, view.frame)
 
-matrix = frames.matrix("dif_star", shown)
-columns = st.columns(4)
-columns[0].metric("Largest deviation from 1/(n+1)", f"{deviation_from_uniform(matrix):.4f}")
-columns[1].metric("Row sums within", f"{abs(matrix.sum(1) - 1).max():.1e} of 1")
-columns[2].metric("Share α of the way to φ_f (or of its step)", f"{frames.alpha[shown]:.3f}")
-columns[3].metric("Learning rate", f"{frames.learning_rate[shown]:.2e}")
-if not frames.present[shown].all():
-    absent = ", ".join(f"φ_{task + 1}" for task in np.flatnonzero(~frames.present[shown]))
-    st.info(f"No sample of {absent} was in this batch: the matrix covers the other models.")
-st.markdown(
-    f"**Is it the optimum, or only the end of learning?** Uniform to the eye is a deviation of {SETTLED} (dashed): "
-    f"{'; '.join(told)}. A rate that falls to 0 stops the models from moving, and models that do not move agree."
-)
-download_frames(view, shown)
+matrix = seen.matrix("dif_star", shown)
+left, right = st.columns([4, 5])
+with left:
+    draw_row(view, shown, {f"recorded, η = {own:g}": frames} | ({f"if η were {eta:g}": seen} if asked else {}))
+with right:
+    first, second = st.columns(2), st.columns(2)
+    first[0].metric("Largest deviation from 1/(n+1)", f"{deviation_from_uniform(matrix):.4f}")
+    first[1].metric("Row sums within", f"{abs(matrix.sum(1) - 1).max():.1e} of 1")
+    second[0].metric("Share α of the way to φ_f (or of its step)", f"{frames.alpha[shown]:.3f}")
+    second[1].metric("Learning rate", f"{frames.learning_rate[shown]:.2e}")
+    if not frames.present[shown].all():
+        absent = ", ".join(f"φ_{task + 1}" for task in np.flatnonzero(~frames.present[shown]))
+        st.info(f"No sample of {absent} was in this batch: the matrix covers the other models.")
+    st.markdown(
+        f"**Is it the optimum, or only the end of learning?** Uniform to the eye is a deviation of {SETTLED} "
+        f"(dashed): {'; '.join(told)}. A rate that falls to 0 stops the models from moving, and models that do not "
+        "move agree."
+    )
+    download_frames(view, shown, **{f"dif* at {eta:g}": seen.dif_star} if asked else {})

@@ -1,71 +1,62 @@
-"""Spectrum: the eigenvector of eigenvalue 1, what the other eigenvalues say, and Eq. 13 over training."""
-
-from functools import partial
+"""Spectrum: the eigenvector of eigenvalue 1, what the other eigenvalues say, and what breaks the claims."""
 
 import numpy as np
 import streamlit as st
 
-from arli_core import consensus, figures
+from arli_core import consensus
 from arli_core.fusion import dif, dif_star
 from arli_core.player import Curve, payload
-from pages.parts.drawing import labels, picture, uniform_panel
+from pages.parts.break_it import break_it
+from pages.parts.consensus import draw, fuse_again, measure
+from pages.parts.drawing import labels, uniform_panel
 from pages.parts.frame import frame
+from pages.parts.own_matrix import own_matrix
 from pages.parts.player import play
-from pages.parts.run_bar import choose_view, show_live, to_address
+from pages.parts.run_bar import View, choose_one, choose_view, show_live, to_address
 
-frame("Spectrum")
-view = choose_view(fusing=True)
-show_live(view)
-frames, eta = view.frames, view.eta
-names = labels(frames)
+LEGEND = "White is the equal share 1/(n+1), red more, blue less."
 
-count = range(len(frames))
-stars = [frames.matrix("dif_star", index) for index in count]
-eq13 = [consensus.residual_eq13(stars[i], frames.matrix("gram", i), frames.norm[i]) for i in count]
-second = [abs(consensus.spectrum(star)[1]) for star in stars]
-left, right = st.columns([2, 3])
-with left:
-    reached = play(
-        payload(
-            [uniform_panel(frames.dif_star, names)],
-            [Curve("Eq. 13: ‖TΦ − Φ‖ / ‖Φ‖", eq13, log=True), Curve("|λ₂|, the pace of consensus", second, log=True)],
-            frames.iteration.tolist(),
-            frame=view.frame,
-            legend="White is the equal share 1/(n+1), red more, blue less.",
-        ),
-        key=f"spectrum-{view.name}-{view.task}",
+
+def choose_frame(view: View, player: str, curves: list[Curve]) -> tuple[int, list[str]]:
+    """The frame where the reader stopped the player, and the names of the models in it."""
+    frames = view.frames
+    names = labels(frames)
+    data = payload(
+        [uniform_panel(frames.dif_star, names)], curves, frames.iteration.tolist(), frame=view.frame, legend=LEGEND
     )
-shown = to_address("frame", reached, view.frame)
+    reached = play(data, key=f"{player}-{view.name}-{view.task}")
+    shown = to_address("frame", reached, view.frame)
+    here = [*np.flatnonzero(frames.present[shown]), len(names) - 1]
+    return shown, [names[model] for model in here]
 
-T = dif_star(dif(frames.matrix("distance", shown), eta))
-here = [*np.flatnonzero(frames.present[shown]), len(names) - 1]
-with right:
-    residual = consensus.residual_eq12(T)
-    st.success(
-        f"**Eq. 12 holds:** dif*·**1** = **1** up to {residual:.1e}. It must: every row sums to 1 by construction.",
-        icon=":material/verified:",
-    )
-    disc, bars = st.columns([5, 6])
-    eigenvalues = consensus.spectrum(T)
-    with disc:
-        picture(partial(figures.unit_disc, eigenvalues), f"eigenvalues-{view.name}-{view.task}-{shown}")
-    with bars:
-        squared = dif(frames.matrix("distance", shown), eta)
-        closed = squared.sum(1) / squared.sum()
-        measured = consensus.stationary(T)
-        picture(
-            partial(figures.limit_weights, measured, closed, [names[model] for model in here]),
-            f"left-eigenvector-{view.name}-{view.task}-{shown}",
+
+def eigenvalues_over_training() -> None:
+    view = choose_view(fusing=True)
+    show_live(view)
+    frames = view.frames
+    count = range(len(frames))
+    stars = [frames.matrix("dif_star", index) for index in count]
+    eq13 = [consensus.residual_eq13(stars[i], frames.matrix("gram", i), frames.norm[i]) for i in count]
+    second = [abs(consensus.spectrum(star)[1]) for star in stars]
+    curves = [Curve("Eq. 13: ‖TΦ − Φ‖ / ‖Φ‖", eq13, log=True), Curve("|λ₂|, the pace of consensus", second, log=True)]
+    left, right = st.columns([2, 3])
+    with left:
+        shown, names = choose_frame(view, "eigenvalues", curves)
+    squared = dif(frames.matrix("distance", shown), view.eta)
+    T = dif_star(squared)
+    with right:
+        st.success(
+            f"**Eq. 12 holds:** dif*·**1** = **1** up to {consensus.residual_eq12(T):.1e}. It must: every row sums "
+            "to 1 by construction.",
+            icon=":material/verified:",
         )
-    columns = st.columns(3)
-    columns[0].metric("|λ₂|", f"{abs(eigenvalues[1]):.4f}", help="After k fusions the models differ by about |λ₂|^k.")
-    columns[1].metric(
-        "Dobrushin's τ", f"{consensus.dobrushin(T):.4f}", help="One fusion shrinks the spread at least so."
-    )
-    columns[2].metric("Eq. 13 residual", f"{eq13[shown]:.2e}", help="0 exactly where all models are equal.")
-
-st.markdown(
-    """
+        draw(T, names, f"{view.name}-{view.task}-{shown}", squared.sum(1) / squared.sum())
+        numbers, last = st.columns([2, 1])
+        with numbers:
+            measure(T)
+        last.metric("Eq. 13 residual", f"{eq13[shown]:.2e}", help="0 exactly where all models are equal.")
+    st.markdown(
+        """
 **What this shows.** Red dot: λ = 1. Its *right* eigenvector is **1** for any matrix whose rows sum to 1 (Eq. 12),
 trained or not. What differs is the rest: the other eigenvalues lie on the real line, because dif is symmetric, and
 inside the disc, because every entry is positive. So fusing again and again would bring all models to one, at the
@@ -74,4 +65,38 @@ pace |λ₂|. The *left* eigenvector π says which one: each model counts by its
 **What it does not show.** Training restarts every φᵢ from φ_b and uses the last row alone. That the Eq. 13 residual
 falls says that the inner loop moves the models less and less, and the falling learning rate does that by itself.
 """
-)
+    )
+
+
+def consensus_of_a_frame() -> None:
+    view = choose_view(fusing=True)
+    show_live(view)
+    left, right = st.columns([2, 5])
+    with left:
+        shown, names = choose_frame(view, "models", [])
+    T = dif_star(dif(view.frames.matrix("distance", shown), view.eta))
+    models = consensus.principal_coordinates(view.frames.matrix("gram", shown))
+    with right:
+        fuse_again(T, models, names, f"consensus-{view.name}-{view.task}-{shown}")
+    share = (models[:, :2] ** 2).sum() / ((models**2).sum() or 1)
+    st.markdown(
+        f"**What this shows.** The models of iteration {view.frames.iteration[shown]:,} as points, as far apart as "
+        f"their parameters are: the plane of their first two principal coordinates holds {share:.0%} of the squared "
+        "distances. Fused again and again by this one T = dif\\*, Φ → TᵏΦ, they meet where π takes them; the largest "
+        f"distance falls like |λ₂|ᵏ = {abs(consensus.spectrum(T)[1]):.3g}ᵏ and never exceeds τᵏ = "
+        f"{consensus.dobrushin(T):.3g}ᵏ times the start.\n\n"
+        "**What it does not show.** Training. There, T fuses once and only its last row is used; then every φᵢ "
+        "starts from the new φ_b."
+    )
+
+
+VIEWS = {
+    "eigenvalues": ("Eigenvalues", eigenvalues_over_training),
+    "consensus": ("Consensus", consensus_of_a_frame),
+    "own": ("Your own matrix", own_matrix),
+    "break": ("Break it", break_it),
+}
+
+frame("Spectrum")
+shown_view = choose_one("view", {key: title for key, (title, _) in VIEWS.items()}, "View")
+VIEWS[shown_view][1]()

@@ -11,13 +11,20 @@ from arli_core.consensus import (
     check_row_stochastic,
     deviation_from_uniform,
     dobrushin,
+    fusions_until,
     gram_matrix,
+    normalise_rows,
+    principal_coordinates,
+    regular_polygon,
+    repeated_fusion,
     residual_eq12,
     residual_eq13,
+    row_faults,
     settled,
     spectrum,
     stationary,
 )
+from arli_core.consensus import spread as measured_spread
 from arli_core.fusion import dif, dif_star, distance_matrix, fuse
 
 light = settings(max_examples=40, deadline=None, derandomize=True)
@@ -83,6 +90,41 @@ def test_only_square_matrices_are_answered(function, values):
         function(values)
 
 
+def test_every_faulty_row_is_named():
+    faults = row_faults([[0.5, 0.6, 0], [0, 1, 0], [-1, np.nan, 2]])
+    assert faults == [
+        "row 1 (index 0) sums to 1.1, not to 1",
+        "row 3 (index 2) holds nan; all entries must be finite",
+    ]
+    assert row_faults(np.eye(3)) == []
+
+
+@light
+@given(matrix=stochastic, data=st.data())
+def test_normalised_rows_sum_to_one_in_their_old_proportions(matrix, data):
+    scale = data.draw(arrays(np.float64, len(matrix), elements=st.floats(1e-3, 1e3)))
+    found = normalise_rows(scale[:, None] * matrix)
+    np.testing.assert_allclose(found, matrix, rtol=1e-12)
+    assert row_faults(found) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "what"),
+    [
+        ([[1, 1], [0, 0]], r"row 2 \(index 1\) holds zeros alone"),
+        ([[2, -1], [0, 0]], r"row 1 \(index 0\) holds -1; all entries must be >= 0"),
+        ([[1, 1], [np.inf, 0]], r"row 2 \(index 1\) holds inf"),
+    ],
+)
+def test_what_no_division_repairs_is_named(values, what):
+    with pytest.raises(ValueError, match=what):
+        normalise_rows(values)
+
+
+def test_rows_of_the_largest_numbers_are_normalised():
+    np.testing.assert_allclose(normalise_rows([[1e308, 1e308], [1e-320, 0]]), [[0.5, 0.5], [1, 0]])
+
+
 # Eigenvalues
 
 
@@ -94,6 +136,13 @@ def test_spectrum_is_sorted_by_modulus_and_leads_with_one(matrix):
     assert values[0] == pytest.approx(1, abs=1e-9)
     assert (abs(values[1:]) < 1).all()  # Perron-Frobenius: every entry is positive
     assert values.sum() == pytest.approx(np.trace(matrix), abs=1e-9)
+
+
+@pytest.mark.parametrize("size", range(2, 9))
+def test_one_comes_first_among_eigenvalues_of_modulus_one(size):
+    values = spectrum(np.roll(np.eye(size), 1, axis=1))
+    assert values[0] == pytest.approx(1, abs=1e-12)
+    np.testing.assert_allclose(abs(values), 1, rtol=1e-12)
 
 
 @light
@@ -220,6 +269,156 @@ def test_the_bound_is_reached_by_two_models():
     matrix = [[0.9, 0.1], [0.3, 0.7]]
     assert dobrushin(matrix) == pytest.approx(0.6)
     assert spread(fuse(matrix, [[0.0], [1]])) == pytest.approx(0.6)
+
+
+# Repeated fusion
+
+
+def literal_spread(models):
+    largest = 0.0
+    for first in models:
+        for second in models:
+            squared = 0.0
+            for k in range(len(first)):
+                squared += (first[k] - second[k]) ** 2
+            largest = max(largest, squared**0.5)
+    return largest
+
+
+def literal_fusion(matrix, models):
+    fused = np.zeros(models.shape)
+    for i in range(len(matrix)):
+        for j in range(len(matrix)):
+            for k in range(models.shape[1]):
+                fused[i, k] += matrix[i, j] * models[j, k]
+    return fused
+
+
+@light
+@given(models=several_models)
+def test_principal_coordinates_keep_every_distance(models):
+    gram, _ = gram_matrix(models)
+    found = principal_coordinates(gram)
+    scale = 1 + abs(models).max()
+    np.testing.assert_allclose(distance_matrix(found, "l2"), distance_matrix(models, "l2"), atol=1e-6 * scale)
+    np.testing.assert_allclose(found.mean(0), 0, atol=1e-7 * scale)
+    assert (np.diff((found**2).sum(0)) <= 1e-9 * scale**2).all()  # the first column holds most
+    products = found.T @ found  # columns are at right angles
+    np.testing.assert_allclose(products, np.diag(np.diag(products)), atol=1e-7 * scale**2)
+
+
+def test_principal_coordinates_of_a_line_and_of_a_single_point():
+    found = principal_coordinates(np.outer([0, 3, 6], [0, 3, 6]))
+    np.testing.assert_allclose(abs(found), [[3, 0, 0], [0, 0, 0], [3, 0, 0]], atol=1e-7)
+    assert (principal_coordinates(np.zeros((3, 3))) == 0).all()
+
+
+def test_principal_coordinates_do_not_depend_on_the_origin():
+    models = np.random.default_rng(3).normal(size=(5, 9))
+    shifted = models + 4
+    np.testing.assert_allclose(
+        principal_coordinates(models @ models.T), principal_coordinates(shifted @ shifted.T), atol=1e-10
+    )
+
+
+@pytest.mark.parametrize(
+    ("gram", "what"),
+    [
+        ([[1, 2], [0, 1]], "symmetric"),
+        ([[1, np.nan], [np.nan, 1]], "finite"),
+        ([[0, 1], [1, 0]], "no negative eigenvalue"),
+        ([[1.0, 2]], "square"),
+    ],
+)
+def test_what_is_no_gram_matrix_is_refused(gram, what):
+    with pytest.raises(ValueError, match=what):
+        principal_coordinates(gram)
+
+
+@light
+@given(models=several_models)
+def test_spread_equals_literal_loops(models):
+    assert measured_spread(models) == pytest.approx(literal_spread(models), rel=1e-12)
+    np.testing.assert_array_equal(measured_spread(np.stack([models, 2 * models]))[0], measured_spread(models))
+
+
+@light
+@given(models=several_models, data=st.data())
+def test_repeated_fusion_equals_literal_loops_and_keeps_its_bound(models, data):
+    matrix = normalised(data.draw(arrays(np.float64, (len(models),) * 2, elements=st.floats(1e-3, 1))))
+    found = repeated_fusion(matrix, models, 4)
+    expected, start = models, literal_spread(models)
+    for k in range(5):
+        np.testing.assert_allclose(found.models[k], expected, atol=1e-12)
+        np.testing.assert_allclose(found.powers[k], np.linalg.matrix_power(matrix, k), atol=1e-12)
+        if np.isfinite(found.spread[k]):
+            assert found.spread[k] == pytest.approx(literal_spread(expected), abs=1e-12)
+            assert found.spread[k] <= np.nan_to_num(found.bound[k]) + 1e-11 * (1 + start)
+        if np.isfinite(found.pace[k]):
+            assert found.pace[k] == pytest.approx(start * abs(spectrum(matrix)[1]) ** k, abs=1e-12)
+        expected = literal_fusion(matrix, expected)
+
+
+@light
+@given(models=several_models, data=st.data())
+def test_coordinates_of_fused_models_are_fused_coordinates(models, data):
+    """What lets a page fuse points in place of models of millions of parameters."""
+    matrix = normalised(data.draw(arrays(np.float64, (len(models),) * 2, elements=st.floats(1e-3, 1))))
+    gram, _ = gram_matrix(models)
+    points, whole = (repeated_fusion(matrix, each, 3) for each in (principal_coordinates(gram), models))
+    for k in range(4):
+        np.testing.assert_allclose(
+            distance_matrix(points.models[k], "l2"), distance_matrix(whole.models[k], "l2"), atol=1e-4
+        )
+
+
+def test_repeated_fusion_ends_where_the_left_eigenvector_says():
+    matrix, models = normalised(np.random.default_rng(5).uniform(0.1, 1, (4, 4))), regular_polygon(4)
+    found = repeated_fusion(matrix, models, 60)
+    np.testing.assert_allclose(found.models[-1], np.tile(stationary(matrix) @ models, (4, 1)), atol=1e-12)
+    assert np.isnan(found.spread[-1])  # rounding alone
+    assert (np.nan_to_num(found.spread) <= np.nan_to_num(found.bound) + 1e-12).all()
+
+
+def test_what_never_agrees_keeps_its_spread():
+    for matrix in (SWAP, CAMPS):
+        found = repeated_fusion(matrix, regular_polygon(len(matrix)), 9)
+        np.testing.assert_allclose(found.bound, found.spread[0])
+        assert found.spread[-1] > 0.5
+    np.testing.assert_allclose(repeated_fusion(SWAP, regular_polygon(2), 3).models[[1, 3]], [[[-1, 0], [1, 0]]] * 2,
+                               atol=1e-15)  # fmt: skip
+
+
+def test_repeated_fusion_says_what_does_not_fit():
+    with pytest.raises(ValueError, match=r"models must be \[2, P\], got shape \(3, 2\)"):
+        repeated_fusion(SWAP, regular_polygon(3), 2)
+    with pytest.raises(ValueError, match=r"row 1 \(index 0\) sums to 2"):
+        repeated_fusion([[1, 1], [0, 1]], regular_polygon(2), 2)
+
+
+@light
+@given(matrix=stochastic, share=st.floats(1e-9, 0.5))
+def test_fusions_until_is_the_least_that_suffices(matrix, share):
+    found, second = fusions_until(matrix, share, 1000), abs(spectrum(matrix)[1])
+    assert len(matrix) <= found <= 1000
+    if found < 1000:
+        assert second**found <= share * (1 + 1e-9)
+    if len(matrix) < found:
+        assert second ** (found - 1) > share * (1 - 1e-9)
+
+
+def test_fusions_until_has_an_end_without_consensus():
+    assert fusions_until(SWAP, 1e-6, 60) == fusions_until(CAMPS, 1e-6, 60) == 60
+    assert fusions_until(np.full((3, 3), 1 / 3), 1e-6, 60) == 3
+
+
+@pytest.mark.parametrize("corners", [1, 2, 3, 8])
+def test_a_regular_polygon_lies_on_the_circle_about_the_origin(corners):
+    points = regular_polygon(corners)
+    np.testing.assert_allclose((points**2).sum(1), 1)
+    assert points[0].tolist() == [1, 0]
+    if corners > 1:
+        np.testing.assert_allclose(points.mean(0), 0, atol=1e-15)
 
 
 # Eq. 13

@@ -1,15 +1,18 @@
 """Every page, headless: whole, empty, damaged, unfinished, and with an address that does not exist."""
 
+import base64
 import io
+import json
 import shutil
 import time
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from arli_core import exports, records, runs
+from arli_core import exports, fusion, records, runs
 from arli_core.config import preset
 
 ROOT = Path(__file__).parents[1]
@@ -405,3 +408,161 @@ def test_making_again_what_the_form_cannot_express_is_told(place):
 def test_every_table_can_be_saved_as_csv(place, name, tables):
     test = open_page(name, run="digits-ari", other="digits-cut")
     assert len([button for button in test.get("download_button") if button.proto.label == "CSV"]) == tables
+
+
+def panels(test: AppTest, player: int = 0) -> list[dict]:
+    return json.loads(test.get("bidi_component")[player].proto.json)["panels"]
+
+
+def values(panel: dict) -> np.ndarray:
+    """[frames, m, m] or [frames, m, 2], as the browser has them."""
+    size = len(panel["labels"])
+    columns = 2 if panel["kind"] == "points" else size
+    return np.frombuffer(base64.b64decode(panel["values"]), "<f4").reshape(-1, size, columns)
+
+
+def test_the_slider_of_eta_answers_as_the_fusion_does(place):
+    """dif and dif* on the page, at 20 random frames and etas, against arli_core.fusion."""
+    rng = np.random.default_rng(0)
+    frames = records.load("digits-ari").frames(2)
+    test = open_page("matrix", run="digits-ari", task="2")
+    recorded = values(panels(test)[2])
+    for eta in 10 ** rng.uniform(-3, 6, 20):
+        frame = int(rng.integers(len(frames)))
+        test.query_params["eta"] = repr(float(eta))
+        test.run()
+        assert not test.exception and not test.warning
+        _, dif, dif_star = map(values, panels(test))
+        regularised = fusion.dif(frames.matrix("distance", frame), eta)
+        here = np.append(frames.present[frame], True)
+        np.testing.assert_allclose(dif_star[frame][np.ix_(here, here)], fusion.dif_star(regularised), atol=1e-6)
+        np.testing.assert_allclose(dif[frame][np.ix_(here, here)], regularised, rtol=1e-6)
+        assert "not a new training run" in texts(test, "info")
+    next(button for button in test.button if button.label.startswith("Back to")).click().run()
+    assert "eta" not in test.query_params and "not a new training run" not in texts(test, "info")
+    np.testing.assert_array_equal(values(panels(test)[2]), recorded)
+
+
+def test_the_slider_of_eta_goes_to_the_address(place):
+    test = open_page("matrix", run="digits-ari")
+    slider = test.select_slider[0]
+    assert slider.value == records.load("digits-ari").config.fusion.eta
+    slider.set_value(10.0).run()
+    assert test.query_params["eta"] == "10.0"
+    assert panels(test)[2]["title"] == "dif* if η were 10"
+
+
+@pytest.mark.parametrize(
+    ("eta", "answer"),
+    [
+        ("1e9", "There is no eta 1000000000.0; showing 1000000.0 of 0.001 to 1000000.0"),
+        ("-1", "There is no eta -1.0; showing 0.001"),
+        ("inf", "There is no eta inf; showing 1000000.0"),
+        ("nan", "eta 'nan' is not a number; showing 1000.0"),
+        ("much", "eta 'much' is not a number; showing 1000.0"),
+    ],
+)
+def test_an_eta_that_cannot_be_is_put_right_visibly(place, eta, answer):
+    test = open_page("matrix", run="digits-ari", eta=eta)
+    assert not test.exception
+    assert answer in texts(test, "warning")
+
+
+SPECTRUM = ["eigenvalues", "consensus", "own", "break"]
+
+
+@pytest.mark.parametrize("view", SPECTRUM)
+@pytest.mark.parametrize("run", ["digits-ari", "digits-cut"])
+def test_every_view_of_the_spectrum_page_is_whole(place, run, view):
+    test = open_page("spectrum", run=run, view=view)
+    assert not test.exception
+    assert not test.error
+    assert not test.warning
+    assert test.get("bidi_component")
+
+
+@pytest.mark.parametrize("view", ["own", "break"])
+def test_a_matrix_of_ones_own_needs_no_run(place, view):
+    shutil.rmtree(place)
+    test = open_page("spectrum", view=view)
+    assert not test.exception and not test.error
+    assert test.get("bidi_component")
+
+
+def test_consensus_fuses_the_models_of_the_shown_frame(place):
+    test = open_page("spectrum", run="digits-ari", task="2", view="consensus", frame="1")
+    power, points = panels(test, 1)
+    frames = records.load("digits-ari").frames(2)
+    regularised = fusion.dif(frames.matrix("distance", 1), records.load("digits-ari").config.fusion.eta)
+    T = fusion.dif_star(regularised)
+    np.testing.assert_allclose(values(power)[:3], [np.eye(len(T)), T, T @ T], atol=1e-6)
+    moved = values(points)
+    for k in range(len(moved) - 1):
+        np.testing.assert_allclose(moved[k + 1], T @ moved[k], atol=1e-5 * abs(moved).max())
+
+
+EXAMPLES = ["permutation", "two-blocks", "eta-0", "reducible", "complex"]
+
+
+@pytest.mark.parametrize(
+    ("example", "second"),
+    list(zip(EXAMPLES, ["1.0000", "1.0000", "1.0000", "0.9000", "0.5916"], strict=True)),
+    ids=EXAMPLES,
+)
+def test_every_example_says_what_breaks(place, example, second):
+    test = open_page("spectrum", view="break", example=example)
+    assert not test.exception
+    assert test.metric[0].value == second
+    assert ("2 camps" in texts(test, "warning")) == (example == "two-blocks")
+    assert (panels(test)[1]["target"] is None) == (example == "two-blocks")
+    next(button for button in test.button if button.label == "Change this matrix").click().run()
+    assert test.query_params["view"] == "own"
+    assert not test.exception and not test.error
+    assert test.metric[0].value == second
+
+
+@pytest.mark.parametrize(
+    ("matrix", "faults"),
+    [
+        ("0.5,0.6;0.2,0.8", ["row 1 (index 0) sums to 1.1, not to 1"]),
+        ("1.5,-0.5;nan,1", ["row 1 (index 0) holds -0.5", "row 2 (index 1) holds nan"]),
+        ("0,0;1,0", ["row 1 (index 0) sums to 0"]),
+    ],
+)
+def test_a_faulty_row_of_ones_own_matrix_is_named_and_normalised_on_request(place, matrix, faults):
+    test = open_page("spectrum", view="own", matrix=matrix)
+    assert not test.exception
+    for fault in faults:
+        assert fault in texts(test, "error")
+    assert not test.metric
+    button = next(button for button in test.button if button.label.startswith("Divide rows"))
+    assert button.disabled == (matrix != "0.5,0.6;0.2,0.8")
+    if not button.disabled:
+        button.click().run()
+        assert not test.error and not test.exception
+        assert test.query_params["matrix"] == "0.454545454545,0.545454545455;0.2,0.8"
+        assert test.metric[0].value == "0.2545"
+
+
+@pytest.mark.parametrize("matrix", ["", "1", "1,2;3", "a,b;c,d", ";".join(["0"] * 9), "1,0;0,1;1,0"])
+def test_an_address_without_a_matrix_falls_back_visibly(place, matrix):
+    test = open_page("spectrum", view="own", matrix=matrix)
+    assert not test.exception and not test.error
+    assert "No matrix can be read in the address" in texts(test, "warning")
+    assert test.query_params["matrix"] == "0.6,0.3,0.1;0.2,0.5,0.3;0.1,0.2,0.7"
+
+
+def test_a_matrix_of_ones_own_grows_shrinks_and_outlives_another_view(place):
+    test = open_page("spectrum", view="own", matrix="0.5,0.5;0.2,0.8")
+    sizes = next(group for group in test.button_group if group.label == "Models")
+    sizes.set_value(3).run()
+    assert test.query_params["matrix"] == "0.5,0.5,0;0.2,0.8,0;0,0,1"
+    test.query_params["view"] = "break"
+    test.run()
+    del test.query_params["matrix"]
+    test.query_params["view"] = "own"
+    test.run()
+    assert test.query_params["matrix"] == "0.5,0.5,0;0.2,0.8,0;0,0,1"
+    next(button for button in test.button if button.label == "Back to the preset").click().run()
+    assert test.query_params["matrix"] == "0.6,0.3,0.1;0.2,0.5,0.3;0.1,0.2,0.7"
+    assert not test.exception

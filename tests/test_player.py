@@ -7,11 +7,12 @@ from matplotlib import colormaps
 from matplotlib.colors import to_hex
 from streamlit.testing.v1 import AppTest
 
-from arli_core.player import Curve, ImagePanel, MatrixPanel, payload
+from arli_core.player import Curve, ImagePanel, MatrixPanel, PointPanel, payload
 
 FRAMES, SIZE = 4, 3
 VALUES = np.random.default_rng(0).uniform(0, 1, (FRAMES, SIZE, SIZE))
 IMAGES = np.random.default_rng(1).integers(0, 256, (2, 2, 5, 6), dtype=np.uint8)
+POINTS = np.random.default_rng(2).normal(size=(FRAMES, SIZE, 2))
 STEPS = [0, 1, 5, 9]
 
 
@@ -23,6 +24,10 @@ def matrix(**changes):
 def images(**changes):
     return ImagePanel(**{"title": "A", "values": IMAGES, "captions": ["cat", "dog"],
                          "colour_map": "gray", "at": [0, 2]} | changes)  # fmt: skip
+
+
+def points(**changes):
+    return PointPanel(**{"title": "models", "values": POINTS, "labels": ["φ_1", "φ_2", "φ_b"]} | changes)
 
 
 def curve(**changes):
@@ -44,6 +49,18 @@ def test_values_come_back():
     assert sent["steps"] == STEPS
     assert table["marked_row"] == 2
     assert (pictures["height"], pictures["width"], pictures["at"]) == (5, 6, [0, 2])
+
+
+def test_points_and_further_lines_come_back():
+    lines = {"bound": [2, 1, 0.5, np.nan], "pace": [1, 1, 1, 1]}
+    sent = payload([points(target=[0.5, -1])], [curve(name="measured", others=lines)], STEPS)
+    [panel], [drawn] = json.loads(json.dumps(sent))["panels"], sent["curves"]
+    np.testing.assert_array_equal(decoded(panel["values"], "<f4").reshape(POINTS.shape), POINTS.astype("f4"))
+    assert (panel["kind"], panel["labels"], panel["target"]) == ("points", ["φ_1", "φ_2", "φ_b"], [0.5, -1])
+    assert payload([points()], [], STEPS)["panels"][0]["target"] is None
+    assert drawn["name"] == "measured"
+    assert [line["name"] for line in drawn["others"]] == ["bound", "pace"]
+    np.testing.assert_array_equal(decoded(drawn["others"][0]["values"], "<f4"), [2, 1, 0.5, np.nan])
 
 
 def test_float_images_fill_the_bytes():
@@ -86,6 +103,13 @@ def test_a_whole_recording_stays_small():
         (images, {"captions": ["cat"]}, r"'A': 2 captions are needed, one for each image, not 1"),
         (images, {"at": [2, 0]}, r"'A': at must hold 2 frames, ascending from 0 on, not \[2, 0\]"),
         (images, {"at": [0]}, r"'A': at must hold 2 frames"),
+        (points, {"values": VALUES[0]}, r"point panel 'models': values must be \[frames, m, 2\], not \[3, 3\]"),
+        (points, {"values": POINTS * np.nan}, r"'models': values must be finite"),
+        (points, {"labels": ["a"]}, r"'models': 3 labels are needed, one for each point, not 1"),
+        (points, {"target": [0, np.inf]}, r"'models': target must be None or two finite numbers"),
+        (curve, {"others": {"b": [1, 2, 3, 4]}}, r"'deviation': name must say which line is not one of the others"),
+        (curve, {"name": "a", "others": {key: [1] for key in "bcd"}}, r"'deviation': at most two others .*, not 3"),
+        (curve, {"name": "a", "others": {"b": [np.inf]}}, r"'deviation': values must be finite, or NaN for a gap"),
         (curve, {"values": VALUES}, r"curve 'deviation': values must be \[frames\], not \[4, 3, 3\]"),
         (curve, {"values": [np.inf]}, r"'deviation': values must be finite, or NaN for a gap"),
         (
@@ -105,6 +129,11 @@ def test_a_part_says_what_is_wrong_with_it(make, changes, message):
     [
         ({"panels": [matrix(values=VALUES[:3])]}, r"matrix panel 'dif': values must have 4 frames, .* not 3"),
         ({"panels": [images(at=[0, 4])]}, r"image panel 'A': at must stay below the 4 frames"),
+        ({"panels": [points(values=POINTS[:3])]}, r"point panel 'models': values must have 4 frames, .* not 3"),
+        (
+            {"curves": [curve(name="a", others={"b": [1, 2]})]},
+            r"curve 'deviation': values must have 4 frames, .* not 2",
+        ),
         ({"curves": [curve(values=[1])]}, r"curve 'deviation': values must have 4 frames, .* not 1"),
         ({"steps": [0, 1, 1, 2]}, r"steps must hold the iteration of each frame: .* strictly ascending"),
         ({"steps": [0.5, 1.5]}, r"steps must hold .* whole numbers"),

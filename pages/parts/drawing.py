@@ -22,9 +22,11 @@ def labels(frames: Frames) -> list[str]:
     return [*(f"φ_{task + 1}" for task in range(frames.present.shape[1])), "φ_b"]
 
 
-def uniform_panel(dif_star: np.ndarray, names: list[str], title: str = "dif*") -> MatrixPanel:
+def uniform_panel(
+    dif_star: np.ndarray, names: list[str], title: str = "dif*", marked_row: int | None = -1
+) -> MatrixPanel:
     """dif* [F, m, m], white at the equal share 1/m, blue at 0, red from 2/m on: one scale for all runs and frames."""
-    return MatrixPanel(title, dif_star, names, "RdBu_r", 0, 2 / dif_star.shape[-1], marked_row=-1, digits=2)
+    return MatrixPanel(title, dif_star, names, "RdBu_r", 0, 2 / dif_star.shape[-1], marked_row=marked_row, digits=2)
 
 
 def ink() -> str:
@@ -55,14 +57,14 @@ def save_table(table: pd.DataFrame, name: str, place: str = "") -> None:
     st.download_button("CSV", table.to_csv, f"{name}.csv", "text/csv", key=f"{place}{name}-csv")
 
 
-def download_frames(view: View, frame: int) -> None:
-    """The matrices of one frame as a table."""
+def download_frames(view: View, frame: int, **more: np.ndarray) -> None:
+    """The matrices of one frame as a table, and `more` [F, m, m] beside them, by their names."""
     frames = view.frames
     names = labels(frames)
     table = pd.concat(
         {
-            title: pd.DataFrame(getattr(frames, field)[frame], index=names, columns=names)
-            for title, field in {"D": "distance", "dif*": "dif_star"}.items()
+            title: pd.DataFrame(values[frame], index=names, columns=names)
+            for title, values in {"D": frames.distance, "dif*": frames.dif_star, **more}.items()
         },
         names=["matrix", "model"],
     )

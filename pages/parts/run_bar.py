@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import streamlit as st
 
@@ -98,7 +98,7 @@ def choose_run(label: str = "Run", key: str = "run", default: str | None = None,
         st.warning(f"{asked} {what}; showing {first} instead.", icon=":material/swap_horiz:")
         asked = first
     st.query_params[key] = st.session_state[f"{key}-box"] = asked
-    st.selectbox(label, names, key=f"{key}-box", on_change=_to_address, args=(key, f"{key}-box"))
+    st.selectbox(label, names, key=f"{key}-box", on_change=from_widget, args=(key, f"{key}-box"))
     return asked
 
 
@@ -119,7 +119,7 @@ def choose_view(fusing: bool = False, of_done_tasks: bool = False) -> View:
     with right:
         task = _choose_task(record, tasks)
     frames = record.frames(task)
-    frame = _number("frame", 0, 0, len(frames) - 1)
+    frame = number("frame", 0, 0, len(frames) - 1)
     return View(name, record, task, frame)
 
 
@@ -142,15 +142,15 @@ def guarded(action, *arguments):
 
 
 def _choose_task(record: Record, tasks: int) -> int:
-    task = _number("task", tasks, 1, tasks)
+    task = number("task", tasks, 1, tasks)
     st.session_state["task-box"] = task
     st.segmented_control(
         "After learning task",
         range(1, tasks + 1),
-        format_func=lambda number: _task_name(record, number),
+        format_func=lambda task: _task_name(record, task),
         key="task-box",
         required=True,
-        on_change=_to_address,
+        on_change=from_widget,
         args=("task", "task-box", "frame"),
     )
     return task
@@ -182,15 +182,21 @@ def class_names(record: Record, task: int) -> str:
     return " ".join(names[(task - 1) * per_task : task * per_task]) if per_task <= 3 else ""
 
 
-def _number(key: str, default: int, low: int, high: int) -> int:
-    """A whole number from the address, clamped to low..high, with a note where it had to be."""
+Number = TypeVar("Number", int, float)
+
+
+def number(key: str, default: Number, low: Number, high: Number) -> Number:
+    """A number from the address, whole where the default is, clamped to low..high; with a note where it had to be."""
     text = st.query_params.get(key)
     if text is None:
         return default
     try:
-        asked = int(text)
+        asked = type(default)(text)
     except ValueError:
-        st.warning(f"{key} {text!r} is not a whole number; showing {default}.", icon=":material/swap_horiz:")
+        asked = None
+    if asked is None or asked != asked:  # nan
+        kind = "whole number" if isinstance(default, int) else "number"
+        st.warning(f"{key} {text!r} is not a {kind}; showing {default}.", icon=":material/swap_horiz:")
         return default
     value = min(max(asked, low), high)
     if value != asked:
@@ -209,7 +215,7 @@ def choose_one(key: str, options: dict[str, str], label: str) -> str:
     st.session_state[f"{key}-box"] = asked
     st.segmented_control(
         label, list(options), format_func=options.__getitem__, key=f"{key}-box", required=True,
-        on_change=_to_address, args=(key, f"{key}-box"),
+        on_change=from_widget, args=(key, f"{key}-box"),
     )  # fmt: skip
     return asked
 
@@ -222,7 +228,8 @@ def to_address(key: str, reached: int | None, shown: int) -> int:
     return reached
 
 
-def _to_address(key: str, widget: str, *forgotten: str) -> None:
+def from_widget(key: str, widget: str, *forgotten: str) -> None:
+    """Writes what a widget was set to into the address; what no longer fits it is forgotten there."""
     st.query_params[key] = str(st.session_state[widget])
     for each in forgotten:
         st.query_params.pop(each, None)

@@ -141,6 +141,42 @@ def test_ones_own_image_is_uploaded_and_what_is_none_is_refused(app: str, page: 
     expect(page.get_by_test_id("stAlert")).to_have_count(0)
 
 
+@pytest.mark.parametrize("view", ["eigenvalues", "consensus", "own", "break"])
+def test_a_link_opens_a_view_of_the_spectrum_page(app: str, page: Page, view: str):
+    page.goto(f"{app}/spectrum?run=mnist-5k-ari&task=3&frame=7&view={view}")
+    complete(page, "Spectrum")
+    main = page.locator("[data-testid=stMain]")
+    status = page.locator(".frame-player .status").last
+    expect(status).to_contain_text("iteration" if view == "eigenvalues" else "fusion", timeout=LOADED)
+    if view != "eigenvalues":  # the models move before the first click
+        expect(page.locator(".frame-player .point")).to_have_count(3 if view == "own" else 4)
+        seen = status.inner_text()
+        expect(status).not_to_have_text(seen)
+    assert f"view={view}" in page.url
+    assert main.evaluate("main => main.scrollWidth") <= 1280
+    expect(page.get_by_test_id("stException")).to_have_count(0)
+
+
+def test_a_cell_of_ones_own_matrix_is_edited(app: str, page: Page):
+    page.goto(f"{app}/spectrum?view=own&matrix=0.5,0.5;0.2,0.8")
+    complete(page, "Spectrum")
+    table = page.get_by_test_id("stDataFrame")
+    expect(table).to_be_visible(timeout=LOADED)
+    box = table.bounding_box()
+    assert box
+    for value, told in (("0.9", "row 1 (index 0) sums to 1.4"), ("-1", "row 1 (index 0) holds -1")):
+        page.mouse.click(box["x"] + box["width"] - 20, box["y"] + 52)  # the last cell of the first row
+        page.keyboard.type(value)
+        page.keyboard.press("Enter")
+        expect(page.get_by_test_id("stAlert")).to_contain_text(told, timeout=LOADED)
+        page.wait_for_url(re.compile(f"matrix=0.5(,|%2C){value}"))
+    # Going to another view and back keeps what was typed.
+    page.get_by_role("radio", name="Break it").click()
+    expect(page.get_by_role("button", name="Change this matrix")).to_be_visible(timeout=LOADED)
+    page.get_by_role("radio", name="Your own matrix").click()
+    expect(page.get_by_test_id("stAlert")).to_contain_text("row 1 (index 0) holds -1", timeout=LOADED)
+
+
 def test_the_address_carries_run_task_and_frame_from_page_to_page(app: str, page: Page):
     page.goto(f"{app}/matrix?run=mnist-5k-ari&task=4&frame=5")
     complete(page, "Matrix")

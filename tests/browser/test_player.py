@@ -7,7 +7,7 @@ ROOT = Path(__file__).parents[2]
 SCRIPT = """
 import numpy as np
 import streamlit as st
-from arli_core.player import Curve, ImagePanel, MatrixPanel, payload
+from arli_core.player import Curve, ImagePanel, MatrixPanel, PointPanel, payload
 from pages.parts.player import play
 
 FRAMES = 130
@@ -17,12 +17,17 @@ matrices[:10, 2, 1] = np.nan
 labels = ["φ_1", "φ_2", "φ_3", "φ_4", "<i>φ</i>", "φ_b"]
 pictures = np.zeros((2, 1, 4, 4), "uint8")
 pictures[1] = 255
+points = np.linspace([[-1.0, 0], [1, 0]], [[0, 0.5], [0, 0.5]], FRAMES)
+deviation = np.geomspace(1, 1e-4, FRAMES)
 query = st.query_params
 asked = st.number_input("Ask for frame", 0, FRAMES - 1, int(query.get("frame", 5)))
 data = payload(
     [MatrixPanel(name, matrices, labels, "RdYlBu_r", 0, 1, marked_row=-1) for name in ("D", "dif", "dif*")]
-    + [ImagePanel("A", pictures, ["cat"], "gray", [20, 60])],
-    [Curve("deviation", np.geomspace(1, 1e-4, FRAMES), log=True, reference=0.01)],
+    + [ImagePanel("A", pictures, ["cat"], "gray", [20, 60]), PointPanel("models", points, ["φ_1", "φ_b"], [0, 0.5])],
+    [
+        Curve("deviation", deviation, log=True, reference=0.01),
+        Curve("spread", deviation, log=True, name="measured", others={"bound": 2 * deviation, "pace": deviation}),
+    ],
     range(1, 2 * FRAMES, 2),
     frame=asked,
     autoplay="autoplay" in query,
@@ -273,6 +278,46 @@ def test_images_show_the_latest_set_so_far(opened, page):
     player.press("End")
     assert "iteration 121" in panel.inner_text()
     assert panel.locator("canvas").evaluate(pixel) == "255,255,255,255"
+
+
+def centre(node):
+    box = node.bounding_box()
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
+def test_points_move_from_their_rings_to_their_target(opened, page):
+    page.emulate_media(reduced_motion="reduce")  # no transitions: a point is where it is going
+    player = opened("frame=0")
+    plane = page.locator(".frame-player .plane")
+    points, rings, cross = (plane.locator(f".{name}") for name in ("point", "ring", "cross"))
+    assert [point.inner_text().replace("\n", "") for point in points.all()] == ["φ1", "φb"]
+    starts = [centre(ring) for ring in rings.all()]
+    assert [centre(point) for point in points.all()] == [pytest.approx(start, abs=1) for start in starts]
+    assert starts[0][0] < starts[1][0]
+    player.slider.focus()
+    player.press("End")
+    for point in points.all():
+        assert centre(point) == pytest.approx(centre(cross), abs=1)
+    assert centre(cross)[1] < starts[0][1]  # y points up
+    # One scale for both axes: the start is 2 apart, the target half of 1 above it.
+    across, up = starts[1][0] - starts[0][0], starts[0][1] - centre(cross)[1]
+    assert up == pytest.approx(across / 4, abs=1)
+    assert [centre(ring) for ring in rings.all()] == [pytest.approx(start, abs=1) for start in starts]
+
+
+def test_several_lines_of_a_curve_are_named_and_read(opened, page):
+    player = opened("frame=0")
+    curves = page.locator(".frame-player .curve")
+    assert curves.nth(0).locator("path").count() == 1
+    assert curves.nth(0).locator(".reading").all_inner_texts() == ["1"]
+    assert curves.nth(1).locator("path").count() == 3
+    assert curves.nth(1).locator(".reading").all_inner_texts() == ["measured 1", "bound 2", "pace 1"]
+    player.slider.focus()
+    player.press("End")
+    assert curves.nth(1).locator(".reading").all_inner_texts() == ["measured 0.0001", "bound 0.0002", "pace 0.0001"]
+    dash = "path => getComputedStyle(path).strokeDasharray"
+    dashes = [path.evaluate(dash) for path in curves.nth(1).locator("path").all()]
+    assert len(set(dashes)) == 3  # told apart without colour
 
 
 def test_the_text_of_cells_can_be_read_on_every_colour(opened, page):

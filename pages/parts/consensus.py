@@ -1,0 +1,62 @@
+"""Fusing again and again: a matrix's eigenvalues, its limit, and models that it brings together, or does not."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+import streamlit as st
+
+from arli_core import consensus, figures
+from arli_core.player import Curve, PointPanel, payload
+
+from .drawing import picture, uniform_panel
+from .player import play
+
+AGREED, MOST = 1e-6, 60  # what is left of a difference where we stop, or how many fusions that may take
+
+
+def fuse_again(matrix: np.ndarray, models: np.ndarray, names: Sequence[str], key: str) -> None:
+    """The player of T^k and T^k Phi. models: [m, P], P >= 2: two coordinates are drawn, all are measured."""
+    fused = consensus.repeated_fusion(matrix, models, consensus.fusions_until(matrix, AGREED, MOST))
+    try:
+        target = (consensus.stationary(matrix) @ models)[:2]
+    except ValueError:  # separate camps go to no single place
+        target = None
+    panels = [
+        uniform_panel(fused.powers, list(names), "Tᵏ", marked_row=None),
+        PointPanel("The models, Tᵏ Φ", fused.models[:, :, :2], list(names), target),
+    ]
+    distance = Curve(
+        "Largest distance between two models",
+        fused.spread,
+        log=True,
+        name="measured",
+        others={"start · |λ₂|ᵏ": fused.pace, "start · τᵏ, the bound": fused.bound},
+    )
+    legend = "Tᵏ: white is the equal share 1/m, red more, blue less. Dashed rings: the start."
+    legend += " Cross: where π takes them." if target is not None else " No cross: no single place to go to."
+    steps = range(len(fused.powers))
+    data = payload(panels, [distance], steps, 0, True, 5, legend, unit="fusion")
+    play(data, key)
+
+
+def draw(matrix: np.ndarray, names: Sequence[str], key: str, closed: np.ndarray | None = None) -> None:
+    """Eigenvalues of a row-stochastic T on the disc, and its left eigenvector, or why there is no single one."""
+    disc, bars = st.columns([5, 6])
+    with disc:
+        picture(partial(figures.unit_disc, consensus.spectrum(matrix)), f"eigenvalues-{key}")
+    with bars:
+        try:
+            weights = consensus.stationary(matrix)
+        except ValueError as error:
+            st.warning(f"No single left eigenvector: {error}.", icon=":material/call_split:")
+        else:
+            picture(partial(figures.limit_weights, weights, closed, names), f"left-eigenvector-{key}")
+
+
+def measure(matrix: np.ndarray) -> None:
+    """How fast a row-stochastic T brings models together: in the long run, and at least."""
+    second, tau = abs(consensus.spectrum(matrix)[1]), consensus.dobrushin(matrix)
+    columns = st.columns(2)
+    columns[0].metric("|λ₂|", f"{second:.4f}", help="After k fusions the models differ by about |λ₂|^k.")
+    columns[1].metric("Dobrushin's τ", f"{tau:.4f}", help="One fusion shrinks the spread at least so.")

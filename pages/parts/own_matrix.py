@@ -1,0 +1,116 @@
+"""A matrix of one's own: typed in, told what is wrong with it, normalised on request; it lives in the address."""
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from arli_core import consensus
+
+from .consensus import draw, fuse_again, measure
+
+SIZES = range(2, 9)
+PRESET = np.array([[0.6, 0.3, 0.1], [0.2, 0.5, 0.3], [0.1, 0.2, 0.7]])
+
+
+def names(size: int) -> list[str]:
+    return [str(model + 1) for model in range(size)]
+
+
+def text_of(matrix: np.ndarray) -> str:
+    """As in the address: `0.5,0.5;0.2,0.8`."""
+    return ";".join(",".join(f"{value:.12g}" for value in row) for row in matrix)
+
+
+def matrix_of(text: str) -> np.ndarray:
+    """The matrix of an address; ValueError where it is none of 2x2 to 8x8. It need not be row-stochastic."""
+    rows = [[float(value) for value in row.split(",")] for row in text.split(";")]
+    if len(rows) not in SIZES or {len(row) for row in rows} != {len(rows)}:
+        raise ValueError(f"2 to 8 rows of as many numbers each are needed, not rows of {[len(row) for row in rows]}")
+    return np.array(rows)
+
+
+def resized(matrix: np.ndarray, size: int) -> np.ndarray:
+    """The matrix cut to its first models, or grown by models that listen to themselves alone."""
+    new = np.eye(size)
+    kept = min(size, len(matrix))
+    new[:kept, :kept] = matrix[:kept, :kept]
+    return new
+
+
+def to_address(matrix: np.ndarray) -> None:
+    st.query_params["matrix"] = text_of(matrix)
+
+
+def own_matrix() -> None:
+    left, right = st.columns([5, 6])
+    with left:
+        matrix = _edited()
+        sound = _checked(matrix)
+        if sound is not None:
+            measure(sound)
+    if sound is None:
+        return
+    with right:
+        draw(sound, names(len(sound)), "own")
+    st.caption("The models start on a regular polygon: your matrix says how they mix, not where they are.")
+    fuse_again(sound, consensus.regular_polygon(len(sound)), names(len(sound)), "own-fused")
+
+
+def _edited() -> np.ndarray:
+    """The table. What the address says anew, by a link or a button, replaces it; edits go to the address."""
+    known = st.session_state.setdefault("own", {"table": PRESET, "text": text_of(PRESET), "revision": 0})
+    asked = st.query_params.get("matrix", known["text"])
+    # A keyed editor keeps edits by their position: it gets a new key with new data, also after other views, where
+    # its edits were dropped.
+    if asked != known["text"] or f"own-{known['revision']}" not in st.session_state:
+        try:
+            known["table"] = matrix_of(asked)
+        except ValueError as error:
+            st.warning(f"No matrix can be read in the address: {error}.", icon=":material/swap_horiz:")
+            known["table"] = PRESET
+        known["revision"] += 1
+    table = known["table"]
+
+    st.session_state["size-box"] = len(table)
+    st.segmented_control("Models", SIZES, key="size-box", required=True, on_change=_resize)
+    labels = names(len(table))
+    edited = st.data_editor(
+        pd.DataFrame(table, index=pd.Index(labels, name="model"), columns=labels),
+        column_config={
+            "_index": st.column_config.Column(disabled=True),
+            **{each: st.column_config.NumberColumn(format="%.4g") for each in labels},
+        },
+        key=f"own-{known['revision']}",
+        width="stretch",
+    ).to_numpy(dtype=float, na_value=np.nan)
+    known["text"] = st.query_params["matrix"] = text_of(edited)
+    return edited
+
+
+def _resize() -> None:
+    to_address(resized(matrix_of(st.session_state["own"]["text"]), st.session_state["size-box"]))
+
+
+def _checked(matrix: np.ndarray) -> np.ndarray | None:
+    """The matrix where it is row-stochastic; else what is wrong with it, and what can be done."""
+    left, right = st.columns(2)
+    left.button("Back to the preset", icon=":material/undo:", on_click=to_address, args=(PRESET,), width="stretch")
+    faults = consensus.row_faults(matrix)
+    try:
+        normalised = consensus.normalise_rows(matrix)
+    except ValueError:
+        normalised = None
+    if not faults:
+        st.success("Every row sums to 1 and nothing is negative: row-stochastic.", icon=":material/verified:")
+        return normalised
+    st.error("  \n".join(["This is no row-stochastic matrix:", *faults]), icon=":material/error:")
+    right.button(
+        "Divide rows by their sums",
+        icon=":material/calculate:",
+        disabled=normalised is None,
+        help="Not possible with a negative or missing entry, or a row of zeros." if normalised is None else None,
+        on_click=to_address,
+        args=(normalised,),
+        width="stretch",
+    )
+    return None

@@ -1,0 +1,75 @@
+"""What another eta would have made of the recorded distances: a knob, and the frames that follow from it."""
+
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import streamlit as st
+
+from arli_core import figures
+from arli_core.config import Ari
+from arli_core.fusion import dif, dif_star
+from arli_core.records import Frames
+
+from .drawing import labels, picture
+from .run_bar import View, from_widget, number
+
+LOW, HIGH = 1e-3, 1e6
+STEPS = [float(f"{value:.2g}") for value in np.geomspace(LOW, HIGH, 37)]  # four to a power of ten
+
+
+def choose_eta(own: float) -> float:
+    """A slider whose value is the query parameter `eta`: the run's own until the reader moves it."""
+    eta = number("eta", float(own), min(own, LOW), max(own, HIGH))
+    left, right = st.columns([4, 1], vertical_alignment="bottom")
+    st.session_state["eta-box"] = eta
+    left.select_slider(
+        "What if η were…",
+        sorted({*STEPS, float(own), eta}),
+        format_func=lambda value: f"{value:g}",
+        key="eta-box",
+        on_change=from_widget,
+        args=("eta", "eta-box"),
+        help="Recomputes dif and dif* from the recorded distances D.",
+    )
+    right.button(
+        f"Back to {own:g}",
+        icon=":material/undo:",
+        disabled=eta == own,
+        on_click=_back,
+        width="stretch",
+        help="The run's own η.",
+    )
+    return eta
+
+
+def _back() -> None:
+    st.query_params.pop("eta", None)
+
+
+def with_eta(frames: Frames, eta: float) -> Frames:
+    """The frames with dif* (Eq. 7 and 8) of their recorded D at another eta; all else as it was recorded.
+
+    Raises ValueError where dif* is undefined: eta = 0 and models that coincide.
+    """
+    stars = np.full_like(frames.distance, np.nan)
+    for star, present, index in zip(stars, frames.present, range(len(frames)), strict=True):
+        here = np.append(present, True)
+        star[np.ix_(here, here)] = dif_star(dif(frames.matrix("distance", index), eta))
+    return replace(frames, dif_star=stars)
+
+
+def draw_row(view: View, frame: int, seen: dict[str, Frames]) -> None:
+    """The last row of dif*, which weighs the models for phi_f, as bars: recorded, and what it would have been."""
+    st.markdown("##### The row of φ_f in this frame")
+    rows = {name: each.matrix("dif_star", frame)[-1] for name, each in seen.items()}
+    here = np.flatnonzero(np.append(view.frames.present[frame], True))
+    names = labels(view.frames)
+    bars = partial(figures.fusion_weights, rows, [names[model] for model in here])
+    picture(bars, f"weights-{view.name}-{view.task}-{frame}")
+    assert isinstance(view.record.config, Ari)
+    fusion = view.record.config.fusion
+    if fusion.weights != "adaptive":
+        st.caption(f"This run fused with fusion.weights = {fusion.weights}: it recorded dif*, but did not use it.")
+    elif fusion.over == "tensor":
+        st.caption("This run weighed parameter tensor by tensor; recorded is dif* of the whole model.")
