@@ -162,7 +162,7 @@ st.text(reported)
 
 
 def test_the_page_and_the_player_agree_on_the_frame():
-    app = AppTest.from_string(PAGE).run()
+    app = AppTest.from_string(PAGE, default_timeout=60).run()
 
     def sent():
         data = json.loads(app.get("bidi_component")[0].proto.json)

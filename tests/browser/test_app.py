@@ -229,7 +229,7 @@ def test_a_run_is_started_paused_stepped_reloaded_and_finishes(app: str, page: P
     # It is still there on another page, after a reload, and in a second tab.
     page.locator("[data-testid=stSidebar]").get_by_role("link", name="Matrix").click()
     complete(page, "Matrix")
-    expect(page.get_by_text("digits-ari-0 is paused")).to_be_visible()
+    expect(page.get_by_text("digits-ari-0 is paused")).to_be_visible(timeout=LOADED)
     page.locator("[data-testid=stSidebar]").get_by_role("link", name="Train").click()
     complete(page, "Train")
     page.reload()
@@ -244,14 +244,14 @@ def test_a_run_is_started_paused_stepped_reloaded_and_finishes(app: str, page: P
         expect(page.get_by_role("button", name="Pause")).to_be_visible(timeout=LOADED)
         tab.goto(f"{app}/train")
         complete(tab, "Train")
-        expect(tab.get_by_text("digits-ari-0 is running.")).to_be_visible()
+        expect(tab.get_by_text("digits-ari-0 is running.")).to_be_visible(timeout=LOADED)
         tab.get_by_role("button", name="Start", exact=True).click()
         expect(tab.get_by_text("digits-ari-0 is training. Wait for it")).to_be_visible(timeout=LOADED)
 
     expect(page.get_by_text("digits-ari-0 · ari · finished")).to_be_visible(timeout=120_000)
     page.locator("[data-testid=stSidebar]").get_by_role("link", name="Forgetting").click()
     complete(page, "Forgetting")
-    expect(page.get_by_text("ari · 5 of 5 tasks · seed 0").first).to_be_visible()
+    expect(page.get_by_text("ari · 5 of 5 tasks · seed 0").first).to_be_visible(timeout=LOADED)
 
 
 def test_a_stopped_run_is_resumed(app: str, page: Page):
