@@ -184,7 +184,7 @@ def test_the_notebook_makes_the_run_again_and_its_figures(tmp_path, monkeypatch)
     notebook = nbformat.reads(exports.notebook(record), as_version=4)
     nbformat.validate(notebook)
     place = {"metadata": {"path": str(tmp_path)}}
-    client = NotebookClient(notebook, timeout=300, startup_timeout=300, resources=place)
+    client = NotebookClient(notebook, timeout=600, startup_timeout=300, resources=place)
     outputs = [output for cell in client.execute().cells for output in cell.get("outputs", [])]
     printed = "".join(output["text"] for output in outputs if output.get("name") == "stdout")
     with np.printoptions(precision=4, suppress=True):
