@@ -103,7 +103,7 @@ def grid(rows: Sequence[Row], answers: Sequence[tuple[str, str]], maps: str, ink
 
 
 def _side_by_side(row: Row, gap: int) -> NDArray[np.floating]:
-    """A row's pictures in one, `gap` empty pixels between them: [H, W'] of shades in 0..1, or [H, W', 4] of colours."""
+    """A row's pictures in one, `gap` empty pixels apart: [H, W'] of shades in 0..1, or [H, W', 4] of colours."""
     values = row.values.astype(np.float64)
     if row.kind == "change":
         values = 0.5 + values / (2 * (abs(values).max() or 1))
