@@ -200,8 +200,9 @@ def test_the_address_carries_run_task_and_frame_from_page_to_page(app: str, page
 def test_back_and_forward_go_through_what_the_reader_did(app: str, page: Page):
     def shown(task: str, frame: int) -> None:
         expect(page.get_by_role("radio", name=task)).to_be_checked(timeout=LOADED)
-        expect(page.locator(".frame-player")).to_have_count(1, timeout=LOADED)  # that of the task before is gone
-        expect(page.locator(".frame-player .status")).to_contain_text(f"frame {frame} of", timeout=LOADED)
+        status = page.locator(".frame-player .status")
+        expect(status.filter(has_text=f"frame {frame} of")).to_be_visible(timeout=LOADED)
+        expect(status).to_have_count(1, timeout=LOADED)  # that of the task before is gone
 
     page.goto(f"{app}/matrix?run=mnist-5k-ari&task=5&frame=3")
     complete(page, "Matrix")
