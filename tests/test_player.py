@@ -195,6 +195,14 @@ def test_the_address_follows_the_player_and_the_player_the_address():
     assert reader.sees == (8, (8, 2))
 
 
+def test_after_another_page_the_player_begins_where_the_reader_left_it():
+    reader = Reader(follow="t")
+    reader.stops_at(37, 0)
+    del reader.app.session_state["player"]
+    reader.app.run()
+    assert reader.sees == (37, (37, 1))
+
+
 def test_a_page_need_not_follow_its_player():
     reader = Reader(follow=None)
     reader.stops_at(37, 0)

@@ -24,16 +24,27 @@ def play(payload: dict, key: str, follow: str | None = None) -> int:
     the player goes there when that changes by other means: a link, the browser's way back.
     What the player reported moves nothing and sends nothing, so a recording travels to the browser once.
     """
-    wanted, last = payload["frame"], len(payload["steps"]) - 1
-    asked, start, jump = st.session_state.get(f"{key}.request", (wanted, wanted, 0))
-    if wanted != asked:
-        asked, start, jump = wanted, wanted, jump + 1
-    # What was reported before the page's latest request is out of date.
+    wanted, last, request = payload["frame"], len(payload["steps"]) - 1, f"{key}.request"
+    asked, start, jump = st.session_state.setdefault(request, (wanted, wanted, 0))
+    # Another page drops what the browser told, and not what was asked of it.
+    if wanted != asked or (wanted != start and _reported(key, last) is None):
+        st.session_state[request] = _, start, jump = wanted, wanted, jump + 1
+
+    def told() -> None:
+        """Before the page is drawn, so that all of it, links included, shows the new address."""
+        reached = _reported(key, last)
+        if follow and reached is not None:
+            write(**{follow: str(reached)})
+            st.session_state[request] = reached, start, jump
+
+    told()
+    _component(key=key, data={**payload, "frame": min(start, last), "jump": jump}, on_frame_change=told)
+    reached = _reported(key, last)
+    return wanted if reached is None else reached
+
+
+def _reported(key: str, last: int) -> int | None:
+    """What the browser told last, unless the page has made a request since: then it is out of date."""
     report = st.session_state.get(key, {}).get("frame")
-    shown = min(report["index"], last) if report and report["jump"] == jump else wanted
-    if follow and shown != wanted:
-        write(**{follow: str(shown)})
-        asked = shown
-    st.session_state[f"{key}.request"] = asked, start, jump
-    _component(key=key, data={**payload, "frame": min(start, last), "jump": jump}, on_frame_change=lambda: None)
-    return shown
+    *_, jump = st.session_state[f"{key}.request"]
+    return min(report["index"], last) if report and report["jump"] == jump else None
