@@ -1,4 +1,7 @@
-"""Printed figures: values in, a matplotlib Figure out; never pyplot, whose state all sessions of a process share."""
+"""Printed figures: values in, a matplotlib Figure out; never pyplot, whose state all sessions of a process share.
+
+A figure's label says what it shows, for those who do not see it.
+"""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -78,6 +81,8 @@ def grid(rows: Sequence[Row], answers: Sequence[tuple[str, str]], maps: str, ink
     gap = max(1, round(width * GAP))
     step = width + gap
     figure = Figure(figsize=(1.6 + 1.05 * columns, 0.5 + 1.1 * len(rows)), layout="constrained")
+    told = ", ".join(f"{label} answered {prediction}" for label, prediction in answers)
+    figure.set_label(f"A column for each image ({told}), with rows: {', '.join(row.name for row in rows)}")
     figure.patch.set_alpha(0)
     # A pair of axes and one image for each row, not for each picture: drawing 144 of them takes ten times as long.
     strips = figure.subplots(len(rows), squeeze=False)[:, 0]
@@ -121,7 +126,8 @@ def _side_by_side(row: Row, gap: int) -> NDArray[np.floating]:
 
 def unit_disc(eigenvalues: NDArray[np.complex128], ink: str = "black") -> Figure:
     """Eigenvalues on the complex unit disc: the first red, the others blue, |lambda_2| as a dashed circle."""
-    figure, axes = _axes((3.5, 3.3), ink)
+    told = ", ".join(f"{value:.3g}" for value in eigenvalues)
+    figure, axes = _axes((3.5, 3.3), ink, f"Eigenvalues in the complex unit disc: {told}")
     angle = np.linspace(0, 2 * np.pi, 200)
     axes.plot(np.cos(angle), np.sin(angle), color=ink, linewidth=1)
     axes.axhline(0, color=ink, linewidth=0.5)
@@ -140,7 +146,7 @@ def limit_weights(
     measured: NDArray[np.float64], closed_form: NDArray[np.float64] | None, names: Sequence[str], ink: str = "black"
 ) -> Figure:
     """The left eigenvector pi [m] as bars, its closed form, where it has one, as dots, and the equal share 1/m."""
-    figure, axes = _axes((4.2, 3.3), ink)
+    figure, axes = _axes((4.2, 3.3), ink, f"Weights in the limit as bars: {_told(names, measured)}")
     axes.bar(range(len(names)), measured, color=BLUE, label="left eigenvector π, measured")
     if closed_form is not None:
         axes.scatter(range(len(names)), closed_form, color=RED, zorder=3, label="row sums of dif / sum of dif")
@@ -150,7 +156,8 @@ def limit_weights(
 
 def fusion_weights(rows: Mapping[str, NDArray[np.float64]], names: Sequence[str], ink: str = "black") -> Figure:
     """The weights [m] that models bring to phi_f as bars, one or two such rows side by side, by their names."""
-    figure, axes = _axes((5.2, 2.9), ink)
+    told = "; ".join(f"{name}: {_told(names, weights)}" for name, weights in rows.items())
+    figure, axes = _axes((5.2, 2.9), ink, f"Weights in phi_f as bars, {told}")
     width = 0.8 / len(rows)
     for at, (name, weights, colour) in enumerate(zip(rows, rows.values(), (BLUE, ORANGE), strict=False)):
         axes.bar(np.arange(len(names)) - 0.4 + (at + 0.5) * width, weights, width, color=colour, label=name)
@@ -169,7 +176,7 @@ def _shares(axes: Axes, names: Sequence[str], highest: float, what: str, ink: st
 
 def accuracy_matrix(accuracy: NDArray[np.float64], names: Sequence[str], ink: str = "black") -> Figure:
     """R [N, N] as a heat map: row = after learning a task, column = on a task, 0..1, empty above the diagonal."""
-    figure, axes = _axes((4.8, 3.4), ink)
+    figure, axes = _axes((4.8, 3.4), ink, f"Accuracies after the last task: {_told(names, accuracy[-1])}")
     seaborn.heatmap(
         accuracy,
         mask=np.isnan(accuracy),
@@ -193,7 +200,7 @@ def accuracy_matrix(accuracy: NDArray[np.float64], names: Sequence[str], ink: st
 
 def dif_star(matrix: NDArray[np.float64], names: Sequence[str], ink: str = "black") -> Figure:
     """dif* [m, m] as a heat map, white at the equal share 1/m, blue at 0, red from 2/m on; the last row outlined."""
-    figure, axes = _axes((4.8, 3.4), ink)
+    figure, axes = _axes((4.8, 3.4), ink, f"dif*, its last row: {_told(names, matrix[-1])}")
     ticks = [f"${name}$" for name in names]
     seaborn.heatmap(
         matrix,
@@ -216,9 +223,14 @@ def dif_star(matrix: NDArray[np.float64], names: Sequence[str], ink: str = "blac
     return figure
 
 
-def _axes(size: tuple[float, float], ink: str) -> tuple[Figure, Axes]:
+def _told(names: Sequence[str], values: NDArray[np.float64]) -> str:
+    return ", ".join(f"{name} {value:.2f}" for name, value in zip(names, values, strict=True))
+
+
+def _axes(size: tuple[float, float], ink: str, label: str) -> tuple[Figure, Axes]:
     """One pair of axes without a ground of its own: a page's light or dark one shows through."""
     figure = Figure(figsize=size, layout="constrained")
+    figure.set_label(label)
     figure.patch.set_alpha(0)
     axes = figure.add_subplot()
     axes.patch.set_alpha(0)

@@ -41,7 +41,7 @@ def picture(draw: Callable[..., Figure], name: str, place: str = "", table: pd.D
     with st.spinner("Drawing…"):
         figure = draw(ink=ink())
         narrow = int(110 * figure.get_figwidth())  # pixels; one image is not to fill the page
-        st.pyplot(figure, width=narrow if narrow < 600 else "stretch")
+        st.pyplot(figure, width=narrow if narrow < 600 else "stretch", alt=str(figure.get_label()))
     # A saved picture goes to paper or slides, which are white: the file is drawn in black.
     with st.popover("Save", icon=":material/download:"):
         for kind in KINDS:

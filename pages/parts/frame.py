@@ -15,7 +15,7 @@ SECTIONS = {
 }
 SHARED = ("run", "task", "frame")  # one run, one task, one frame on every page: these stay in the address
 
-# Streamlit's own margins leave a third of a projector's 1280x720 empty.
+# Streamlit's own margins leave a third of a projector's 1280x720 empty, and its captions are too pale for one.
 COMPACT = """<style>
 .stMainBlockContainer {padding: 1.1rem 2.2rem 2rem}
 .stMainBlockContainer h2 {font-size: 1.6rem; padding: 0 0 .2rem}
@@ -25,6 +25,9 @@ COMPACT = """<style>
   [data-testid="stSidebar"]:not([aria-expanded="false"]) {width: 215px !important; min-width: 215px !important}
 }
 [data-testid="stMetricValue"] {font-size: 1.5rem}
+[data-testid="stCaptionContainer"] {color: inherit; opacity: .8}
+/* White on an accent bright enough for a dark page is too pale as well. */
+[data-testid="stBaseButton-primary"] p {color: light-dark(#ffffff, #0b1512)}
 </style>"""
 
 

@@ -26,6 +26,7 @@ QUIET = [
     "--disable-component-update",
     "--disable-sync",
 ]
+ROOT = Path(__file__).parents[2]
 PATIENCE = 60  # seconds for a server to answer
 
 
@@ -118,3 +119,15 @@ def _await_health(server: subprocess.Popen, url: str) -> None:
             pass
         time.sleep(0.1)
     raise TimeoutError(f"the app server did not answer within {PATIENCE} seconds")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the shipped runs: what the tests train lands beside it and is gone with it."""
+    return Path(shutil.copytree(ROOT / "checkpoints", tmp_path_factory.mktemp("app") / "checkpoints"))
+
+
+@pytest.fixture(scope="module")
+def app(streamlit_server, runs: Path):
+    with streamlit_server("app.py", cwd=ROOT, env={"ARLI_CHECKPOINTS": str(runs)}) as url:
+        yield url

@@ -1,12 +1,12 @@
 """The app as a reader meets it: a fresh server, a real browser, the runs that ship."""
 
 import re
-import shutil
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, TimeoutError, expect
+from reading import LOADED, complete
 
 ROOT = Path(__file__).parents[2]
 PAGES = {
@@ -19,28 +19,6 @@ PAGES = {
     "runs": "Runs",
 }
 BENCHES = ["figure-9", "attack", "captum", "drift", "stability", "own-image"]
-LOADED = 60_000  # ms; the first page that needs torch waits for its import
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the shipped runs: what the tests train lands beside it and is gone with it."""
-    return Path(shutil.copytree(ROOT / "checkpoints", tmp_path_factory.mktemp("app") / "checkpoints"))
-
-
-@pytest.fixture(scope="module")
-def app(streamlit_server, runs: Path):
-    with streamlit_server("app.py", cwd=ROOT, env={"ARLI_CHECKPOINTS": str(runs)}) as url:
-        yield url
-
-
-def complete(page: Page, title: str) -> None:
-    """The page is drawn to its end, without an exception or a dialog."""
-    expect(page.locator("h2", has_text=title)).to_be_visible(timeout=LOADED)
-    page.wait_for_function("!document.querySelector('[data-testid=stStatusWidget]')", timeout=LOADED)
-    expect(page.locator("[data-testid=stSpinner]")).to_have_count(0, timeout=LOADED)
-    expect(page.locator("[data-testid=stException]")).to_have_count(0)
-    expect(page.locator("[role=dialog]")).to_have_count(0)
 
 
 def choose(page: Page, label: str, option: str) -> None:

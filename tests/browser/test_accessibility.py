@@ -1,0 +1,38 @@
+"""What axe-core finds on the pages: nothing serious, light or dark."""
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page
+from reading import complete
+
+ADDRESSES = {
+    "": "Start",
+    "train": "Train",
+    "matrix": "Matrix",
+    "matrix?eta=100": "Matrix",
+    "spectrum": "Spectrum",
+    "spectrum?view=consensus": "Spectrum",
+    "spectrum?view=own": "Spectrum",
+    "spectrum?view=break": "Spectrum",
+    "masks": "Masks",
+    "masks?view=attack": "Masks",
+    "masks?view=captum": "Masks",
+    "masks?view=drift": "Masks",
+    "masks?view=stability": "Masks",
+    "masks?view=own-image": "Masks",
+    "forgetting": "Forgetting",
+    "runs": "Runs",
+}
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_axe_finds_nothing_serious(app: str, page: Page, address: str):
+    page.goto(f"{app}/{address}")
+    for theme in ("light", "dark"):
+        page.emulate_media(color_scheme=theme)
+        page.wait_for_timeout(500)  # until the page has begun to follow
+        complete(page, ADDRESSES[address])
+        violations = Axe().run(page).response["violations"]
+        serious = [each for each in violations if each["impact"] in ("serious", "critical")]
+        found = [(theme, each["id"], [node["html"][:200] for node in each["nodes"]]) for each in serious]
+        assert not found
