@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from . import experiments, records, statistics
@@ -32,7 +33,7 @@ class Line:
     values: Mapping[int, float]  # by seed, of the measure that is compared
     difference: Interval | None  # of that measure, paired, to the reference; None for the reference itself
     failed: int
-    seconds: float | None  # a run takes, in the mean over those that did not fail
+    seconds: float | None  # the median over the runs that did not fail: what else a machine did moves a mean far
 
 
 def lines(
@@ -54,7 +55,7 @@ def lines(
                 values,
                 None if arm is reference else statistics.paired(values, base),
                 failed=sum(1 for each in made if each["error"]),
-                seconds=sum(seconds) / len(seconds) if seconds else None,
+                seconds=median(seconds) if seconds else None,
             )
         )
     return result
