@@ -202,25 +202,29 @@ def read(folder: Path) -> tuple[dict[str, Sweep], list[str]]:
     found, problems = [], []
     for file in experiments.outcome_files(folder):
         try:
-            outcome = experiments.outcome(file)
-            found.append((_configured(outcome, file), outcome))
+            found.append(outcome_of(file))
         except RecordError as error:
             problems.append(str(error))
     return regrouped(found), problems
 
 
-def _configured(outcome: Outcome, file: Path) -> Config:
-    """The configuration of a finished run whose figures are in order."""
+def outcome_of(file: Path) -> tuple[Config, Outcome]:
+    """A finished run with its configuration; RecordError where the file is damaged or a figure is none."""
+    outcome = experiments.outcome(file)
     try:
         config = parse(outcome["config"])
-        preset(config.preset or "none", config.method)  # what it is compared to is known
+        preset(config.preset or "none", config.method)  # which its settings are told against
     except ConfigError as error:
         raise RecordError(f"{file} holds a configuration that is not valid here: {error}; remove it") from None
-    values = [outcome["figures"].get(name, {}).get(key) for name in protocols(config) for key in MEASURES]
-    numbers = [outcome["seconds"], *(value for value in values if value is not None)]
-    if not all(isinstance(value, int | float) and math.isfinite(value) for value in numbers):
+    try:
+        values = [outcome["figures"].get(name, {}).get(key) for name in protocols(config) for key in MEASURES]
+        numbers = [outcome["seconds"], *(value for value in values if value is not None)]
+        whole = all(math.isfinite(value) for value in numbers)
+    except (AttributeError, TypeError):
+        whole = False
+    if not whole:
         raise RecordError(f"{file} is damaged: a figure is no number; remove it, and the same sweep makes it anew")
-    return config
+    return config, outcome
 
 
 def regrouped(found: Iterable[tuple[Config, Outcome]]) -> dict[str, Sweep]:

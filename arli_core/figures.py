@@ -230,10 +230,10 @@ def _interval(
     axes.text(1.01, at, f"{interval.mean:{'' if plain else '+'}.3f}", color=ink, fontsize=9, va="center",
               transform=axes.get_yaxis_transform())  # fmt: skip
     if not left <= interval.mean <= right:
-        edge, marker = (left, "<") if interval.mean < left else (right, ">")
-        axes.plot(edge, at, marker, color=colour, markersize=9, clip_on=False)
+        edge, marker = (0.015, "<") if interval.mean < left else (0.985, ">")
+        axes.plot(edge, at, marker, color=colour, markersize=9, transform=axes.get_yaxis_transform())
         return
-    axes.scatter(values, [at] * len(values), s=14, color=colour, alpha=0.45, linewidth=0)
+    axes.scatter(values, [at + 0.25] * len(values), s=12, color=colour, alpha=0.6, linewidth=0)
     if interval.low is not None and interval.high is not None:
         axes.plot((interval.low, interval.high), (at, at), color=colour, linewidth=2.5, solid_capstyle="butt")
     axes.plot(interval.mean, at, "o", color=colour, markersize=7, markeredgecolor=ink)

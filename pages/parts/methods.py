@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from arli_core import comparisons, figures
-from arli_core.comparisons import Line, Sweep
+from arli_core.comparisons import Line
 from arli_core.experiments import Arm
 
 from .drawing import PROTOCOL_NAMES, picture, save_table
@@ -16,6 +16,7 @@ from .sweep_bar import (
     MEASURE_NAMES,
     choose_measure,
     choose_protocol,
+    choose_rows,
     choose_sweep,
     making,
     number,
@@ -38,8 +39,10 @@ def methods() -> None:
         measure = choose_measure()
     tell_common(sweep)
     rows, scale = st.columns([3, 5], vertical_alignment="bottom")
+    every = {arm.label: arm for arm in sweep.arms}
+    usual = [arm.label for arm in (sweep.plain if len(sweep.plain) > 1 else sweep.arms)]
     with rows:
-        chosen = _choose_rows(sweep)
+        chosen = [every[label] for label in choose_rows("rows", list(every), usual)]
     with last:
         against = choose_one("against", {arm.label: arm.label for arm in chosen}, "Reference", box=True)
     with scale:
@@ -53,37 +56,9 @@ def methods() -> None:
         explain(lines, against, measure)
     show(lines, against, measure, f"{sweep.preset}-{measure}-{protocol}")
     st.caption(
-        "Seconds: the median of what a run took, on a machine that may have done other work beside it. A sweep of your "
-        f"own appears here by itself: `{making('sweep …')}`."
+        "Seconds: the median of what a run took, on a machine that may have done other work beside it. A sweep of "
+        f"your own appears here by itself: `{making('sweep …')}`."
     )
-
-
-def _choose_rows(sweep: Sweep) -> list[Arm]:
-    """The arms of the table: those in the address, else the methods as the preset has them, else all."""
-    every = {arm.label: arm for arm in sweep.arms}
-    usual = [arm.label for arm in (sweep.plain if len(sweep.plain) > 1 else sweep.arms)]
-    asked = st.query_params.get_all("rows")
-    there = [label for label in asked if label in every]
-    if missing := [label for label in asked if label not in every]:
-        instead = "showing the others" if there else "showing the usual rows"
-        st.warning(f"There is no row {', '.join(missing)}; {instead}.", icon=":material/swap_horiz:")
-        _rows_to_address(there)
-    st.session_state["rows-box"] = there or usual
-    with st.popover(f"Rows: {len(there or usual)} of {len(every)}", icon=":material/checklist:", width="stretch"):
-        st.multiselect(
-            "Each is a method with the preset's settings, but for those named",
-            list(every),
-            key="rows-box",
-            on_change=lambda: _rows_to_address(st.session_state["rows-box"]),
-            placeholder="The methods as the preset has them",
-        )
-    return [every[label] for label in there or usual]
-
-
-def _rows_to_address(labels: Sequence[str]) -> None:
-    st.query_params["rows"] = list(labels)
-    if labels and st.query_params.get("against") not in labels:
-        st.query_params.pop("against", None)
 
 
 def in_order(lines: Sequence[Line], measure: str) -> list[Line]:

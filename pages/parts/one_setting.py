@@ -16,6 +16,7 @@ from .sweep_bar import (
     MEASURE_NAMES,
     choose_measure,
     choose_protocol,
+    choose_rows,
     choose_sweep,
     tell_common,
     verdict,
@@ -24,14 +25,18 @@ from .sweep_bar import (
 
 
 def one_setting() -> None:
-    one, two, three, four, five = st.columns([3, 4, 3, 4, 4])
+    one, two, three, four = st.columns([3, 4, 3, 4])
+    rows, five, _ = st.columns([3, 4, 7], vertical_alignment="bottom")
     command = "sweep --preset mnist-5k --methods ari,replay-balanced --vary memory.budget=20,50,100"
     with one:
         sweep = choose_sweep(comparisons.curves, "a setting with several values", command)
     curves = comparisons.curves(sweep)
     with two:
-        setting = choose_one("setting", {key: key for key in curves}, "Setting", "against", box=True)
-    lines = curves[setting]
+        setting = choose_one("setting", {key: key for key in curves}, "Setting", "lines", "against", box=True)
+    every = curves[setting]
+    with rows:
+        chosen = choose_rows("lines", list(every), list(every))
+    lines = {label: every[label] for label in every if label in chosen}
     arms = [arm for line in lines.values() for arm in line.values()]
     with three:
         protocol = choose_protocol(arms)
@@ -56,7 +61,7 @@ def one_setting() -> None:
         described = next(keys(arm.method)[setting].description for arm in arms)
         st.markdown(f"**{setting}**: {described}." if described else f"**{setting}**")
         _say(found, setting, against, measure)
-    st.dataframe(table, height="content")
+    st.dataframe(table, column_config={"_index": st.column_config.Column(width="medium")}, height="content")
     save_table(table, f"{sweep.preset}-{setting}-{measure}-{protocol}", "table-")
 
 
@@ -74,7 +79,7 @@ def _found(
 
 
 def _table(found: dict[str, dict[object, Line]], setting: str, measure: str) -> pd.DataFrame:
-    return pd.DataFrame(
+    table = pd.DataFrame(
         [
             {
                 "row": label,
@@ -89,6 +94,7 @@ def _table(found: dict[str, dict[object, Line]], setting: str, measure: str) -> 
             for value, line in points.items()
         ]
     ).set_index("row")
+    return table if any(table["failed"]) else table.drop(columns="failed")
 
 
 def _say(found: dict[str, dict[object, Line]], setting: str, against: str, measure: str) -> None:

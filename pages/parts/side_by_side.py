@@ -42,14 +42,14 @@ def side_by_side() -> None:
         else:
             st.info("None of these runs has learned its first task yet.", icon=":material/hourglass_empty:")
     with words:
-        seeds = ", ".join(f"{name} {record.config.seed}" for name, record in runs.items())
+        seeds = sorted({record.config.seed for record in runs.values()})
         st.markdown(
             "**What am I looking at?** How well each run knows each task, after each task it learned; all panels "
             "have one scale. A line that falls is a task being forgotten."
         )
         st.info(
-            f"One seed each ({seeds}): a difference between single runs may be luck, and no interval can be had from "
-            "one run.",
+            f"One seed each ({', '.join(map(str, seeds))}): a difference between single runs may be luck, and no "
+            "interval can be had from one run.",
             icon=":material/casino:",
         )
         st.page_link(

@@ -54,7 +54,7 @@ def choose_sweep(
         st.warning(f"{asked} has not {without}; showing {first} instead.", icon=":material/swap_horiz:")
         st.query_params["sweep"] = first
     titles = {name: name for name in fitting}
-    return fitting[choose_one("sweep", titles, "Sweep", "rows", "against", "setting", box=True)]
+    return fitting[choose_one("sweep", titles, "Sweep", "rows", "lines", "against", "setting", box=True)]
 
 
 def making(command: str) -> str:
@@ -100,6 +100,35 @@ def choose_protocol(arms: Sequence[Arm]) -> str:
 
 def choose_measure() -> str:
     return choose_one("measure", MEASURE_NAMES, "Measure", box=True)
+
+
+def choose_rows(key: str, every: Sequence[str], usual: Sequence[str]) -> list[str]:
+    """Which rows are shown: those in the address, else the usual ones. A reference that goes is forgotten."""
+    asked = st.query_params.get_all(key)
+    there = [label for label in asked if label in every]
+    if missing := [label for label in asked if label not in every]:
+        instead = "showing the others" if there else "showing the usual ones"
+        st.warning(f"There is no row {', '.join(missing)}; {instead}.", icon=":material/swap_horiz:")
+        st.query_params[key] = there
+    chosen = there or list(usual)
+    st.session_state[f"{key}-box"] = chosen
+    with st.popover(f"Rows: {len(chosen)} of {len(every)}", icon=":material/checklist:", width="stretch"):
+        st.multiselect(
+            "A method with its preset's settings, but for those named",
+            every,
+            key=f"{key}-box",
+            on_change=_rows_to_address,
+            args=(key,),
+            placeholder="The usual ones",
+        )
+    return chosen
+
+
+def _rows_to_address(key: str) -> None:
+    labels = st.session_state[f"{key}-box"]
+    st.query_params[key] = labels
+    if labels and st.query_params.get("against") not in labels:
+        st.query_params.pop("against", None)
 
 
 def tell_common(sweep: Sweep) -> None:
