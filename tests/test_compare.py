@@ -259,7 +259,7 @@ def test_the_memory_curve_is_the_published_one(place):
 def test_every_view_is_whole_with_what_ships(view, monkeypatch):
     monkeypatch.chdir(ROOT)
     test = whole(open_page(view=view))
-    assert test.dataframe
+    assert test.dataframe and len(test.get("image")) == 1
     labels = {button.proto.label for button in test.get("download_button")}
     assert {"PNG", "SVG", "PDF", "CSV"} <= labels
 
