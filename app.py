@@ -1,22 +1,28 @@
 """Start: what retroactive interference is, with a matrix already moving."""
 
-import pandas as pd
+import math
+
 import streamlit as st
 
 from arli_core import records
-from arli_core.player import payload
+from arli_core.player import Curve, payload
 from arli_core.records import Record
 from pages.parts.drawing import labels, uniform_panel
 from pages.parts.frame import frame
 from pages.parts.player import play
 from pages.parts.run_bar import guarded, open_run
 
-SHOWN = {"mnist-5k-finetune": "fine-tuning", "mnist-5k-replay": "replay", "mnist-5k-ari": "ARI"}
+SHOWN = {"mnist-5k-ari": "ARI", "mnist-5k-replay": "replay", "mnist-5k-finetune": "fine-tuning"}
 
 
-def first_task(record: Record) -> list[float]:
-    """Accuracy on the first task after each task."""
-    return [row[0] for row in record.accuracy["per_sample"]]
+def first_task_curves(runs: dict[str, Record]) -> dict:
+    """Accuracy on the first task after each task, a line a run; a run cut short ends early."""
+    lines = {name: [row[0] for row in run.accuracy["per_sample"]] for name, run in runs.items()}
+    tasks = max(map(len, lines.values()))
+    (name, first), *others = ((name, line + [math.nan] * (tasks - len(line))) for name, line in lines.items())
+    title = "What is left of the first task, digits 0 and 1"
+    curve = Curve(title, first, name=name, others=dict(others))
+    return payload([], [curve], range(1, tasks + 1), autoplay=True, frames_per_second=1, unit="after task")
 
 
 frame("Start")
@@ -43,12 +49,8 @@ with left:
     else:
         st.info("The recorded runs are not here; `make checkpoints` makes them again.")
 with right:
-    st.markdown("##### What is left of the first task (digits 0 and 1)")
     if there:
-        curves = {SHOWN[name]: first_task(guarded(open_run, name)) for name in there}
-        index = pd.RangeIndex(1, 1 + max(map(len, curves.values())), name="tasks learned")
-        chart = pd.DataFrame({name: pd.Series(values, index[: len(values)]) for name, values in curves.items()})
-        st.line_chart(chart, y_label="accuracy, per-sample", x_label="tasks learned", height=360)
+        play(first_task_curves({SHOWN[name]: guarded(open_run, name) for name in there}), key="first-task")
         st.caption(
             "Accuracy on held-out images of task 1, among all digits seen so far; no hint of the task is given."
         )

@@ -80,30 +80,23 @@ def grid(rows: Sequence[Row], answers: Sequence[tuple[str, str]], maps: str, ink
     `maps` says at the colour bar what the maps show.
     """
     columns, (height, width) = len(answers), rows[0].values.shape[-2:]
-    step = width * (1 + GAP)
+    gap = max(1, round(width * GAP))
+    step = width + gap
     figure = Figure(figsize=(1.6 + 1.05 * columns, 0.5 + 1.1 * len(rows)), layout="constrained")
     figure.patch.set_alpha(0)
-    # A pair of axes for each row, not for each picture: laying out 144 of them takes ten times as long.
+    # A pair of axes and one image for each row, not for each picture: drawing 144 of them takes ten times as long.
     strips = figure.subplots(len(rows), squeeze=False)[:, 0]
     drawn = None
     for row, strip in zip(rows, strips, strict=True):
-        largest = abs(row.values).max() if row.kind == "change" else 1
-        for column, values in enumerate(row.values):
-            place = {"extent": (column * step, column * step + width, height, 0)}
-            if row.kind == "map":
-                drawn = strip.imshow(values, cmap=HIGH_RED, vmin=0, vmax=1, **place)
-                continue
-            # imshow takes whole numbers as 0..255 and others as 0..1 where there are colours.
-            shown = 0.5 + values / (2 * (largest or 1)) if row.kind == "change" else values
-            picture = shown.transpose(1, 2, 0).squeeze(-1) if len(shown) == 1 else shown.transpose(1, 2, 0)
-            strip.imshow(picture, cmap="gray", vmin=0, vmax=255 if picture.dtype == np.uint8 else 1, **place)
-        strip.set(xlim=(0, columns * step - width * GAP), ylim=(height, 0), xticks=[], yticks=[])
+        image = strip.imshow(_side_by_side(row, gap), cmap=HIGH_RED if row.kind == "map" else "gray", vmin=0, vmax=1)
+        drawn = image if row.kind == "map" else drawn
+        strip.set(xticks=[], yticks=[])
         strip.set_ylabel(row.name, fontsize=11)
         strip.spines[:].set_visible(False)
         strip.patch.set_alpha(0)
     for column, (label, prediction) in enumerate(answers):
         bold = "bold" if label != prediction else "normal"
-        place = (column * step + width / 2, -height * GAP)
+        place = (column * step + (width - 1) / 2, -0.5 - height * GAP)
         strips[0].text(*place, f"{label} → {prediction}", fontsize=11, fontweight=bold, color=ink, ha="center")
     if drawn is not None:
         # Beside the rows of maps, yet taking its room from all, so that the columns stay in line.
@@ -112,6 +105,23 @@ def grid(rows: Sequence[Row], answers: Sequence[tuple[str, str]], maps: str, ink
     for each in figure.axes:
         _colour(each, ink)
     return figure
+
+
+def _side_by_side(row: Row, gap: int) -> NDArray[np.floating]:
+    """A row's pictures in one, `gap` empty pixels apart: [H, W'] of shades in 0..1, or [H, W', 4] of colours."""
+    values = row.values.astype(np.float64)
+    if row.kind == "change":
+        values = 0.5 + values / (2 * (abs(values).max() or 1))
+    elif row.kind == "image" and row.values.dtype == np.uint8:
+        values = values / 255
+    if values.ndim == 4:
+        colours = values.shape[1] == 3
+        values = np.moveaxis(values, 1, -1) if colours else values[:, 0]
+        if colours:
+            values = np.concatenate([values, np.ones((*values.shape[:-1], 1))], -1)
+    # Emptiness is a shade that is no number, and a colour of no opacity.
+    margin = np.full((*values.shape[:2], gap, *values.shape[3:]), 0.0 if values.ndim == 4 else np.nan)
+    return np.concatenate([*np.concatenate([values, margin], 2)], 1)[:, :-gap]
 
 
 def unit_disc(eigenvalues: NDArray[np.complex128], ink: str = "black") -> Figure:

@@ -4,8 +4,9 @@ import numpy as np
 import streamlit as st
 
 from pages.parts import mask_bench
+from pages.parts.address import choose_one
 from pages.parts.frame import frame
-from pages.parts.run_bar import choose_one, choose_view, guarded, masks, show_live
+from pages.parts.run_bar import choose_view, guarded, masks, show_live
 
 VIEWS = {
     "figure-9": ("A and B", mask_bench.figure9),

@@ -10,7 +10,7 @@ from arli_core.records import Frames
 from pages.parts.drawing import download_frames, labels, uniform_panel
 from pages.parts.frame import frame
 from pages.parts.player import play
-from pages.parts.run_bar import View, at_other_schedule, choose_view, guarded, open_run, show_live, to_address
+from pages.parts.run_bar import View, at_other_schedule, choose_view, guarded, open_run, show_live
 from pages.parts.what_if import choose_eta, draw_row, with_eta
 
 SETTLED = 0.03  # a deviation that the eye takes for uniform
@@ -98,11 +98,11 @@ legend = (
     "D, dif: dark is small, yellow large. dif*: white is the equal share 1/(n+1), red more, blue less; "
     "the outlined last row holds the weights of φ_f."
 )
-reached = play(
+shown = play(
     payload(panels, curves, frames.iteration.tolist(), frame=view.frame, legend=legend),
     key=f"matrix-{view.name}-{view.task}",
+    follow="frame",
 )
-shown = to_address("frame", reached, view.frame)
 
 matrix = seen.matrix("dif_star", shown)
 left, right = st.columns([4, 5])

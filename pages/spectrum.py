@@ -6,13 +6,14 @@ import streamlit as st
 from arli_core import consensus
 from arli_core.fusion import dif, dif_star
 from arli_core.player import Curve, payload
+from pages.parts.address import choose_one
 from pages.parts.break_it import break_it
 from pages.parts.consensus import draw, fuse_again, measure
 from pages.parts.drawing import labels, uniform_panel
 from pages.parts.frame import frame
 from pages.parts.own_matrix import own_matrix
 from pages.parts.player import play
-from pages.parts.run_bar import View, choose_one, choose_view, show_live, to_address
+from pages.parts.run_bar import View, choose_view, show_live
 
 LEGEND = "White is the equal share 1/(n+1), red more, blue less."
 
@@ -24,8 +25,7 @@ def choose_frame(view: View, player: str, curves: list[Curve]) -> tuple[int, lis
     data = payload(
         [uniform_panel(frames.dif_star, names)], curves, frames.iteration.tolist(), frame=view.frame, legend=LEGEND
     )
-    reached = play(data, key=f"{player}-{view.name}-{view.task}")
-    shown = to_address("frame", reached, view.frame)
+    shown = play(data, key=f"{player}-{view.name}-{view.task}", follow="frame")
     here = [*np.flatnonzero(frames.present[shown]), len(names) - 1]
     return shown, [names[model] for model in here]
 

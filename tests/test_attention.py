@@ -133,30 +133,36 @@ def test_no_more_images_are_drawn_than_there_are():
     assert len(drawn([0, 1]).spread(3, among=np.array([], dtype=np.int64))) == 0
 
 
+def opaque(colours):
+    """[3, H, W] as matplotlib holds it, [H, W, 4]."""
+    return np.concatenate([colours, np.ones_like(colours[:1])]).transpose(1, 2, 0)
+
+
 def test_the_figure_has_a_column_for_each_image_and_one_colour_bar(scenes):
     masks = masks_of(scenes)
     chosen = masks.spread(4)
     figure = figures.figure9(masks, chosen)
     *rows, bar = figure.axes
     assert bar.get_ylim() == (0, 1)
+    shown = [row.images[0] for row in rows]
+    assert all(image.get_extent() == shown[0].get_extent() for image in shown)  # in line
+    image, attention, background = (each.get_array() for each in shown)
     for column, index in enumerate(chosen):
-        shown = [row.images[column] for row in rows]
-        np.testing.assert_array_equal(shown[0].get_array(), masks.images[index].transpose(1, 2, 0))
-        np.testing.assert_array_equal(shown[1].get_array(), masks.attention[index])
-        np.testing.assert_array_equal(shown[2].get_array(), masks.background[index])
-        left, right, bottom, top = shown[0].get_extent()
-        assert [image.get_extent() for image in shown[1:]] == [shown[0].get_extent()] * 2  # in line
-        assert (right - left, bottom - top) == pytest.approx((40, 40))
-        assert column == 0 or left > rows[0].images[column - 1].get_extent()[1]  # beside each other
+        there = slice(column * 42, column * 42 + 40)  # a twentieth of their width apart
+        np.testing.assert_array_equal(image[:, there], opaque(masks.images[index] / 255))
+        np.testing.assert_array_equal(attention[:, there], masks.attention[index])
+        np.testing.assert_array_equal(background[:, there], masks.background[index])
         answer = rows[0].texts[column]
         assert answer.get_text() == f"{masks.labels[index]} → {masks.predictions[index]}"
-        assert answer.get_position()[0] == pytest.approx((left + right) / 2)
-        for image in shown[1:]:
-            assert image.get_clim() == (0, 1)
-            red, _, blue, _ = image.cmap(1.0)
-            assert red > blue
-            red, _, blue, _ = image.cmap(0.0)
-            assert blue > red
+        assert answer.get_position()[0] == pytest.approx((there.start + there.stop - 1) / 2)
+    between = np.arange(attention.shape[1]) % 42 >= 40
+    assert attention.mask[:, between].all() and not attention.mask[:, ~between].any()
+    for each in shown[1:]:
+        assert each.get_clim() == (0, 1)
+        red, _, blue, _ = each.cmap(1.0)
+        assert red > blue
+        red, _, blue, _ = each.cmap(0.0)
+        assert blue > red
     assert [row.get_ylabel() for row in rows] == ["input", "A", "B = 1 − A∘A"]
 
 

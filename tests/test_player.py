@@ -147,43 +147,66 @@ def test_a_payload_says_what_does_not_fit(arguments, message):
         payload(**{"panels": [matrix()], "curves": [curve()], "steps": STEPS} | arguments)
 
 
-# The page keeps the frame in session_state.t, as it would in its address, and hands back what was reported.
 PAGE = """
 import streamlit as st
 from arli_core.player import Curve, payload
 from pages.parts.player import play
 
-t = st.session_state.setdefault("t", 5)
-reported = play(payload([], [Curve("x", [0.0] * 100)], range(100), frame=t), "player")
-if reported is not None:
-    st.session_state.t = reported
-st.text(reported)
+t = int(st.query_params.get("t", 5))
+st.text(play(payload([], [Curve("x", [0.0] * 100)], range(100), frame=t), "player", follow={follow!r}))
 """
 
 
-def test_the_page_and_the_player_agree_on_the_frame():
-    app = AppTest.from_string(PAGE, default_timeout=60).run()
+class Reader:
+    """Someone at the player of a page, and what the server sends to it."""
 
-    def sent():
-        data = json.loads(app.get("bidi_component")[0].proto.json)
-        return data["frame"], data["jump"]
+    def __init__(self, follow):
+        self.app = AppTest.from_string(PAGE.format(follow=follow), default_timeout=60).run()
 
-    def reports(frame, jump):
-        app.session_state["player"] = {"frame": {"index": frame, "jump": jump}}
-        app.run()
+    def stops_at(self, frame, jump):
+        self.app.session_state["player"] = {"frame": {"index": frame, "jump": jump}}
+        self.app.run()
 
-    assert sent() == (5, 0)
-    reports(37, 0)
-    assert (app.text[0].value, sent()) == ("37", (5, 0))
-    reports(60, 0)  # the page still asks for 37, which is no news
-    assert (app.text[0].value, sent()) == ("60", (5, 0))
-    app.run()
-    assert (app.text[0].value, sent()) == ("60", (5, 0))
-    app.session_state["t"] = 5  # where the player began: a request all the same
-    app.run()
-    assert (app.text[0].value, sent()) == ("None", (5, 1))
-    reports(60, 0)  # on its way before the request: out of date
-    assert (app.text[0].value, sent()) == ("None", (5, 1))
-    reports(8, 1)
-    assert (app.text[0].value, sent()) == ("8", (5, 1))
-    assert not app.exception
+    def opens(self, frame):
+        self.app.query_params["t"] = str(frame)
+        self.app.run()
+
+    @property
+    def sees(self):
+        assert not self.app.exception
+        data = json.loads(self.app.get("bidi_component")[0].proto.json)
+        return int(self.app.text[0].value), (data["frame"], data["jump"])
+
+
+def test_the_address_follows_the_player_and_the_player_the_address():
+    reader = Reader(follow="t")
+    assert reader.sees == (5, (5, 0))
+    reader.stops_at(37, 0)
+    assert reader.sees == (37, (5, 0)) and reader.app.query_params["t"] == "37"
+    reader.opens(5)  # back to where the player began, at once: a request all the same
+    assert reader.sees == (5, (5, 1))
+    reader.stops_at(60, 0)  # on its way before the request: out of date
+    assert reader.sees == (5, (5, 1)) and reader.app.query_params["t"] == "5"
+    reader.stops_at(8, 1)
+    reader.app.run()
+    assert reader.sees == (8, (5, 1)) and reader.app.query_params["t"] == "8"
+    reader.stops_at(9, 1)
+    reader.opens(8)
+    assert reader.sees == (8, (8, 2))
+
+
+def test_after_another_page_the_player_begins_where_the_reader_left_it():
+    reader = Reader(follow="t")
+    reader.stops_at(37, 0)
+    del reader.app.session_state["player"]
+    reader.app.run()
+    assert reader.sees == (37, (37, 1))
+
+
+def test_a_page_need_not_follow_its_player():
+    reader = Reader(follow=None)
+    reader.stops_at(37, 0)
+    reader.app.run()
+    assert reader.sees == (37, (5, 0)) and "t" not in reader.app.query_params
+    reader.opens(6)
+    assert reader.sees == (6, (6, 1))

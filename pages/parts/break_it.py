@@ -8,9 +8,9 @@ import streamlit as st
 from arli_core.consensus import regular_polygon
 from arli_core.fusion import dif, dif_star
 
+from .address import choose_one, write
 from .consensus import draw, fuse_again, measure
-from .own_matrix import names, to_address
-from .run_bar import choose_one
+from .own_matrix import names, text_of
 
 EQUAL = np.array([[0, 0, 1], [0, 0, 1], [1, 1, 0]], dtype=float)  # D: models 1 and 2 are one, 3 is at distance 1
 
@@ -80,5 +80,4 @@ def break_it() -> None:
 
 
 def _edit(matrix: np.ndarray) -> None:
-    to_address(matrix)
-    st.query_params["view"] = "own"
+    write(matrix=text_of(matrix), view="own")

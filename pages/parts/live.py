@@ -11,6 +11,7 @@ from arli_core.jobs import Job, State
 from arli_core.player import ImagePanel, payload
 from arli_core.records import Frames, Record
 
+from .address import write
 from .drawing import PROTOCOL_NAMES, labels, uniform_panel
 from .player import play
 from .run_bar import class_names, jobs
@@ -70,7 +71,7 @@ def _go_on(job: Job) -> None:
 
 
 def _forget() -> None:
-    st.query_params.pop("run", None)
+    write(run=None)
 
 
 def _numbers(job: Job, record: Record) -> None:

@@ -47,6 +47,23 @@ def figure9(view: View, found: "Masks", chosen: Chosen) -> None:
     for place, (key, (name, text)) in zip(columns[1:], names.items(), strict=True):
         known = key in held_out
         place.metric(name, f"{known_mean(held_out[key]):.3f}" if known else "–", help=text)
+    _while_learning(view)
+
+
+def _while_learning(view: View) -> None:
+    """A of the run's probe images, frame by frame: the frames of the other pages, each with the latest A so far."""
+    frames, started = view.frames, view.record.started
+    if started is None or not len(frames.attention):
+        st.info("This run recorded no attention while it trained (recording.probes is 0).")
+        return
+    st.markdown(f"**While task {view.task} was learned**, held-out images of the run:")
+    first = np.minimum(np.searchsorted(frames.iteration, frames.attention_at), len(frames) - 1)
+    latest = np.append(np.diff(first) > 0, True)  # of those that come to stand at one frame
+    captions = [started.classes[unit] for unit in started.probe_units]
+    panel = ImagePanel("A of held-out images", frames.attention[latest], captions, HIGH_RED, first[latest].tolist())
+    legend = "Red: high attention; blue: low. Each frame shows the A recorded last."
+    data = payload([panel], [], frames.iteration.tolist(), frame=view.frame, legend=legend)
+    play(data, f"masks-{view.name}-{view.task}", follow="frame")
 
 
 def attack(view: View, found: "Masks", chosen: Chosen) -> None:
@@ -171,14 +188,6 @@ def drift(view: View, found: "Masks", chosen: Chosen) -> None:
         curves = [Curve("AUROC of A, mean", [known_mean(merits(each, objects)["auroc"]) for each in maps])]
     legend = "Red: high attention; blue: low. One frame a task."
     play(payload([panel], curves, tasks.tolist(), legend=legend, unit="after task"), "drift-tasks")
-    frames, started = view.frames, view.record.started
-    if started is None or not len(frames.attention):
-        st.info("This run recorded no attention while it trained (recording.probes is 0).")
-        return
-    probes = [started.classes[unit] for unit in started.probe_units]
-    title = f"A of the run's probe images while task {view.task} was learned"
-    panel = ImagePanel(title, frames.attention, probes, HIGH_RED, range(len(frames.attention)))
-    play(payload([panel], [], frames.attention_at.tolist(), legend="Red: high attention; blue: low."), "drift-frames")
 
 
 def stability(view: View, found: "Masks", chosen: Chosen) -> None:

@@ -10,8 +10,8 @@ from arli_core.comparisons import Line, Sweep
 from arli_core.config import keys
 from arli_core.experiments import Arm, text_of
 
+from .address import choose_one
 from .drawing import PROTOCOL_NAMES, picture, save_table
-from .run_bar import choose_one
 from .sweep_bar import (
     MEASURE_NAMES,
     choose_measure,

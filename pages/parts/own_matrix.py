@@ -6,6 +6,7 @@ import streamlit as st
 
 from arli_core import consensus
 
+from .address import write
 from .consensus import draw, fuse_again, measure
 
 SIZES = range(2, 9)
@@ -38,7 +39,7 @@ def resized(matrix: np.ndarray, size: int) -> np.ndarray:
 
 
 def to_address(matrix: np.ndarray) -> None:
-    st.query_params["matrix"] = text_of(matrix)
+    write(matrix=text_of(matrix))
 
 
 def own_matrix() -> None:
@@ -58,16 +59,17 @@ def own_matrix() -> None:
 
 def _edited() -> np.ndarray:
     """The table. What the address says anew, by a link or a button, replaces it; edits go to the address."""
-    known = st.session_state.setdefault("own", {"table": PRESET, "text": text_of(PRESET), "revision": 0})
-    asked = st.query_params.get("matrix", known["text"])
+    known = st.session_state.setdefault("own", {"text": text_of(PRESET), "asked": None, "revision": 0})
+    asked = st.query_params.get("matrix", known["text"])  # another view's address forgets it, its reader need not
     # A keyed editor keeps edits by their position: it gets a new key with new data, also after other views, where
     # its edits were dropped.
-    if asked != known["text"] or f"own-{known['revision']}" not in st.session_state:
+    if asked != known["asked"] or f"own-{known['revision']}" not in st.session_state:
         try:
             known["table"] = matrix_of(asked)
         except ValueError as error:
             st.warning(f"No matrix can be read in the address: {error}.", icon=":material/swap_horiz:")
             known["table"] = PRESET
+        known["asked"] = asked
         known["revision"] += 1
     table = known["table"]
 
@@ -83,7 +85,10 @@ def _edited() -> np.ndarray:
         key=f"own-{known['revision']}",
         width="stretch",
     ).to_numpy(dtype=float, na_value=np.nan)
-    known["text"] = st.query_params["matrix"] = text_of(edited)
+    known["text"] = text_of(edited)
+    if not np.array_equal(edited, table, equal_nan=True):
+        known["asked"] = known["text"]
+        write(matrix=known["text"])
     return edited
 
 

@@ -9,9 +9,9 @@ from arli_core import comparisons, figures
 from arli_core.comparisons import Effect, Sweep
 from arli_core.experiments import Arm
 
+from .address import choose_one
 from .drawing import PROTOCOL_NAMES, picture, save_table
 from .methods import in_order, show
-from .run_bar import choose_one
 from .sweep_bar import choose_protocol, choose_sweep, tell_common, written
 
 SCALES = {"0.05": "± 0.05", "0.1": "± 0.1", "all": "All"}

@@ -7,6 +7,8 @@ from streamlit.components import v2 as components
 
 from arli_core import player
 
+from .address import write
+
 _source = Path(player.__file__)
 _component = components.component(
     "frame_player",
@@ -15,19 +17,34 @@ _component = components.component(
 )
 
 
-def play(payload: dict, key: str) -> int | None:
-    """The player on the page, and the frame that the reader paused, stepped or scrubbed to; None before that.
+def play(payload: dict, key: str, follow: str | None = None) -> int:
+    """The player on the page; the frame that the reader paused, stepped or scrubbed to, payload["frame"] before that.
 
-    The player goes to payload["frame"] when the page changes it. A page may hand back what the player
-    reported: that moves nothing and sends nothing, so a recording travels to the browser once.
+    follow: the query parameter that goes where the reader goes. payload["frame"] is then what the address says, and
+    the player goes there when that changes by other means: a link, the browser's way back.
+    What the player reported moves nothing and sends nothing, so a recording travels to the browser once.
     """
-    wanted, last = payload["frame"], len(payload["steps"]) - 1
-    asked, told, start, jump = st.session_state.get(f"{key}.request", (wanted, None, wanted, 0))
-    # What was reported before the page's latest request is out of date.
+    wanted, last, request = payload["frame"], len(payload["steps"]) - 1, f"{key}.request"
+    asked, start, jump = st.session_state.setdefault(request, (wanted, wanted, 0))
+    # Another page drops what the browser told, and not what was asked of it.
+    if wanted != asked or (wanted != start and _reported(key, last) is None):
+        st.session_state[request] = _, start, jump = wanted, wanted, jump + 1
+
+    def told() -> None:
+        """Before the page is drawn, so that all of it, links included, shows the new address."""
+        reached = _reported(key, last)
+        if follow and reached is not None:
+            write(**{follow: str(reached)})
+            st.session_state[request] = reached, start, jump
+
+    told()
+    _component(key=key, data={**payload, "frame": min(start, last), "jump": jump}, on_frame_change=told)
+    reached = _reported(key, last)
+    return wanted if reached is None else reached
+
+
+def _reported(key: str, last: int) -> int | None:
+    """What the browser told last, unless the page has made a request since: then it is out of date."""
     report = st.session_state.get(key, {}).get("frame")
-    reported = min(report["index"], last) if report and report["jump"] == jump else None
-    if wanted not in ((start,) if reported is None else (asked, told, reported)):
-        start, jump, reported = wanted, jump + 1, None
-    st.session_state[f"{key}.request"] = wanted, reported, start, jump
-    _component(key=key, data={**payload, "frame": min(start, last), "jump": jump}, on_frame_change=lambda: None)
-    return reported
+    *_, jump = st.session_state[f"{key}.request"]
+    return min(report["index"], last) if report and report["jump"] == jump else None

@@ -8,6 +8,7 @@ from arli_core import exports, records
 from arli_core.config import Ari
 from arli_core.errors import LabError, RecordError
 
+from .address import write
 from .run_bar import guarded, jobs, open_run
 
 LARGEST = 64  # MB of an archive sent by a browser, which the server holds in memory
@@ -51,7 +52,7 @@ def _import(turn: int) -> str:
     except RecordError as error:
         raise RecordError(f"{file.name} was not imported: {error}") from None
     st.session_state["imports"] = turn + 1
-    st.query_params["run"] = name
+    write(run=name)
     return f"{file.name} is imported as {name}."
 
 
@@ -129,12 +130,12 @@ def _rename(name: str) -> str:
     new = st.session_state[f"rename-{name}"].strip()
     with jobs().held(name, new):
         records.rename(name, new)
-    st.query_params["run"] = new
+    write(run=new)
     return f"{name} is now called {new}."
 
 
 def _delete(name: str) -> str:
     with jobs().held(name):
         records.delete(name)
-    st.query_params.pop("run", None)
+    write(run=None)
     return f"{name} is deleted."

@@ -1,9 +1,8 @@
-"""Which run, task and frame a page shows. The address is the state: widgets write it, pages read it."""
+"""Which run, task and frame a page shows, as the address says."""
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
@@ -12,6 +11,8 @@ from arli_core.config import Ari
 from arli_core.errors import LabError, RecordError
 from arli_core.jobs import Jobs
 from arli_core.records import Frames, Record
+
+from .address import from_widget, number
 
 if TYPE_CHECKING:
     from arli_core.attention import Learned, Masks
@@ -98,7 +99,7 @@ def choose_run(label: str = "Run", key: str = "run", default: str | None = None,
         )
         st.warning(f"{asked} {what}; showing {first} instead.", icon=":material/swap_horiz:")
         asked = first
-    st.query_params[key] = st.session_state[f"{key}-box"] = asked
+    st.session_state[f"{key}-box"] = asked
     st.selectbox(label, names, key=f"{key}-box", on_change=from_widget, args=(key, f"{key}-box"))
     return asked
 
@@ -181,63 +182,6 @@ def class_names(record: Record, task: int) -> str:
     per_task = record.config.data.classes_per_task
     names = record.started.classes if record.started else ()
     return " ".join(names[(task - 1) * per_task : task * per_task]) if per_task <= 3 else ""
-
-
-Number = TypeVar("Number", int, float)
-
-
-def number(key: str, default: Number, low: Number, high: Number) -> Number:
-    """A number from the address, whole where the default is, clamped to low..high; with a note where it had to be."""
-    text = st.query_params.get(key)
-    if text is None:
-        return default
-    try:
-        asked = type(default)(text)
-    except ValueError:
-        asked = None
-    if asked is None or asked != asked:  # nan
-        kind = "whole number" if isinstance(default, int) else "number"
-        st.warning(f"{key} {text!r} is not a {kind}; showing {default}.", icon=":material/swap_horiz:")
-        return default
-    value = min(max(asked, low), high)
-    if value != asked:
-        st.warning(f"There is no {key} {asked}; showing {value} of {low} to {high}.", icon=":material/swap_horiz:")
-        st.query_params[key] = str(value)
-    return value
-
-
-def choose_one(key: str, options: dict[str, str], label: str, *forgotten: str, box: bool = False) -> str:
-    """One of several views of a page, by its key in the address; `options` are their titles.
-
-    forgotten: what in the address no longer fits another choice. box: a select box, for many or long titles.
-    """
-    asked = st.query_params.get(key, next(iter(options)))
-    if asked not in options:
-        first = next(iter(options))
-        st.warning(f"There is no {key} {asked}; showing {options[first]}.", icon=":material/swap_horiz:")
-        st.query_params[key] = asked = first
-    st.session_state[f"{key}-box"] = asked
-    draw = st.selectbox if box else partial(st.segmented_control, required=True)
-    draw(
-        label, list(options), format_func=options.__getitem__, key=f"{key}-box",
-        on_change=from_widget, args=(key, f"{key}-box", *forgotten),
-    )  # fmt: skip
-    return asked
-
-
-def to_address(key: str, reached: int | None, shown: int) -> int:
-    """Keeps in the address where the reader stopped the player; returns it, or what was shown so far."""
-    if reached is None:
-        return shown
-    st.query_params[key] = str(reached)
-    return reached
-
-
-def from_widget(key: str, widget: str, *forgotten: str) -> None:
-    """Writes what a widget was set to into the address; what no longer fits it is forgotten there."""
-    st.query_params[key] = str(st.session_state[widget])
-    for each in forgotten:
-        st.query_params.pop(each, None)
 
 
 def _fuses(name: str) -> bool:

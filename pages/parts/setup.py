@@ -10,6 +10,7 @@ from arli_core.config import Config
 from arli_core.errors import LabError
 from arli_core.jobs import Jobs
 
+from .address import write
 from .run_bar import jobs
 
 PRESETS = {
@@ -120,7 +121,7 @@ def _status(name: str) -> str | None:
 
 
 def _watch(name: str) -> None:
-    st.query_params["run"] = name
+    write(run=name)
     st.rerun()
 
 
@@ -147,7 +148,7 @@ def _knobs(preset: str, method: str, again: Config | None) -> Config | None:
                 changed[key] = after
         if st.button("Back to the preset", disabled=not changed, icon=":material/undo:"):
             st.session_state["knobs-revision"] += 1
-            st.query_params.pop("again", None)
+            write(again=None)
             st.rerun()
     if changed:
         st.caption("Changed: " + ", ".join(f"{key} = {value}" for key, value in changed.items()))

@@ -14,8 +14,9 @@ from arli_core.errors import LabError
 from arli_core.experiments import text_of
 from arli_core.records import Record
 
+from .address import choose_one, write
 from .drawing import PROTOCOL_NAMES, picture, save_table
-from .run_bar import choose_one, choose_run, open_run
+from .run_bar import choose_run, open_run
 
 MOST = 4
 USUAL = ("mnist-5k-ari", "mnist-5k-replay", "mnist-5k-finetune")
@@ -76,8 +77,6 @@ def _choose_runs() -> list[str]:
     if len(there) > MOST:
         st.warning(f"{len(there)} runs are too many to tell apart; showing {MOST}.", icon=":material/swap_horiz:")
     chosen = there[:MOST] or usual
-    if asked and chosen != asked:
-        st.query_params["runs"] = ",".join(chosen)
     st.session_state["runs-box"] = chosen
     st.multiselect("Runs", names, key="runs-box", on_change=_to_address, max_selections=MOST)
     if len(chosen) < 2:
@@ -86,7 +85,7 @@ def _choose_runs() -> list[str]:
 
 
 def _to_address() -> None:
-    st.query_params["runs"] = ",".join(st.session_state["runs-box"])
+    write(runs=",".join(st.session_state["runs-box"]) or None)
 
 
 def _open(names: list[str]) -> dict[str, Record]:

@@ -13,8 +13,8 @@ from arli_core.comparisons import Line, Sweep
 from arli_core.experiments import Arm, text_of
 from arli_core.statistics import Interval
 
+from .address import choose_one, from_widget, write
 from .drawing import PROTOCOL_NAMES
-from .run_bar import choose_one
 
 MEASURE_NAMES = {
     "average": "average accuracy",
@@ -48,13 +48,18 @@ def choose_sweep(
         )
         st.code(making(command or "sweep --preset mnist-5k --methods ari,replay-balanced"), "sh")
         st.stop()
-    asked = st.query_params.get("sweep")
-    if asked in found and asked not in fitting:
-        first = next(iter(fitting))
-        st.warning(f"{asked} has not {without}; showing {first} instead.", icon=":material/swap_horiz:")
-        st.query_params["sweep"] = first
-    titles = {name: name for name in fitting}
-    return fitting[choose_one("sweep", titles, "Sweep", "rows", "lines", "against", "setting", box=True)]
+    first = next(iter(fitting))
+    asked = st.query_params.get("sweep", first)
+    if asked not in fitting:
+        what = f"{asked} has not {without}" if asked in found else f"There is no sweep {asked}"
+        st.warning(f"{what}; showing {first}.", icon=":material/swap_horiz:")
+        asked = first
+    st.session_state["sweep-box"] = asked
+    st.selectbox(
+        "Sweep", list(fitting), key="sweep-box",
+        on_change=from_widget, args=("sweep", "sweep-box", "rows", "lines", "against", "setting"),
+    )  # fmt: skip
+    return fitting[asked]
 
 
 def making(command: str) -> str:
@@ -104,12 +109,11 @@ def choose_measure() -> str:
 
 def choose_rows(key: str, every: Sequence[str], usual: Sequence[str]) -> list[str]:
     """Which rows are shown: those in the address, else the usual ones. A reference that goes is forgotten."""
-    asked = st.query_params.get_all(key)
+    asked = [label for label in st.query_params.get(key, "").split(",") if label]
     there = [label for label in asked if label in every]
     if missing := [label for label in asked if label not in every]:
         instead = "showing the others" if there else "showing the usual ones"
         st.warning(f"There is no row {', '.join(missing)}; {instead}.", icon=":material/swap_horiz:")
-        st.query_params[key] = there
     chosen = there or list(usual)
     st.session_state[f"{key}-box"] = chosen
     with st.popover(f"Rows: {len(chosen)} of {len(every)}", icon=":material/checklist:", width="stretch"):
@@ -126,9 +130,8 @@ def choose_rows(key: str, every: Sequence[str], usual: Sequence[str]) -> list[st
 
 def _rows_to_address(key: str) -> None:
     labels = st.session_state[f"{key}-box"]
-    st.query_params[key] = labels
-    if labels and st.query_params.get("against") not in labels:
-        st.query_params.pop("against", None)
+    against = st.query_params.get("against")
+    write(**{key: ",".join(labels) or None, "against": against if not labels or against in labels else None})
 
 
 def tell_common(sweep: Sweep) -> None:

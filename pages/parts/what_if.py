@@ -11,8 +11,9 @@ from arli_core.config import Ari
 from arli_core.fusion import dif, dif_star
 from arli_core.records import Frames
 
+from .address import from_widget, number, write
 from .drawing import labels, picture
-from .run_bar import View, from_widget, number
+from .run_bar import View
 
 LOW, HIGH = 1e-3, 1e6
 STEPS = [float(f"{value:.2g}") for value in np.geomspace(LOW, HIGH, 37)]  # four to a power of ten
@@ -36,15 +37,12 @@ def choose_eta(own: float) -> float:
         f"Back to {own:g}",
         icon=":material/undo:",
         disabled=eta == own,
-        on_click=_back,
+        on_click=write,
+        kwargs={"eta": None},
         width="stretch",
         help="The run's own η.",
     )
     return eta
-
-
-def _back() -> None:
-    st.query_params.pop("eta", None)
 
 
 def with_eta(frames: Frames, eta: float) -> Frames:

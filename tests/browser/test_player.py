@@ -234,7 +234,7 @@ def test_the_page_can_move_it(opened, page):
     for wanted in (40, 5):
         page.get_by_label("Ask for frame").fill(str(wanted))
         page.get_by_label("Ask for frame").press("Enter")
-        player.server_sees("None")
+        player.server_sees(wanted)
         page.wait_for_function(
             "frame => document.querySelector('[data-testid=stBidiComponentIsolated]').shadowRoot"
             ".querySelector('input').value == frame", arg=wanted)  # fmt: skip
