@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from . import experiments
+from . import comparisons, experiments
 from .cli_options import (
     AsJson,
     DataRoot,
@@ -21,9 +21,10 @@ from .cli_options import (
     terminable,
     value_of,
 )
+from .comparisons import Effect
 from .config import METHODS, PRESETS
 from .errors import ConfigError
-from .experiments import Advanced, Arm, Done, Effect, News, text_of
+from .experiments import Advanced, Arm, Done, News, text_of
 
 Preset = Annotated[str, typer.Option("--preset", help=f"One of {', '.join(PRESETS)}.")]
 Out = Annotated[Path, typer.Option(metavar="FOLDER", file_okay=False, help="Where results are kept and found.")]
@@ -60,9 +61,9 @@ def sweep(
     arms = experiments.plan(
         preset_name, [each.strip() for each in methods.split(",")], seeds, varied, chosen, device or "auto"
     )
-    experiments.tables(arms, {}, against)  # whom differences are to is known before hours of training
+    comparisons.tables(arms, {}, against)  # whom differences are to is known before hours of training
     found = _made(arms, out, jobs, keep_runs)
-    tables = experiments.tables(arms, found, against)
+    tables = comparisons.tables(arms, found, against)
     if as_json:
         print_json({"rows": experiments.rows(arms, found), "tables": tables})
         return
@@ -83,7 +84,7 @@ def ablate(
     """Switch parts of ARI on and off, in all combinations: attack, adaptive weights, reset."""
     arms = experiments.ablation(preset_name, seeds, _settings(settings), device or "auto")
     found = _made(arms, out, jobs, keep_runs)
-    tables, effects = experiments.tables(arms, found), experiments.effects(arms, found)
+    tables, effects = comparisons.tables(arms, found), comparisons.effects(arms, found)
     if as_json:
         plain = {protocol: [_plain(each) for each in every] for protocol, every in effects.items()}
         print_json({"rows": experiments.rows(arms, found), "tables": tables, "effects": plain})

@@ -1,4 +1,4 @@
-"""Sweeps and ablations: many runs in one folder, resumable, and what they say together.
+"""Sweeps and ablations: many runs in one folder, resumable; comparisons.py has what they say together.
 
     FOLDER/results.csv           a view of all finished runs: one row per run and protocol
     FOLDER/finished/NAME.json    what is known of a finished run: configuration, accuracy matrices, figures
@@ -21,16 +21,15 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 from typing import Any
 
-from . import metrics, records, statistics
-from .config import METHODS, PROTOCOLS, Config, keys, preset, protocols
+from . import metrics, records
+from .config import METHODS, PROTOCOLS, Config, keys, preset
 from .errors import ConfigError, Diverged, LabError, RecordError
 from .events import Step
-from .statistics import Interval
 
 # Frames and probes change no result, and a sweep keeps neither; settings may ask for more.
 LEAN = {"recording.frames": 2, "recording.probes": 0}
@@ -118,12 +117,16 @@ def ablation(name: str, seeds: int, settings: Mapping[str, Any] | None = None, d
     if epsilon == 0:
         raise ConfigError("attack.epsilon: 0 leaves no attack to switch off; set a value above 0")
     fixed.pop("attack.epsilon", None)
-    switches = {
+    return plan(name, ("ari",), seeds, switches(epsilon), fixed, device)
+
+
+def switches(epsilon: float) -> dict[str, tuple[Any, ...]]:
+    """What an ablation varies, the attack's own epsilon first."""
+    return {
         "attack.epsilon": (epsilon, 0.0),
         "fusion.weights": ("adaptive", "uniform", "last"),
         "fusion.reset": (True, False),
     }
-    return plan(name, ("ari",), seeds, switches, fixed, device)
 
 
 def _each_once(what: str, values: list[Any]) -> None:
@@ -342,17 +345,21 @@ def _ctrl_c_ignored() -> Generator[None]:
 
 def outcomes(folder: Path) -> dict[str, Outcome]:
     """All finished runs of a folder by name; RecordError names a file that is damaged."""
-    found = {}
-    for file in sorted((folder / "finished").glob("*.json")):
-        try:
-            content = json.loads(file.read_bytes())
-            _rows(content, list(content["settings"]))
-            found[file.stem] = content
-        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-            raise RecordError(
-                f"{file} is damaged: {error!r}; remove it, and the same sweep makes its run anew"
-            ) from None
-    return found
+    return {file.stem: outcome(file) for file in outcome_files(folder)}
+
+
+def outcome_files(folder: Path) -> list[Path]:
+    return sorted((folder / "finished").glob("*.json"))
+
+
+def outcome(file: Path) -> Outcome:
+    """What came of one run; RecordError where the file is damaged."""
+    try:
+        content = json.loads(file.read_bytes())
+        _rows(content, list(content["settings"]))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise RecordError(f"{file} is damaged: {error!r}; remove it, and the same sweep makes its run anew") from None
+    return content
 
 
 def _claim(folder: Path) -> None:
@@ -390,9 +397,6 @@ def _write_csv(folder: Path, arms: Sequence[Arm]) -> None:
     _write(folder / "results.csv", text.getvalue())
 
 
-# --- What they say -------------------------------------------------------------------------------------------------
-
-
 def rows(arms: Sequence[Arm], found: Mapping[str, Outcome]) -> list[Row]:
     """The rows of the arms' runs, arm by arm: columns as in results.csv, null where unknown or not of the method."""
     names = sorted({key for arm in arms for key in arm.settings})
@@ -425,114 +429,18 @@ def _value(config: Mapping[str, Any], key: str) -> Any:
 
 
 def _place(row: Row, names: Sequence[str]) -> tuple[Any, ...]:
-    def order(value: Any) -> tuple[bool, float, str]:
-        number = isinstance(value, int | float)
-        return (not number, value if number else 0.0, text_of(value))
-
     method = METHODS.index(row["method"]) if row["method"] in METHODS else len(METHODS)
     known = (*PROTOCOLS, *(f"{name}_adapted" for name in PROTOCOLS))
     protocol = known.index(row["protocol"]) if row["protocol"] in known else len(known)
-    return row["preset"], method, [order(row[key]) for key in names], row["seed"], protocol
+    return row["preset"], method, [in_order(row[key]) for key in names], row["seed"], protocol
+
+
+def in_order(value: Any) -> tuple[bool, float, str]:
+    """A key that sorts the values of a setting: numbers by size, before texts."""
+    number = isinstance(value, int | float)
+    return (not number, value if number else 0.0, text_of(value))
 
 
 def text_of(value: Any) -> str:
     """A setting as it is written on the command line."""
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def tables(
-    arms: Sequence[Arm], found: Mapping[str, Outcome], against: str | None = None
-) -> dict[str, list[dict[str, Any]]]:
-    """By protocol, a row for each arm: mean and 95 % t interval over seeds of each measure (of the average accuracy:
-    n, mean, low, high of the row itself), and the paired difference of its average accuracy to the first arm, or the
-    first of the method `against`, over the seeds that both have; None for that arm itself.
-
-    Runs that failed count in `failed` alone. ConfigError where no arm has that method.
-    """
-    reference = next((arm for arm in arms if against in (None, arm.method)), None)
-    if reference is None:
-        raise ConfigError(f"against: {against} is not compared here; valid: {', '.join(methods_of(arms))}")
-    result: dict[str, list[dict[str, Any]]] = {}
-    for protocol in protocols_of(arms):
-        result[protocol] = []
-        for arm in arms:
-            if protocol not in protocols(arm.runs[0]):
-                continue
-            measures = {
-                key: asdict(statistics.t_interval(_of(arm, found, protocol, key).values())) for key in MEASURES
-            }
-            average, base = (_of(each, found, protocol, "average") for each in (arm, reference))
-            result[protocol].append(
-                {
-                    "method": arm.method,
-                    "settings": dict(arm.varied),
-                    **measures.pop("average"),
-                    **measures,
-                    "failed": sum(1 for config in arm.runs if found.get(name_of(config), {}).get("error")),
-                    "difference": None if arm is reference else asdict(statistics.paired(average, base)),
-                }
-            )
-    return result
-
-
-def methods_of(arms: Sequence[Arm]) -> list[str]:
-    return list(dict.fromkeys(arm.method for arm in arms))
-
-
-def protocols_of(arms: Sequence[Arm]) -> list[str]:
-    """Those of any arm, in their order."""
-    return list(dict.fromkeys(each for arm in arms for each in protocols(arm.runs[0])))
-
-
-def _of(arm: Arm, found: Mapping[str, Outcome], protocol: str, measure: str) -> dict[int, float]:
-    """A measure by seed, of the runs that have it."""
-    values = {
-        config.seed: found.get(name_of(config), {}).get("figures", {}).get(protocol, {}).get(measure)
-        for config in arm.runs
-    }
-    return {seed: value for seed, value in values.items() if value is not None}
-
-
-@dataclass(frozen=True)
-class Effect:
-    """What one switch does to the average accuracy, over the seeds."""
-
-    switch: str
-    difference: str
-    interval: Interval
-
-    @property
-    def verdict(self) -> str:
-        if self.interval.low is None:
-            return "no interval from fewer than two seeds"
-        if not self.interval.measurable:
-            return "nothing measurable"
-        return "raises the average accuracy" if self.interval.low > 0 else "lowers the average accuracy"
-
-
-def effects(arms: Sequence[Arm], found: Mapping[str, Outcome]) -> dict[str, list[Effect]]:
-    """By protocol, the main effects of an `ablation`: per seed the mean over all settings of the other switches of
-    (one position - the other), and of these the mean and t interval over the seeds of which all runs are there."""
-    on = arms[0].varied["attack.epsilon"]
-    contrasts = (
-        ("attack", "on - off", "attack.epsilon", on, 0),
-        ("weights", "adaptive - uniform", "fusion.weights", "adaptive", "uniform"),
-        ("weights", "adaptive - last", "fusion.weights", "adaptive", "last"),
-        ("reset", "on - off", "fusion.reset", True, False),
-    )
-    return {
-        protocol: [
-            Effect(switch, difference, statistics.paired(*(_mean_of(arms, found, protocol, key, at) for at in pair)))
-            for switch, difference, key, *pair in contrasts
-        ]
-        for protocol in protocols_of(arms)
-    }
-
-
-def _mean_of(
-    arms: Sequence[Arm], found: Mapping[str, Outcome], protocol: str, key: str, value: Any
-) -> dict[int, float]:
-    """By seed, the mean average accuracy of the arms with that value, where all of them have one."""
-    every = [_of(arm, found, protocol, "average") for arm in arms if arm.varied[key] == value]
-    seeds = set.intersection(*(set(each) for each in every))
-    return {seed: sum(each[seed] for each in every) / len(every) for seed in sorted(seeds)}

@@ -18,9 +18,14 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from .errors import LabError
+from .statistics import Interval
 
 KINDS = ("png", "pdf", "svg")
 RED, BLUE, ORANGE = "#d6604d", "#4393c3", "#e08214"
+# Lines that also differ where red and green look alike, and in print: by lightness, marker and dashes.
+LINES = (BLUE, ORANGE, "#9970ab", "#1b9e8f", "#8a8a8a", "#c2a21c", RED, "#5e4fa2")
+MARKERS = "osD^vPX*"
+DASHES = ("-", "--", "-.", ":")
 GAP = 0.06  # between two pictures of a grid, of a picture's width
 HIGH_RED = "RdYlBu_r"  # high values red, low values blue, as in the paper's Fig. 9
 
@@ -195,6 +200,137 @@ def accuracy_matrix(accuracy: NDArray[np.float64], names: Sequence[str], ink: st
         _colour(each, ink)
     axes.set(xlabel="on task", ylabel="after learning task")
     axes.tick_params(axis="both", labelrotation=0)
+    return figure
+
+
+def intervals(
+    rows: Mapping[str, tuple[Interval, Sequence[float]]],
+    what: str,
+    reference: str | None = None,
+    within: float | None = None,
+    ink: str = "black",
+) -> Figure:
+    """By name, from top down, an interval as a bar, its mean as a dot, and the values it is of as faint dots.
+
+    The reference is orange, its mean a dashed line. Differences have none: their line is at 0, and means get a sign.
+    within: only this far from the line is drawn, and arrows point at what lies farther off.
+    """
+    figure, axes = _axes((5.4, 0.9 + 0.34 * max(len(rows), 3)), ink)
+    centre = rows[reference][0].mean if reference else 0.0
+    known = [each for interval, values in rows.values() for each in (interval.low, interval.high, *values)]
+    ends = [each for each in known if each is not None]
+    if within is not None and centre is not None:
+        axes.set_xlim(centre - within, centre + within)
+    elif ends:
+        margin = 0.04 * (max(ends) - min(ends) or 1)
+        axes.set_xlim(min(ends) - margin, max(ends) + margin)
+    if centre is not None and axes.get_xlim()[0] <= centre <= axes.get_xlim()[1]:
+        axes.axvline(centre, color=ORANGE if reference else ink, linewidth=1, linestyle="--", zorder=0)
+    for at, (name, (interval, values)) in enumerate(rows.items()):
+        _interval(axes, at, interval, values, ORANGE if name == reference else BLUE, bool(reference), ink)
+    axes.set_yticks(range(len(rows)), [name.replace(" ", "\n", 1) for name in rows])
+    for label in axes.get_yticklabels():
+        label.set_fontsize(8 if "\n" in label.get_text() else 10)
+    axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel=what)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    return figure
+
+
+def _interval(
+    axes: Axes, at: int, interval: Interval, values: Sequence[float], colour: str, plain: bool, ink: str
+) -> None:
+    """A row of `intervals`, its mean written at the right; plain: without a sign."""
+    if interval.mean is None:
+        return
+    left, right = axes.get_xlim()
+    axes.text(1.01, at, f"{interval.mean:{'' if plain else '+'}.3f}", color=ink, fontsize=9, va="center",
+              transform=axes.get_yaxis_transform())  # fmt: skip
+    if not left <= interval.mean <= right:
+        edge, marker = (0.015, "<") if interval.mean < left else (0.985, ">")
+        axes.plot(edge, at, marker, color=colour, markersize=9, transform=axes.get_yaxis_transform())
+        return
+    axes.scatter(values, [at + 0.25] * len(values), s=12, color=colour, alpha=0.6, linewidth=0)
+    if interval.low is not None and interval.high is not None:
+        axes.plot((interval.low, interval.high), (at, at), color=colour, linewidth=2.5, solid_capstyle="butt")
+    axes.plot(interval.mean, at, "o", color=colour, markersize=7, markeredgecolor=ink)
+
+
+def curves(lines: Mapping[str, Mapping[Any, Interval]], setting: str, what: str, ink: str = "black") -> Figure:
+    """By name, a line of means over the values of a setting, each with its interval; values in their given order.
+
+    Numbers stand where they belong, on a logarithmic axis where they span more than a power of ten; anything else
+    stands side by side.
+    """
+    figure, axes = _axes((5.4, 3.9), ink)
+    every = list(dict.fromkeys(value for line in lines.values() for value in line))
+    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in every)
+    log = numbers and min(every) > 0 and max(every) >= 10 * min(every)
+    place = {value: float(value) if numbers else at for at, value in enumerate(every)}
+    span = max(place.values()) - min(place.values())
+    for number, (name, line) in enumerate(lines.items()):
+        aside = 0.012 * (number - (len(lines) - 1) / 2)  # so that equal values do not hide each other
+        known = {value: interval for value, interval in line.items() if interval.mean is not None}
+        x = np.array([place[value] for value in known])
+        x = x * (1 + 2 * aside) if log else x + aside * span
+        mean = np.array([interval.mean for interval in known.values()], dtype=np.float64)
+        ends = np.array([(interval.low, interval.high) for interval in known.values()], dtype=np.float64)
+        half = abs(ends.reshape(-1, 2).T - mean)
+        axes.errorbar(
+            x,
+            mean,
+            half,
+            color=LINES[number % len(LINES)],
+            marker=MARKERS[number % len(MARKERS)],
+            linestyle=DASHES[number % len(DASHES)],
+            capsize=2,
+            label=name,
+        )
+    if log:
+        axes.set_xscale("log")
+    axes.minorticks_off()
+    axes.set_xticks([place[value] for value in every], [str(value) for value in every])
+    axes.set(xlabel=setting, ylabel=what)
+    axes.legend(labelcolor=ink, frameon=False, fontsize=9)
+    return figure
+
+
+def accuracy_over_tasks(runs: Mapping[str, NDArray[np.float64]], ink: str = "black") -> Figure:
+    """By name, R [N, N] of a run: a panel for each task with its accuracy after each task learned, all on one scale,
+    and before them the mean over the tasks learned so far."""
+    tasks = max(len(accuracy) for accuracy in runs.values())
+    columns = 3 if tasks < 9 else 4
+    rows = -(-(tasks + 1) // columns)
+    figure = Figure(figsize=(5.4, 0.9 + 1.45 * rows), layout="constrained")
+    figure.patch.set_alpha(0)
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
+    for panel, axes in enumerate(panels):
+        axes.patch.set_alpha(0)
+        _colour(axes, ink)
+        if panel > tasks:
+            axes.set_visible(False)
+            continue
+        axes.set_title("mean of all learned" if panel == 0 else f"on task {panel}", color=ink, fontsize=9)
+        axes.set(xlim=(0.7, tasks + 0.3), ylim=(-0.03, 1.03), xticks=range(1, tasks + 1))
+        axes.tick_params(labelsize=8, labelbottom=panel + columns > tasks)
+        for number, (name, accuracy) in enumerate(runs.items()):
+            after = np.arange(1, len(accuracy) + 1)
+            if panel > len(accuracy):
+                continue
+            mean = [row[:task].mean() for task, row in zip(after, accuracy, strict=True)]
+            axes.plot(
+                after,
+                accuracy[:, panel - 1] if panel else mean,
+                color=LINES[number],
+                marker=MARKERS[number],
+                markersize=4,
+                linestyle=DASHES[number],
+                label=name,
+            )
+    figure.supxlabel("after learning task", fontsize=9, color=ink)
+    figure.supylabel("accuracy", fontsize=9, color=ink)
+    handles, names = panels[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper center", ncols=2, frameon=False, labelcolor=ink, fontsize=8)
     return figure
 
 

@@ -70,19 +70,20 @@ TABLE = {
     "attention": (4, {"attack", "errors", "learn", "metrics", "networks", "records", "tasks"}),
     "attribution": (3, {"attack", "networks"}),
     "bench": (4, {"attack", "attention", "attribution", "metrics", "networks", "records", "tasks"}),
-    "figures": (4, {"errors"}),
+    "figures": (4, {"errors", "statistics"}),
     "player": (4, set()),
     "widget": (4, set()),
     "runs": (4, {"config", "errors", "events", "learn", "records"}),
     "jobs": (4, {"config", "errors", "events", "records", "runs"}),
-    "experiments": (4, {"config", "errors", "events", "learn", "metrics", "records", "runs", "statistics"}),
+    "experiments": (4, {"config", "errors", "events", "learn", "metrics", "records", "runs"}),
+    "comparisons": (4, {"config", "errors", "experiments", "records", "statistics"}),
     "cli": (4, {"", "cli_experiments", "cli_masks", "cli_options", "cli_runs", "config", "consensus",
                 "datasets.generated", "errors", "events", "fusion", "records", "runs"}),
     "cli_masks": (4, {"attention", "bench", "cli_options", "config", "errors", "figures", "metrics", "records"}),
     "cli_runs": (4, {"cli_options", "errors", "exports", "records"}),
     "exports": (4, {"config", "errors", "records"}),
     "uploads": (4, {"datasets.pictures", "errors"}),
-    "cli_experiments": (4, {"cli_options", "config", "errors", "experiments"}),
+    "cli_experiments": (4, {"cli_options", "comparisons", "config", "errors", "experiments"}),
     "cli_options": (4, {"errors"}),
     "__main__": (4, {"cli"}),
     "": (0, set()),  # the package itself: its version
@@ -92,8 +93,8 @@ TABLE = {
 WITHIN_A_PACKAGE = {(f"methods.{name}", "methods")
                     for name in ("ari", "baselines", "derpp", "ewc", "itaml", "lwf", "released")}  # fmt: skip
 
-TORCH_FREE = ("config", "consensus", "errors", "events", "exports", "figures", "fusion", "jobs", "metrics", "player",
-              "records", "statistics", "uploads", "widget")  # fmt: skip
+TORCH_FREE = ("comparisons", "config", "consensus", "errors", "events", "experiments", "exports", "figures", "fusion",
+              "jobs", "metrics", "player", "records", "statistics", "uploads", "widget")  # fmt: skip
 
 
 def name_of(file: Path) -> str:

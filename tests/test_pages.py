@@ -16,7 +16,7 @@ from arli_core import exports, fusion, records, runs
 from arli_core.config import preset
 
 ROOT = Path(__file__).parents[1]
-LAB = ["train", "matrix", "spectrum", "masks", "forgetting", "runs"]
+LAB = ["train", "matrix", "spectrum", "masks", "forgetting", "compare", "runs"]
 TINY = {"data.tasks": 2, "train.epochs": 1, "train.batch_size": 200, "recording.probes": 2}
 
 

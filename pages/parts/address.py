@@ -5,6 +5,7 @@ every change, and one that a page makes by itself would be made anew on every wa
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TypeVar
 
 import streamlit as st
@@ -45,16 +46,20 @@ def number(key: str, default: Number, low: Number, high: Number) -> Number:
     return value
 
 
-def choose_one(key: str, options: dict[str, str], label: str) -> str:
-    """One of several views of a page, by its key in the address; `options` are their titles."""
+def choose_one(key: str, options: dict[str, str], label: str, *forgotten: str, box: bool = False) -> str:
+    """One of several views of a page, by its key in the address; `options` are their titles.
+
+    forgotten: what in the address no longer fits another choice. box: a select box, for many or long titles.
+    """
     asked = st.query_params.get(key, next(iter(options)))
     if asked not in options:
         first = next(iter(options))
         st.warning(f"There is no {key} {asked}; showing {options[first]}.", icon=":material/swap_horiz:")
         asked = first
     st.session_state[f"{key}-box"] = asked
-    st.segmented_control(
-        label, list(options), format_func=options.__getitem__, key=f"{key}-box", required=True,
-        on_change=from_widget, args=(key, f"{key}-box"),
+    draw = st.selectbox if box else partial(st.segmented_control, required=True)
+    draw(
+        label, list(options), format_func=options.__getitem__, key=f"{key}-box",
+        on_change=from_widget, args=(key, f"{key}-box", *forgotten),
     )  # fmt: skip
     return asked

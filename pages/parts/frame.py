@@ -10,6 +10,7 @@ SECTIONS = {
         ("pages/spectrum.py", "Spectrum", ":material/scatter_plot:"),
         ("pages/masks.py", "Masks", ":material/visibility:"),
         ("pages/forgetting.py", "Forgetting", ":material/history_toggle_off:"),
+        ("pages/compare.py", "Compare", ":material/compare_arrows:"),
         ("pages/runs.py", "Runs", ":material/folder_open:"),
     ],
 }

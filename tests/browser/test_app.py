@@ -16,6 +16,7 @@ PAGES = {
     "spectrum": "Spectrum",
     "masks": "Masks",
     "forgetting": "Forgetting",
+    "compare": "Compare",
     "runs": "Runs",
 }
 BENCHES = ["figure-9", "attack", "captum", "drift", "stability", "own-image"]

@@ -1,0 +1,324 @@
+"""What sweeps say: tables, intervals and effects over the seeds, of runs that are asked for or found in a folder.
+
+Pure, but for `read` and `places`, which look into folders.
+
+An arm is what is alike but for the seed. `experiments.plan` makes arms of a question; `regrouped` finds them again in
+what was recorded, so that a folder says by itself what it compares.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import product
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from . import experiments, records, statistics
+from .config import METHODS, Config, keys, parse, preset, protocols
+from .errors import ConfigError, RecordError
+from .experiments import MEASURES, Arm, Outcome, in_order, name_of, switches
+from .statistics import Interval
+
+# --- What arms say -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Line:
+    """What the runs of an arm say together, under one protocol."""
+
+    arm: Arm
+    measures: Mapping[str, Interval]  # each of MEASURES
+    values: Mapping[int, float]  # by seed, of the measure that is compared
+    difference: Interval | None  # of that measure, paired, to the reference; None for the reference itself
+    failed: int
+    seconds: float | None  # the median over the runs that did not fail: what else a machine did moves a mean far
+
+
+def lines(
+    arms: Sequence[Arm], found: Mapping[str, Outcome], protocol: str, reference: Arm, measure: str = "average"
+) -> list[Line]:
+    """A line for each arm that has the protocol, in their order. Runs that failed count in `failed` alone."""
+    base = _of(reference, found, protocol, measure)
+    result = []
+    for arm in arms:
+        if protocol not in protocols(arm.runs[0]):
+            continue
+        made = [found[name] for name in map(name_of, arm.runs) if name in found]
+        seconds = [each["seconds"] for each in made if not each["error"]]
+        values = _of(arm, found, protocol, measure)
+        result.append(
+            Line(
+                arm,
+                {key: statistics.t_interval(_of(arm, found, protocol, key).values()) for key in MEASURES},
+                values,
+                None if arm is reference else statistics.paired(values, base),
+                failed=sum(1 for each in made if each["error"]),
+                seconds=median(seconds) if seconds else None,
+            )
+        )
+    return result
+
+
+def tables(
+    arms: Sequence[Arm], found: Mapping[str, Outcome], against: str | None = None
+) -> dict[str, list[dict[str, Any]]]:
+    """By protocol, a row for each arm: mean and 95 % t interval over seeds of each measure (of the average accuracy:
+    n, mean, low, high of the row itself), and the paired difference of its average accuracy to the first arm, or the
+    first of the method `against`, over the seeds that both have; None for that arm itself.
+
+    Runs that failed count in `failed` alone. ConfigError where no arm has that method.
+    """
+    reference = next((arm for arm in arms if against in (None, arm.method)), None)
+    if reference is None:
+        raise ConfigError(f"against: {against} is not compared here; valid: {', '.join(methods_of(arms))}")
+    return {
+        protocol: [_plain(line) for line in lines(arms, found, protocol, reference)]
+        for protocol in protocols_of(arms)
+    }
+
+
+def _plain(line: Line) -> dict[str, Any]:
+    measures = {key: asdict(interval) for key, interval in line.measures.items()}
+    return {
+        "method": line.arm.method,
+        "settings": dict(line.arm.varied),
+        **measures.pop("average"),
+        **measures,
+        "failed": line.failed,
+        "difference": None if line.difference is None else asdict(line.difference),
+    }
+
+
+def methods_of(arms: Sequence[Arm]) -> list[str]:
+    return list(dict.fromkeys(arm.method for arm in arms))
+
+
+def protocols_of(arms: Sequence[Arm]) -> list[str]:
+    """Those of any arm, in their order."""
+    return list(dict.fromkeys(each for arm in arms for each in protocols(arm.runs[0])))
+
+
+def _of(arm: Arm, found: Mapping[str, Outcome], protocol: str, measure: str) -> dict[int, float]:
+    """A measure by seed, of the runs that have it."""
+    values = {
+        config.seed: found.get(name_of(config), {}).get("figures", {}).get(protocol, {}).get(measure)
+        for config in arm.runs
+    }
+    return {seed: value for seed, value in values.items() if value is not None}
+
+
+# --- What an ablation says -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What one switch does to the average accuracy, over the seeds."""
+
+    switch: str
+    difference: str
+    interval: Interval
+
+    @property
+    def verdict(self) -> str:
+        if self.interval.low is None:
+            return "no interval from fewer than two seeds"
+        if not self.interval.measurable:
+            return "nothing measurable"
+        return "raises the average accuracy" if self.interval.low > 0 else "lowers the average accuracy"
+
+
+def effects(arms: Sequence[Arm], found: Mapping[str, Outcome]) -> dict[str, list[Effect]]:
+    """By protocol, the main effects of an `ablation`: per seed the mean over all settings of the other switches of
+    (one position - the other), and of these the mean and t interval over the seeds of which all runs are there."""
+    on = arms[0].varied["attack.epsilon"]
+    contrasts = (
+        ("attack", "on - off", "attack.epsilon", on, 0),
+        ("weights", "adaptive - uniform", "fusion.weights", "adaptive", "uniform"),
+        ("weights", "adaptive - last", "fusion.weights", "adaptive", "last"),
+        ("reset", "on - off", "fusion.reset", True, False),
+    )
+    return {
+        protocol: [
+            Effect(switch, difference, contrast(arms, found, protocol, key, *pair))
+            for switch, difference, key, *pair in contrasts
+        ]
+        for protocol in protocols_of(arms)
+    }
+
+
+def contrast(
+    arms: Sequence[Arm], found: Mapping[str, Outcome], protocol: str, key: str, one: Any, other: Any
+) -> Interval:
+    """The mean average accuracy of the arms at one value of a setting less that of those at the other, by seed."""
+    return statistics.paired(*(_mean_of(arms, found, protocol, key, at) for at in (one, other)))
+
+
+def _mean_of(
+    arms: Sequence[Arm], found: Mapping[str, Outcome], protocol: str, key: str, value: Any
+) -> dict[int, float]:
+    """By seed, the mean average accuracy of the arms with that value, where all of them have one."""
+    every = [_of(arm, found, protocol, "average") for arm in arms if arm.varied[key] == value]
+    seeds = set.intersection(*(set(each) for each in every))
+    return {seed: sum(each[seed] for each in every) / len(every) for seed in sorted(seeds)}
+
+
+# --- What a folder compares ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The finished runs of one preset in a folder, as arms again.
+
+    An arm's `varied` is what it has otherwise than the preset; what all arms have otherwise is in `common` instead.
+    """
+
+    preset: str
+    arms: tuple[Arm, ...]
+    found: Mapping[str, Outcome]  # by name_of, as `lines` and `effects` ask for it
+    common: Mapping[str, Any]
+
+    @property
+    def plain(self) -> tuple[Arm, ...]:
+        """Each method as the preset has it."""
+        return tuple(arm for arm in self.arms if not arm.varied)
+
+
+def root() -> Path:
+    """Where the sweeps are that ship, and where one's own are seen by the page: sweeps/ beside the named runs."""
+    return records.root() / "sweeps"
+
+
+def places() -> list[Path]:
+    """The sweeps' folders, in alphabetical order."""
+    if not root().is_dir():
+        return []
+    return sorted(path for path in root().iterdir() if (path / "finished").is_dir())
+
+
+def read(folder: Path) -> tuple[dict[str, Sweep], list[str]]:
+    """By preset what a folder compares, and of each file that is damaged what is wrong with it."""
+    found, problems = [], []
+    for file in experiments.outcome_files(folder):
+        try:
+            found.append(outcome_of(file))
+        except RecordError as error:
+            problems.append(str(error))
+    return regrouped(found), problems
+
+
+def outcome_of(file: Path) -> tuple[Config, Outcome]:
+    """A finished run with its configuration; RecordError where the file is damaged or a figure is none."""
+    outcome = experiments.outcome(file)
+    try:
+        config = parse(outcome["config"])
+        preset(config.preset or "none", config.method)  # which its settings are told against
+    except ConfigError as error:
+        raise RecordError(f"{file} holds a configuration that is not valid here: {error}; remove it") from None
+    try:
+        values = [outcome["figures"].get(name, {}).get(key) for name in protocols(config) for key in MEASURES]
+        numbers = [outcome["seconds"], *(value for value in values if value is not None)]
+        whole = all(math.isfinite(value) for value in numbers)
+    except (AttributeError, TypeError):
+        whole = False
+    if not whole:
+        raise RecordError(f"{file} is damaged: a figure is no number; remove it, and the same sweep makes it anew")
+    return config, outcome
+
+
+def regrouped(found: Iterable[tuple[Config, Outcome]]) -> dict[str, Sweep]:
+    """By preset, the runs as arms: methods in their order, and of one method what is as in the preset first."""
+    groups: dict[str, dict[str, list[tuple[Config, Outcome]]]] = {}
+    for config, outcome in found:
+        assert config.preset
+        arm = name_of(config.model_copy(update={"seed": 0}))
+        groups.setdefault(config.preset, {}).setdefault(arm, []).append((config, outcome))
+    return {name: _sweep(name, list(every.values())) for name, every in sorted(groups.items())}
+
+
+def _sweep(name: str, groups: Sequence[Sequence[tuple[Config, Outcome]]]) -> Sweep:
+    arms = []
+    for group in groups:
+        by_seed = {config.seed: config for config, _ in group}
+        runs = tuple(by_seed[seed] for seed in sorted(by_seed))
+        changed = differing(runs[0], preset(name, runs[0].method))
+        arms.append(Arm(runs[0].method, changed, changed, runs))
+    common = _common(arms)
+    arms = [
+        replace(arm, varied={key: value for key, value in arm.varied.items() if key not in common}) for arm in arms
+    ]
+    arms.sort(key=lambda arm: (METHODS.index(arm.method), len(arm.varied), _order(arm.varied)))
+    return Sweep(
+        name, tuple(arms), {name_of(config): outcome for group in groups for config, outcome in group}, common
+    )
+
+
+def _common(arms: Sequence[Arm]) -> dict[str, Any]:
+    """What every arm that has the setting has otherwise than the preset, and alike."""
+    common = {}
+    for key in {key: None for arm in arms for key in arm.settings}:
+        having = [arm.settings.get(key) for arm in arms if key in keys(arm.method)]
+        if having[0] is not None and all(value == having[0] for value in having):
+            common[key] = having[0]
+    return common
+
+
+def _order(settings: Mapping[str, Any]) -> list[tuple[str, bool, float, str]]:
+    return [(key, *in_order(value)) for key, value in settings.items()]
+
+
+def settings_of(config: Config) -> dict[str, Any]:
+    """The dotted settings that a result depends on, without the seed."""
+    content = config.model_dump(exclude={"preset", "method", "seed", "device", "recording"})
+    return {f"{section}.{key}": value for section, inner in content.items() for key, value in inner.items()}
+
+
+def differing(config: Config, other: Config) -> dict[str, Any]:
+    """The settings of a configuration that the other has otherwise."""
+    those = settings_of(other)
+    return {key: value for key, value in settings_of(config).items() if those.get(key) != value}
+
+
+# --- Questions found in a folder -----------------------------------------------------------------------------------
+
+
+def parts(sweep: Sweep) -> list[Arm]:
+    """The 12 arms of an ablation as `experiments.ablation` orders them, where all are there; else none."""
+    three = tuple(switches(0))
+    for group in _alike(sweep.arms, three).values():
+        at = {tuple(settings_of(arm.runs[0])[key] for key in three): arm for arm in group if arm.method == "ari"}
+        for epsilon in sorted({epsilon for epsilon, *_ in at if epsilon > 0}):
+            wanted = list(product(*switches(epsilon).values()))
+            if all(each in at for each in wanted):
+                return [replace(at[each], varied=dict(zip(three, each, strict=True))) for each in wanted]
+    return []
+
+
+def curves(sweep: Sweep) -> dict[str, dict[str, dict[Any, Arm]]]:
+    """By setting, and by the label of what is alike but for it, the arms by its value, wherever there are several.
+
+    The setting with the most arms comes first.
+    """
+    found = {}
+    for key in sorted({key for arm in sweep.arms for key in arm.varied}):
+        every = {}
+        for group in _alike([arm for arm in sweep.arms if key in keys(arm.method)], (key,)).values():
+            if len(group) < 2:
+                continue
+            rest = {other: value for other, value in group[-1].varied.items() if other != key}
+            at = {settings_of(arm.runs[0])[key]: arm for arm in group}
+            label = replace(group[-1], varied=rest).label
+            every[label] = {value: at[value] for value in sorted(at, key=in_order)}
+        if every:
+            found[key] = every
+    return dict(sorted(found.items(), key=lambda each: -sum(map(len, each[1].values()))))
+
+
+def _alike(arms: Sequence[Arm], but_for: Sequence[str]) -> dict[str, list[Arm]]:
+    """The arms by method and all settings other than those."""
+    groups: dict[str, list[Arm]] = {}
+    for arm in arms:
+        rest = {key: value for key, value in settings_of(arm.runs[0]).items() if key not in but_for}
+        groups.setdefault(arm.method + json.dumps(rest, sort_keys=True), []).append(arm)
+    return groups

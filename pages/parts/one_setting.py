@@ -1,0 +1,114 @@
+"""One setting varied: a line for each method over its values, with intervals."""
+
+from functools import partial
+
+import pandas as pd
+import streamlit as st
+
+from arli_core import comparisons, figures
+from arli_core.comparisons import Line, Sweep
+from arli_core.config import keys
+from arli_core.experiments import Arm, text_of
+
+from .address import choose_one
+from .drawing import PROTOCOL_NAMES, picture, save_table
+from .sweep_bar import (
+    MEASURE_NAMES,
+    choose_measure,
+    choose_protocol,
+    choose_rows,
+    choose_sweep,
+    tell_common,
+    verdict,
+    written,
+)
+
+
+def one_setting() -> None:
+    one, two, three, four = st.columns([3, 4, 3, 4])
+    rows, five, _ = st.columns([3, 4, 7], vertical_alignment="bottom")
+    command = "sweep --preset mnist-5k --methods ari,replay-balanced --vary memory.budget=20,50,100"
+    with one:
+        sweep = choose_sweep(comparisons.curves, "a setting with several values", command)
+    curves = comparisons.curves(sweep)
+    with two:
+        setting = choose_one("setting", {key: key for key in curves}, "Setting", "lines", "against", box=True)
+    every = curves[setting]
+    with rows:
+        chosen = choose_rows("lines", list(every), list(every))
+    lines = {label: every[label] for label in every if label in chosen}
+    arms = [arm for line in lines.values() for arm in line.values()]
+    with three:
+        protocol = choose_protocol(arms)
+    with four:
+        measure = choose_measure()
+    with five:
+        against = choose_one("against", {label: label for label in lines}, "Reference", box=True)
+    tell_common(sweep)
+    found = _found(sweep, lines, against, protocol, measure)
+    table = _table(found, setting, measure)
+    plot, words = st.columns([6, 5])
+    with plot:
+        drawn = {
+            label: {text_of(value): line.measures[measure] for value, line in points.items()}
+            if any(isinstance(value, bool) for value in points)
+            else {value: line.measures[measure] for value, line in points.items()}
+            for label, points in found.items()
+        }
+        title = f"{MEASURE_NAMES[measure]}, {PROTOCOL_NAMES[protocol]}"
+        picture(partial(figures.curves, drawn, setting, title), f"{setting}-{measure}-{protocol}", table=table)
+    with words:
+        described = next(keys(arm.method)[setting].description for arm in arms)
+        st.markdown(f"**{setting}**: {described}." if described else f"**{setting}**")
+        _say(found, setting, against, measure)
+    st.dataframe(table, column_config={"_index": st.column_config.Column(width="medium")}, height="content")
+    save_table(table, f"{sweep.preset}-{setting}-{measure}-{protocol}", "table-")
+
+
+def _found(
+    sweep: Sweep, lines: dict[str, dict[object, Arm]], against: str, protocol: str, measure: str
+) -> dict[str, dict[object, Line]]:
+    """By label and value; differences are to the reference's arm of the same value, where it has one."""
+    found: dict[str, dict[object, Line]] = {}
+    for label, points in lines.items():
+        for value, arm in points.items():
+            reference = lines[against].get(value, arm)
+            for line in comparisons.lines([arm], sweep.found, protocol, reference, measure):
+                found.setdefault(label, {})[value] = line
+    return found
+
+
+def _table(found: dict[str, dict[object, Line]], setting: str, measure: str) -> pd.DataFrame:
+    table = pd.DataFrame(
+        [
+            {
+                "row": label,
+                setting: text_of(value),
+                MEASURE_NAMES[measure]: written(line.measures[measure]),
+                "less the reference’s, by seed": "" if line.difference is None else written(line.difference, "+"),
+                "verdict": "" if line.difference is None else verdict(line.difference),
+                "seeds": len(line.values),
+                "failed": line.failed,
+            }
+            for label, points in found.items()
+            for value, line in points.items()
+        ]
+    ).set_index("row")
+    return table if any(table["failed"]) else table.drop(columns="failed")
+
+
+def _say(found: dict[str, dict[object, Line]], setting: str, against: str, measure: str) -> None:
+    """The two ends of the reference's line, and how far the others are from it there."""
+    ends = list(found.get(against, {}))
+    for value in dict.fromkeys((ends[0], ends[-1]) if ends else ()):
+        own = written(found[against][value].measures[measure])
+        others = [
+            f"{label} {written(line.difference, '+')}, {verdict(line.difference)}"
+            for label, points in found.items()
+            if (line := points.get(value)) and line.difference
+        ]
+        st.markdown(f"**At {text_of(value)}**, {against} has {own}. Less that, by seed: {'; '.join(others) or '–'}.")
+    st.caption(
+        "A point is the mean over the seeds, its bar the 95 % interval; points of one value stand a little apart, so "
+        "that all are seen. A value's seeds may be fewer than another's: the table has them."
+    )

@@ -1,0 +1,103 @@
+"""An ablation: ARI with its parts on and off in all combinations, and what each switch brings."""
+
+from functools import partial
+
+import pandas as pd
+import streamlit as st
+
+from arli_core import comparisons, figures
+from arli_core.comparisons import Effect, Sweep
+from arli_core.experiments import Arm
+
+from .address import choose_one
+from .drawing import PROTOCOL_NAMES, picture, save_table
+from .methods import in_order, show
+from .sweep_bar import choose_protocol, choose_sweep, tell_common, written
+
+SCALES = {"0.05": "± 0.05", "0.1": "± 0.1", "all": "All"}
+ON = {True: "on", False: "off"}
+SWITCHES = {
+    "attack": "The second of each two steps is taken on images whose background is attacked; off, it is a second "
+    "clean step.",
+    "weights": "What the task models count for in the next base: the last row of dif*, all alike, or the newest "
+    "task's model alone.",
+    "reset": "Every task model starts from the base; off, from the task model before it, in a chain.",
+}
+
+
+def parts_of_ari() -> None:
+    left, right, last = st.columns([3, 3, 5], vertical_alignment="bottom")
+    command = "ablate --preset mnist-5k"
+    with left:
+        sweep = choose_sweep(comparisons.parts, "all 12 combinations of ARI's switches", command)
+    arms = comparisons.parts(sweep)
+    with right:
+        protocol = choose_protocol(arms)
+    with last:
+        within = choose_one("scale", SCALES, "Around the whole ARI")
+    tell_common(sweep)
+    whole = _name(arms[0])
+    lines = comparisons.lines(arms, sweep.found, protocol, arms[0])
+    effects = comparisons.effects(arms, sweep.found)[protocol]
+    plot, words = st.columns([6, 5])
+    with plot:
+        rows = {
+            _name(line.arm): (line.measures["average"], list(line.values.values()))
+            for line in in_order(lines, "average")
+        }
+        title = f"average accuracy, {PROTOCOL_NAMES[protocol]}"
+        scale = None if within == "all" else float(within)
+        picture(partial(figures.intervals, rows, title, whole, scale), f"parts-{sweep.preset}-{protocol}")
+    with words:
+        _say(effects)
+        _reset_by_weights(sweep, arms, protocol)
+    table = _table(effects)
+    st.markdown("##### Main effects: a switch at one position less at the other, over all settings of the others")
+    st.dataframe(table, hide_index=True, height="content")
+    save_table(table, f"effects-{sweep.preset}-{protocol}", "effects-")
+    st.markdown("##### All 12 combinations")
+    show(lines, whole, "average", f"parts-{sweep.preset}-{protocol}", _name)
+
+
+def _name(arm: Arm) -> str:
+    attack, weights, reset = arm.varied.values()
+    return f"{weights}, attack {ON[attack > 0]}, reset {ON[reset]}"
+
+
+def _say(effects: list[Effect]) -> None:
+    for switch, what in SWITCHES.items():
+        found = "; ".join(
+            f"{each.difference.replace(' - ', ' less ')} {written(each.interval, '+')}: {each.verdict}"
+            for each in effects
+            if each.switch == switch
+        )
+        st.markdown(f"**{switch.capitalize()}.** {what} {found.capitalize()}.")
+
+
+def _reset_by_weights(sweep: Sweep, arms: list[Arm], protocol: str) -> None:
+    """The reset's main effect hides that it depends on the weights."""
+    found = []
+    for weights in dict.fromkeys(arm.varied["fusion.weights"] for arm in arms):
+        some = [arm for arm in arms if arm.varied["fusion.weights"] == weights]
+        interval = comparisons.contrast(some, sweep.found, protocol, "fusion.reset", True, False)
+        found.append(f"{written(interval, '+')} with weights *{weights}*")
+    st.markdown(
+        f"**One switch depends on another.** Reset on less off is {', '.join(found)}. The newest task's model alone, "
+        "started from the base, knows nothing of the other tasks' models; at the end of a chain it has learned from "
+        "all of them. A main effect is a mean over such cases: read it with the rows."
+    )
+
+
+def _table(effects: list[Effect]) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {
+                "switch": each.switch,
+                "difference": each.difference.replace(" - ", " less "),
+                "average accuracy": written(each.interval, "+"),
+                "verdict": each.verdict,
+                "seeds": each.interval.n,
+            }
+            for each in effects
+        ]
+    )

@@ -1,0 +1,169 @@
+"""Two to four recorded runs side by side: accuracy over time, final figures, the settings that differ, cost."""
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+from numpy.typing import NDArray
+
+from arli_core import comparisons, figures, metrics, records
+from arli_core.config import protocols
+from arli_core.errors import LabError
+from arli_core.experiments import text_of
+from arli_core.records import Record
+
+from .address import choose_one, write
+from .drawing import PROTOCOL_NAMES, picture, save_table
+from .run_bar import choose_run, open_run
+
+MOST = 4
+USUAL = ("mnist-5k-ari", "mnist-5k-replay", "mnist-5k-finetune")
+
+
+def side_by_side() -> None:
+    if not records.names():
+        choose_run()  # says so, and ends the page
+    left, right = st.columns([5, 3], vertical_alignment="bottom")
+    with left:
+        runs = _open(_choose_runs())
+    if not runs:
+        st.stop()
+    there = [name for name in PROTOCOL_NAMES if all(name in protocols(record.config) for record in runs.values())]
+    with right:
+        protocol = choose_one("protocol", {name: PROTOCOL_NAMES[name] for name in there}, "Protocol")
+    plot, words = st.columns([6, 5])
+    with plot:
+        begun = {name: record for name, record in runs.items() if record.tasks}
+        if begun:
+            accuracy = {name: record.accuracy_matrix(protocol) for name, record in begun.items()}
+            table = pd.concat({name: _over_tasks(matrix) for name, matrix in accuracy.items()}, names=["run"])
+            picture(partial(figures.accuracy_over_tasks, accuracy), f"runs-{protocol}", table=table)
+        else:
+            st.info("None of these runs has learned its first task yet.", icon=":material/hourglass_empty:")
+    with words:
+        seeds = sorted({record.config.seed for record in runs.values()})
+        st.markdown(
+            "**What am I looking at?** How well each run knows each task, after each task it learned; all panels "
+            "have one scale. A line that falls is a task being forgotten."
+        )
+        st.info(
+            f"One seed each ({', '.join(map(str, seeds))}): a difference between single runs may be luck, and no "
+            "interval can be had from one run.",
+            icon=":material/casino:",
+        )
+        st.page_link(
+            "pages/compare.py",
+            label="Methods, over several seeds",
+            icon=":material/compare_arrows:",
+            query_params={"view": "methods"},
+        )
+        if len({record.config.data.name for record in runs.values()}) > 1:
+            st.warning("These runs learn different data: their accuracies do not compare.", icon=":material/rule:")
+    _tables(runs)
+
+
+def _choose_runs() -> list[str]:
+    """The runs in the address, with a note on those that are not here; else the usual ones."""
+    names = records.names()
+    usual = [name for name in dict.fromkeys((st.query_params.get("run"), *USUAL)) if name in names][:MOST]
+    usual = list(dict.fromkeys((*usual, *names)))[: max(2, len(usual))]
+    asked = list(dict.fromkeys(each for each in st.query_params.get("runs", "").split(",") if each))
+    there = [name for name in asked if name in names]
+    if missing := [name for name in asked if name not in names]:
+        instead = "showing the others" if there else "showing the usual ones"
+        st.warning(f"{', '.join(missing)}: not recorded here; {instead}.", icon=":material/swap_horiz:")
+    if len(there) > MOST:
+        st.warning(f"{len(there)} runs are too many to tell apart; showing {MOST}.", icon=":material/swap_horiz:")
+    chosen = there[:MOST] or usual
+    st.session_state["runs-box"] = chosen
+    st.multiselect("Runs", names, key="runs-box", on_change=_to_address, max_selections=MOST)
+    if len(chosen) < 2:
+        st.info("Choose another run to stand beside it.", icon=":material/info:")
+    return chosen
+
+
+def _to_address() -> None:
+    write(runs=",".join(st.session_state["runs-box"]) or None)
+
+
+def _open(names: list[str]) -> dict[str, Record]:
+    """The runs that can be read; of the others, what is wrong."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = open_run(name)
+        except LabError as error:
+            st.error(str(error), icon=":material/error:")
+    return found
+
+
+def _over_tasks(accuracy: NDArray[np.float64]) -> pd.DataFrame:
+    tasks = range(1, 1 + len(accuracy))
+    return pd.DataFrame(accuracy, tasks, [f"on task {task}" for task in tasks]).rename_axis("after task")
+
+
+def _tables(runs: dict[str, Record]) -> None:
+    st.markdown("##### Final figures")
+    measures = {
+        "average accuracy": metrics.average_accuracy,
+        "forgetting": metrics.forgetting,
+        "backward transfer": metrics.backward_transfer,
+    }
+    final = pd.DataFrame(
+        {
+            name: {
+                f"{label}, {text}": record.figure(measure, protocol)
+                for label, measure in measures.items()
+                for protocol, text in PROTOCOL_NAMES.items()
+                if any(protocol in protocols(each.config) for each in runs.values())
+            }
+            for name, record in runs.items()
+        },
+        dtype=float,
+    )
+    st.dataframe(final.style.format("{:.3f}", na_rep="–"), height="content")
+    save_table(final, "final-figures", "final-")
+    left, right = st.columns(2)
+    with left:
+        st.markdown("##### Settings in which they differ")
+        differ = pd.DataFrame(_differing(runs), columns=list(runs)).rename_axis("setting")
+        if len(differ):
+            st.dataframe(differ, height="content")
+            save_table(differ, "settings", "settings-")
+        else:
+            st.caption("In none.")
+    with right:
+        st.markdown("##### Cost")
+        cost = pd.DataFrame({name: _cost(record) for name, record in runs.items()})
+        st.dataframe(cost, height="content")
+        save_table(cost, "cost", "cost-")
+
+
+def _differing(runs: dict[str, Record]) -> pd.DataFrame:
+    """By setting, each run's value, `–` where its method has no such setting; only what is not the same in all."""
+    every = {}
+    for name, record in runs.items():
+        config = record.config
+        settings = {"method": config.method, "seed": config.seed, **comparisons.settings_of(config)}
+        every[name] = {key: text_of(value) for key, value in settings.items()}
+    order = dict.fromkeys(key for settings in every.values() for key in settings)
+    values: dict[str, dict[str, Any]] = {
+        key: {name: settings.get(key, "–") for name, settings in every.items()} for key in order
+    }
+    differ = {key: row for key, row in values.items() if len(set(row.values())) > 1}
+    return pd.DataFrame.from_dict(differ, orient="index")
+
+
+def _cost(record: Record) -> dict[str, str]:
+    summary = record.summary()
+    rate = summary["samples_per_second"]
+    return {
+        "status": record.status,
+        "seconds": f"{record.seconds:,.0f}",
+        "samples": f"{record.samples:,}",
+        "samples a second": f"{rate:,.0f}" if rate else "–",
+        "parameters": f"{record.started.parameters:,}" if record.started else "–",
+        "device": summary["device"] or "–",
+    }

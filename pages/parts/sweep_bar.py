@@ -1,0 +1,183 @@
+"""Which sweep, protocol and measure the page Compare shows, and how it writes intervals and verdicts."""
+
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from arli_core import comparisons, experiments
+from arli_core.comparisons import Line, Sweep
+from arli_core.experiments import Arm, text_of
+from arli_core.statistics import Interval
+
+from .address import choose_one, from_widget, write
+from .drawing import PROTOCOL_NAMES
+
+MEASURE_NAMES = {
+    "average": "average accuracy",
+    "forgetting": "forgetting",
+    "average_incremental": "average incremental accuracy",
+    "bwt": "backward transfer",
+}
+FIRST = "mnist-5k"  # the sweep that answers most questions
+SHOWN = 3  # damaged files, each with its message
+
+
+def choose_sweep(
+    fits: Callable[[Sweep], Any] = lambda sweep: sweep.arms, without: str = "", command: str = ""
+) -> Sweep:
+    """A select box of the sweeps that fit; ends the page, kindly, with a command that makes one, where none does.
+
+    without: what those that do not fit are lacking.
+    """
+    found, problems = _sweeps()
+    for problem in problems[:SHOWN]:
+        st.error(problem, icon=":material/error:")
+    if len(problems) > SHOWN:
+        st.error(f"{len(problems) - SHOWN} more files are damaged.", icon=":material/error:")
+    fitting = {name: sweep for name, sweep in found.items() if fits(sweep)}
+    if not fitting:
+        what = f"No sweep here has {without} yet." if found else "No sweep is here yet."
+        st.info(
+            f"{what} A sweep is what came of many recorded runs, over several seeds. This command makes one, and the "
+            "page finds it:",
+            icon=":material/info:",
+        )
+        st.code(making(command or "sweep --preset mnist-5k --methods ari,replay-balanced"), "sh")
+        st.stop()
+    first = next(iter(fitting))
+    asked = st.query_params.get("sweep", first)
+    if asked not in fitting:
+        what = f"{asked} has not {without}" if asked in found else f"There is no sweep {asked}"
+        st.warning(f"{what}; showing {first}.", icon=":material/swap_horiz:")
+        asked = first
+    st.session_state["sweep-box"] = asked
+    st.selectbox(
+        "Sweep", list(fitting), key="sweep-box",
+        on_change=from_widget, args=("sweep", "sweep-box", "rows", "lines", "against", "setting"),
+    )  # fmt: skip
+    return fitting[asked]
+
+
+def making(command: str) -> str:
+    """The command that makes a sweep where this page finds it."""
+    there = comparisons.root().absolute()
+    shown = there.relative_to(Path.cwd()) if there.is_relative_to(Path.cwd()) else there
+    return f"python -m arli_core {command} --seeds 5 --out {shlex.quote(f'{shown}/NAME')}"
+
+
+def _sweeps() -> tuple[dict[str, Sweep], list[str]]:
+    """All sweeps by name, a folder of several presets as one for each, and what is wrong with damaged files."""
+    found, problems = {}, []
+    for folder in comparisons.places():
+        by_preset, wrong = _read(folder, _stamp(folder))
+        problems += wrong
+        for preset, sweep in by_preset.items():
+            found[folder.name if len(by_preset) == 1 else f"{folder.name}/{preset}"] = sweep
+    return {name: found[name] for name in sorted(found, key=lambda name: (name != FIRST, name))}, problems
+
+
+@st.cache_resource(max_entries=32, show_spinner="Reading the sweeps…")
+def _read(folder: Path, stamp: tuple[tuple[str, int, int], ...]) -> tuple[dict[str, Sweep], list[str]]:
+    return comparisons.read(folder)
+
+
+def _stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
+    """Changes when a file of the sweep does."""
+    found = []
+    for file in experiments.outcome_files(folder):
+        try:
+            stat = file.stat()
+        except OSError:  # removed meanwhile
+            continue
+        found.append((file.name, stat.st_size, stat.st_mtime_ns))
+    return tuple(found)
+
+
+def choose_protocol(arms: Sequence[Arm]) -> str:
+    there = comparisons.protocols_of(arms)
+    names = {name: text for name, text in PROTOCOL_NAMES.items() if name in there}
+    return choose_one("protocol", names, "Protocol", box=True)
+
+
+def choose_measure() -> str:
+    return choose_one("measure", MEASURE_NAMES, "Measure", box=True)
+
+
+def choose_rows(key: str, every: Sequence[str], usual: Sequence[str]) -> list[str]:
+    """Which rows are shown: those in the address, else the usual ones. A reference that goes is forgotten."""
+    asked = [label for label in st.query_params.get(key, "").split(",") if label]
+    there = [label for label in asked if label in every]
+    if missing := [label for label in asked if label not in every]:
+        instead = "showing the others" if there else "showing the usual ones"
+        st.warning(f"There is no row {', '.join(missing)}; {instead}.", icon=":material/swap_horiz:")
+    chosen = there or list(usual)
+    st.session_state[f"{key}-box"] = chosen
+    with st.popover(f"Rows: {len(chosen)} of {len(every)}", icon=":material/checklist:", width="stretch"):
+        st.multiselect(
+            "A method with its preset's settings, but for those named",
+            every,
+            key=f"{key}-box",
+            on_change=_rows_to_address,
+            args=(key,),
+            placeholder="The usual ones",
+        )
+    return chosen
+
+
+def _rows_to_address(key: str) -> None:
+    labels = st.session_state[f"{key}-box"]
+    against = st.query_params.get("against")
+    write(**{key: ",".join(labels) or None, "against": against if not labels or against in labels else None})
+
+
+def tell_common(sweep: Sweep) -> None:
+    """What all runs of a sweep have otherwise than its preset."""
+    if sweep.common:
+        settings = ", ".join(f"{key} = {text_of(value)}" for key, value in sweep.common.items())
+        st.caption(f"Everything here: the preset {sweep.preset} with {settings}.")
+
+
+def written(interval: Interval, sign: str = "") -> str:
+    """A mean and its interval: `0.921 [0.907, 0.935]`; sign "+": of a difference."""
+    if interval.mean is None:
+        return "–"
+    mean = number(interval.mean, sign)
+    if interval.low is None or interval.high is None:
+        return mean
+    return f"{mean} [{number(interval.low, sign)}, {number(interval.high, sign)}]"
+
+
+def number(value: float, sign: str = "") -> str:
+    return f"{value:{sign}.3f}".replace("-", "−")
+
+
+def verdict(difference: Interval | None) -> str:
+    """Whether a difference is more than the luck of the seeds."""
+    if difference is None:
+        return "reference"
+    if difference.mean is None or difference.low is None:
+        return "no interval"
+    if not difference.measurable:
+        return "within chance"
+    return f"{'higher' if difference.mean > 0 else 'lower'}, above chance"
+
+
+def numbers(
+    lines: Sequence[Line], names: Mapping[str, str], call: Callable[[Arm], str] = lambda arm: arm.label
+) -> pd.DataFrame:
+    """What a table says, in full precision and with a column a number, for a file."""
+    rows = []
+    for line in lines:
+        row: dict[str, Any] = {"row": call(line.arm)}
+        for key, name in names.items():
+            interval = line.measures[key]
+            row |= {name: interval.mean, f"{name}, from": interval.low, f"{name}, to": interval.high}
+        difference = line.difference or Interval(0, None, None, None)
+        row |= {"difference": difference.mean, "difference, from": difference.low, "difference, to": difference.high}
+        row |= {f"seed {seed}": value for seed, value in line.values.items()}
+        rows.append(row | {"seeds": len(line.values), "failed": line.failed, "seconds": line.seconds})
+    return pd.DataFrame(rows).set_index("row")

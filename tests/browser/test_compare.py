@@ -1,0 +1,84 @@
+"""Compare as a reader meets it: a link opens what was chosen, and the picture is saved."""
+
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+ROOT = Path(__file__).parents[2]
+LOADED = 60_000  # ms
+
+
+@pytest.fixture(scope="module")
+def app(streamlit_server):
+    with streamlit_server("app.py", cwd=ROOT, env={"ARLI_CHECKPOINTS": str(ROOT / "checkpoints")}) as url:
+        yield url
+
+
+def complete(page: Page) -> None:
+    expect(page.get_by_test_id("stDataFrame").first).to_be_visible(timeout=LOADED)
+    page.wait_for_function("!document.querySelector('[data-testid=stStatusWidget]')", timeout=LOADED)
+    expect(page.get_by_test_id("stException")).to_have_count(0)
+    expect(page.get_by_test_id("stAlert").filter(has_text="There is no")).to_have_count(0)
+
+
+def choose(page: Page, label: str, option: str) -> None:
+    page.get_by_test_id("stSelectbox").filter(has_text=label).get_by_role("combobox").click()
+    page.get_by_role("option", name=option, exact=True).click()
+
+
+def test_a_link_opens_what_was_chosen_in_a_fresh_browser(app: str, page: Page, browser: Browser):
+    page.goto(f"{app}/compare")
+    complete(page)
+    choose(page, "Sweep", "scenes")
+    expect(page.get_by_text("ari was trained 5 times")).to_be_visible(timeout=LOADED)
+    choose(page, "Measure", "forgetting")
+    page.wait_for_url("**measure=forgetting**")
+    choose(page, "Reference", "replay")
+    expect(page.get_by_text("replay was trained 5 times")).to_be_visible(timeout=LOADED)
+    page.get_by_role("radio", name="± 0.2").click()
+    page.wait_for_url("**scale=0.2**")
+    with browser.new_context(viewport={"width": 1280, "height": 720}) as context:
+        other = context.new_page()
+        other.goto(page.url)
+        complete(other)
+        expect(other.get_by_text("replay was trained 5 times")).to_be_visible(timeout=LOADED)
+        expect(other.get_by_role("radio", name="± 0.2")).to_be_checked()
+        for label, chosen in (("Sweep", "scenes"), ("Measure", "forgetting"), ("Reference", "replay")):
+            box = other.get_by_test_id("stSelectbox").filter(has_text=label).get_by_role("combobox")
+            expect(box).to_have_value(chosen)
+        assert other.url == page.url
+
+
+def test_the_rows_that_are_chosen_are_drawn_and_saved(app: str, page: Page):
+    page.goto(f"{app}/compare?view=setting&lines=ari")
+    complete(page)
+    page.get_by_role("button", name="Rows: 1 of 5").click()
+    page.get_by_test_id("stMultiSelect").get_by_role("combobox").click()
+    page.get_by_role("option", name="der++", exact=True).click()
+    page.wait_for_url(re.compile("lines=ari(,|%2C)der%2B%2B"), timeout=LOADED)
+    page.keyboard.press("Escape")  # closes the list
+    page.keyboard.press("Escape")  # and what it is in
+    expect(page.get_by_role("button", name="Rows: 2 of 5")).to_be_visible(timeout=LOADED)
+    expect(page.get_by_text("Less that, by seed: der++").first).to_be_visible(timeout=LOADED)  # drawn by then
+    complete(page)
+    page.get_by_role("button", name="Save").first.click()
+    with page.expect_download(timeout=LOADED) as waiting:
+        page.get_by_role("button", name="SVG", exact=True).click()
+    assert waiting.value.suggested_filename == "memory.budget-average-per_sample.svg"
+    saved = Path(waiting.value.path()).read_text(encoding="utf-8")
+    assert "<svg" in saved
+    for text in ("ari", "der++", "memory.budget", "average accuracy, per-sample"):
+        assert f">{text}</text>" in saved
+
+
+@pytest.mark.parametrize("view", ["methods", "parts", "setting", "runs"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_every_view_fits_its_width(app: str, page: Page, view: str, width: int):
+    page.set_viewport_size({"width": width, "height": 720})
+    page.goto(f"{app}/compare?view={view}")
+    complete(page)
+    expect(page.get_by_test_id("stMain").locator("img").first).to_be_visible(timeout=LOADED)
+    for place in ("document.documentElement", "document.querySelector('[data-testid=stMain]')"):
+        assert page.evaluate(f"{place}.scrollWidth") <= width
