@@ -72,6 +72,8 @@ TABLE = {
     "attribution": (3, {"attack", "networks"}),
     "bench": (4, {"attack", "attention", "attribution", "metrics", "networks", "records", "tasks"}),
     "figures": (4, {"errors"}),
+    "iteration": (4, {"attack", "attention", "config", "errors", "events", "fusion", "learn", "methods", "methods.ari",
+                      "methods.parts", "records", "tasks"}),
     "player": (4, set()),
     "widget": (4, set()),
     "runs": (4, {"config", "errors", "events", "learn", "records"}),
