@@ -109,6 +109,42 @@ def grid(rows: Sequence[Row], answers: Sequence[tuple[str, str]], maps: str, ink
     return figure
 
 
+def strips(rows: Sequence[tuple[str, NDArray[Any], bool]], ink: str = "black") -> Figure:
+    """Rows of images, each with its name, its images [N, C, H, W] in [0, 1] and whether it is marked: orange."""
+    most, (height, width) = max(len(images) for _, images, _ in rows), rows[0][1].shape[-2:]
+    step = width * (1 + GAP)
+    figure = Figure(figsize=(2.2 + 0.62 * most, 0.72 * len(rows)), layout="constrained")
+    figure.patch.set_alpha(0)
+    for (name, images, marked), axes in zip(rows, figure.subplots(len(rows), squeeze=False)[:, 0], strict=True):
+        for column, image in enumerate(images):
+            shown = image.transpose(1, 2, 0)
+            place = (column * step, column * step + width, height, 0)
+            axes.imshow(shown.squeeze(-1) if len(image) == 1 else shown, cmap="gray", vmin=0, vmax=1, extent=place)
+            if marked:
+                frame = Rectangle((column * step, 0), width, height, fill=False, edgecolor=ORANGE, linewidth=2.5)
+                axes.add_patch(frame)
+        axes.set(xlim=(-1, most * step), ylim=(height + 1, -1), xticks=[], yticks=[])
+        axes.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=11, fontweight="bold" if marked else None)
+        axes.spines[:].set_visible(False)
+        axes.patch.set_alpha(0)
+        axes.yaxis.label.set_color(ink)
+    return figure
+
+
+def bars(groups: Mapping[str, NDArray[np.float64]], names: Sequence[str], what: str, ink: str = "black") -> Figure:
+    """One to three groups of values [N] side by side as bars, by their names; `what` says what they are."""
+    figure, axes = _axes((max(4.2, 1.2 + 0.3 * len(names)), 2.9), ink)
+    width = 0.8 / len(groups)
+    for at, (name, values, colour) in enumerate(zip(groups, groups.values(), (BLUE, ORANGE, RED), strict=False)):
+        axes.bar(np.arange(len(names)) - 0.4 + (at + 0.5) * width, values, width, color=colour, label=name)
+    axes.set_xticks(range(len(names)), names, fontsize=11)
+    axes.set_ylabel(what)
+    axes.set_ylim(0, 1.3 * max(float(np.nanmax(values)) for values in groups.values()) or 1)
+    if len(groups) > 1:
+        axes.legend(labelcolor=ink, frameon=False, loc="upper left", ncols=len(groups))
+    return figure
+
+
 def unit_disc(eigenvalues: NDArray[np.complex128], ink: str = "black") -> Figure:
     """Eigenvalues on the complex unit disc: the first red, the others blue, |lambda_2| as a dashed circle."""
     figure, axes = _axes((3.5, 3.3), ink)
@@ -177,6 +213,29 @@ def accuracy_matrix(accuracy: NDArray[np.float64], names: Sequence[str], ink: st
     for each in figure.axes:
         _colour(each, ink)
     axes.set(xlabel="on task", ylabel="after learning task")
+    axes.tick_params(axis="both", labelrotation=0)
+    return figure
+
+
+def distances(matrix: NDArray[np.float64], names: Sequence[str], what: str, ink: str = "black") -> Figure:
+    """D or dif [m, m] as a heat map from 0, dark, to its largest entry, yellow; `what` says at the colour bar what."""
+    figure, axes = _axes((4.8, 3.4), ink)
+    ticks = [f"${name}$" for name in names]
+    seaborn.heatmap(
+        matrix,
+        vmin=0,
+        vmax=float(matrix.max()) or 1,
+        cmap="viridis",
+        annot=True,
+        fmt=".0f" if matrix.max() > 99 else ".2f",
+        square=True,
+        xticklabels=ticks,
+        yticklabels=ticks,
+        cbar_kws={"label": what},
+        ax=axes,
+    )
+    for each in figure.axes:
+        _colour(each, ink)
     axes.tick_params(axis="both", labelrotation=0)
     return figure
 
