@@ -218,7 +218,7 @@ def accuracy_matrix(accuracy: NDArray[np.float64], names: Sequence[str], ink: st
 
 
 def distances(matrix: NDArray[np.float64], names: Sequence[str], what: str, ink: str = "black") -> Figure:
-    """D or dif [m, m] as a heat map from 0, dark, to its largest entry, yellow; `what` says at the colour bar what."""
+    """D or dif [m, m] as a heat map, 0 dark and its largest entry yellow; `what` names it at the colour bar."""
     figure, axes = _axes((4.8, 3.4), ink)
     ticks = [f"${name}$" for name in names]
     seaborn.heatmap(

@@ -1,4 +1,4 @@
-"""Train: presets first, knobs behind them; start, pause, one step, stop, everything live; and one iteration, apart."""
+"""Train: presets first, knobs behind them; start, pause, one step, stop, all live; and one iteration in parts."""
 
 import streamlit as st
 

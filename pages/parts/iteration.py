@@ -18,7 +18,7 @@ from .drawing import picture
 from .run_bar import View, choose_view, class_names, from_widget, guarded, number
 
 if TYPE_CHECKING:  # torch is imported only where an iteration is made
-    from arli_core.iteration import Iteration, TaskModel
+    from arli_core.iteration import Iteration
 
 MOST = 12  # images of one task, or columns of the attack, that are drawn
 EXACT = 1e-4  # a departure from the recording that rounding explains
@@ -34,23 +34,21 @@ def _first(path: Path, task: int, stamp: bytes, _record: Record) -> "Iteration":
 
 
 def part_by_part() -> None:
-    view = choose_view(fusing=True)
+    view = choose_view(fusing=True, asked="The first iteration of task")
     stamp = view.frames.distance[0].tobytes()  # of the same run and task while a live one goes on
     found = guarded(_first, records.locate(view.name), view.task, stamp, view.record)
     shown = _choose_part()
     _, draw = PARTS[shown]
     draw(view, found)
     departure = found.departure(view.frames)
-    made = (
-        f"Iteration 0 of task {view.task}, made again on the CPU from the recorded weights: it equals the recording"
-    )
+    made = f"Iteration 0 of task {view.task}, made again on the CPU from the recorded weights. D, dif*, α and losses"
     if departure <= EXACT:
-        st.caption(f"{made} up to a share of {departure:.0e}.")
+        st.caption(f"{made} equal those recorded while it trained, within {departure:.0e} of each.")
     else:
         device = view.record.started.device if view.record.started else "another device"
         st.caption(
-            f"{made} up to a share of {departure:.2g} only: the run was trained on {device}, with other versions or "
-            "other noise."
+            f"{made} differ from those recorded by up to {departure:.2g} of a value: the run was trained on {device}, "
+            "where the attack draws other noise, or with other versions or data."
         )
 
 
@@ -133,9 +131,13 @@ def train_clean(view: View, found: "Iteration") -> None:
         found,
         f"**What happens.** Every φᵢ starts from {start} and takes one step on its own task's samples alone."
         + (f" This run makes {rounds} rounds of parts 2 to 4; the last one is shown." if rounds > 1 else ""),
-        [_descent(config, found, "X_i"), losses],
-        f"**What to notice.** φ_{furthest.task} moves furthest from φ_b, by {_short(furthest.clean_distance)}, {why}. "
-        "This distance will be its weight.",
+        [
+            _descent(config, found, "X_i"),
+            losses,
+            rf"d(\varphi_{{{furthest.task}}}, \varphi_b) = {_short(furthest.clean_distance)}",
+        ],
+        f"**What to notice.** φ_{furthest.task} moves furthest from φ_b, {why}. The distance at which a model ends up "
+        "will decide its weight.",
         {
             "before the step": np.array([model.clean_loss for model in found.models]),
             "after": np.array([model.loss_after for model in found.models]),
@@ -234,8 +236,8 @@ def measure(view: View, found: "Iteration") -> None:
     name = names[most].replace("φ", r"\varphi")
     share = 1 / len(names)
     st.markdown(
-        f"**What happens.** How far all models Φ = (φ₁ … φ_b) lie apart ({_distance(config)}), squared and regularised "
-        "by η, and each row over its sum: the more a model differs from the others, the more it counts."
+        f"**What happens.** How far all models Φ = (φ₁ … φ_b) lie apart ({_distance(config)}), squared and "
+        "regularised by η, and each row over its sum: the more a model differs from the others, the more it counts."
     )
     panels = [
         ("D", rf"d({name}, \varphi_b) = {_short(fused.distance[most, -1])}",
@@ -253,8 +255,8 @@ def measure(view: View, found: "Iteration") -> None:
             values = {"D": fused.distance, "dif": found.dif, "dif*": star}[title]
             picture(draw, file, table=pd.DataFrame(values, names, names).rename_axis("model"))
     st.markdown(
-        f"**What to notice.** The equations follow {names[most]} into the outlined last row: it has {star[-1, most]:.3f}, "
-        f"where the equal share is 1/{len(names)} = {share:.3f}. The largest deviation of dif\\* from it is "
+        f"**What to notice.** The equations follow {names[most]} into the outlined last row: it has "
+        f"{star[-1, most]:.3f}, where the equal share is 1/{len(names)} = {share:.3f}. The largest deviation of dif\\* from it is "
         f"{abs(star - share).max():.3f}; every row sums to 1 within {abs(star.sum(1) - 1).max():.0e}."
     )
 
@@ -287,7 +289,8 @@ def fuse(view: View, found: "Iteration") -> None:
             gradient = rf"\frac{{\varphi_b - \varphi_f}}{{{found.learning_rate:.3g}}}"
             _equation(rf"\varphi_b \leftarrow \mathrm{{Adam}}_{{{rate:.3g}}}\left(\varphi_b;\ {gradient}\right)")
     with middle:
-        bars = partial(figures.fusion_weights, {"weights of φ_f": row}, names)
+        what = "last row of dif*" if fusion.weights == "adaptive" else fusion.weights
+        bars = partial(figures.fusion_weights, {what: row}, names)
         picture(bars, _name(view, "weights"), table=pd.DataFrame({"weight": row}, pd.Index(names, name="model")))
         if len(found.weights) > 1:
             st.caption("This run weighs parameter tensor by tensor; the bars are the mean over all parameters.")
@@ -303,8 +306,9 @@ def fuse(view: View, found: "Iteration") -> None:
     )
     if fusion.base_rate is not None:
         told += (
-            f"φ_f itself has {found.losses['φ_f'].mean():.3f}: the base only takes its direction, and moves by "
-            f"{_short(found.base_moved)} where φ_f lies {_short(found.fused_moved)} away."
+            f"φ_f itself has {found.losses['φ_f'].mean():.3f}. The base takes its direction alone: Adam's first step "
+            f"moves every parameter equally far, {_short(found.base_moved)} together, where φ_f lies "
+            f"{_short(found.fused_moved)} away."
         )
     st.markdown(told)
 
