@@ -265,6 +265,51 @@ def dif_star(matrix: NDArray[np.float64], names: Sequence[str], ink: str = "blac
     return figure
 
 
+def confusion(counts: NDArray[np.int64], names: Sequence[str], ink: str = "black") -> Figure:
+    """Row = class, column = answer [C, C]; colour is the share of the class, 0..1, the numbers are samples."""
+    figure, axes = _axes((4.8, 3.8), ink)
+    few = len(counts) <= 12
+    seaborn.heatmap(
+        counts / np.maximum(counts.sum(1, keepdims=True), 1),
+        vmin=0,
+        vmax=1,
+        cmap="viridis",
+        annot=counts if few else False,
+        fmt="d",
+        annot_kws={"size": 8},
+        square=True,
+        xticklabels=list(names) if few else 10,
+        yticklabels=list(names) if few else 10,
+        cbar_kws={"label": "share of the class"},
+        ax=axes,
+    )
+    for each in figure.axes:
+        _colour(each, ink)
+    axes.set(xlabel="answer", ylabel="class")
+    axes.tick_params(axis="both", labelrotation=0)
+    return figure
+
+
+def vote_curves(
+    groups: Sequence[int],
+    curves: Mapping[str, NDArray[np.float64]],
+    alone: Mapping[str, float],
+    chosen: int,
+    ink: str = "black",
+) -> Figure:
+    """Accuracy of the vote [P] over the group size p, one line a run; dotted, the same run without a vote."""
+    figure, axes = _axes((5.4, 3.4), ink)
+    for (name, values), colour in zip(curves.items(), (RED, BLUE), strict=False):
+        axes.plot(groups, values, color=colour, marker="o", markersize=3, label=name)
+        axes.axhline(alone[name], color=colour, linestyle=":", linewidth=1.2)
+    axes.axvline(chosen, color=ink, linewidth=1, linestyle="--")
+    axes.set(xscale="log", ylim=(0, 1.02), xlabel="p, samples that vote together", ylabel="accuracy, mean over tasks")
+    axes.set_xticks([1, 2, 5, 10, 20, 50, 100], ["1", "2", "5", "10", "20", "50", "100"])
+    axes.minorticks_off()
+    figure.legend(labelcolor=ink, frameon=False, loc="outside upper center", ncols=len(curves))
+    return figure
+
+
 def _axes(size: tuple[float, float], ink: str) -> tuple[Figure, Axes]:
     """One pair of axes without a ground of its own: a page's light or dark one shows through."""
     figure = Figure(figsize=size, layout="constrained")

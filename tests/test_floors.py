@@ -69,6 +69,7 @@ TABLE = {
     # edges
     "records": (4, {"", "config", "errors", "events", "metrics"}),
     "attention": (4, {"attack", "errors", "learn", "metrics", "networks", "records", "tasks"}),
+    "answers": (4, {"attention", "config", "inference", "learn", "metrics", "records", "tasks"}),
     "attribution": (3, {"attack", "networks"}),
     "bench": (4, {"attack", "attention", "attribution", "metrics", "networks", "records", "tasks"}),
     "figures": (4, {"errors"}),

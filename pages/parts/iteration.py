@@ -47,8 +47,8 @@ def part_by_part() -> None:
     else:
         device = view.record.started.device if view.record.started else "another device"
         st.caption(
-            f"{made} differ from those recorded by up to {departure:.2g} of a value: the run was trained on {device}, "
-            "where the attack draws other noise, or with other versions or data."
+            f"{made} differ from those recorded by up to {departure:.2g} of a value: the run was trained on "
+            f"{device}, where the attack draws other noise, or with other versions or data."
         )
 
 
@@ -136,8 +136,8 @@ def train_clean(view: View, found: "Iteration") -> None:
             losses,
             rf"d(\varphi_{{{furthest.task}}}, \varphi_b) = {_short(furthest.clean_distance)}",
         ],
-        f"**What to notice.** φ_{furthest.task} moves furthest from φ_b, {why}. The distance at which a model ends up "
-        "will decide its weight.",
+        f"**What to notice.** φ_{furthest.task} moves furthest from φ_b, {why}. The distance at which a model "
+        "ends up will decide its weight.",
         {
             "before the step": np.array([model.clean_loss for model in found.models]),
             "after": np.array([model.loss_after for model in found.models]),
@@ -256,8 +256,8 @@ def measure(view: View, found: "Iteration") -> None:
             picture(draw, file, table=pd.DataFrame(values, names, names).rename_axis("model"))
     st.markdown(
         f"**What to notice.** The equations follow {names[most]} into the outlined last row: it has "
-        f"{star[-1, most]:.3f}, where the equal share is 1/{len(names)} = {share:.3f}. The largest deviation of dif\\* from it is "
-        f"{abs(star - share).max():.3f}; every row sums to 1 within {abs(star.sum(1) - 1).max():.0e}."
+        f"{star[-1, most]:.3f}, where the equal share is 1/{len(names)} = {share:.3f}. The largest deviation of "
+        f"dif\\* from it is {abs(star - share).max():.3f}; every row sums to 1 within {abs(star.sum(1) - 1).max():.0e}."
     )
 
 
