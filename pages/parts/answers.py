@@ -127,6 +127,7 @@ def vote(sides: Sequence[Side]) -> None:
         "sample speaks for itself; dashed: the p chosen. A larger p hands the vote more knowledge of the test data, "
         "namely that p samples share one task. Mixing makes that knowledge wrong: a share of each group is of other "
         "tasks, and is outvoted."
+        + (" Shares of small groups are rounded to whole samples: hence the jumps." * bool(mixing))
     )
 
 

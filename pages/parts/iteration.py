@@ -255,9 +255,9 @@ def measure(view: View, found: "Iteration") -> None:
             values = {"D": fused.distance, "dif": found.dif, "dif*": star}[title]
             picture(draw, file, table=pd.DataFrame(values, names, names).rename_axis("model"))
     st.markdown(
-        f"**What to notice.** The equations follow {names[most]} into the outlined last row: it has "
-        f"{star[-1, most]:.3f}, where the equal share is 1/{len(names)} = {share:.3f}. The largest deviation of "
-        f"dif\\* from it is {abs(star - share).max():.3f}; every row sums to 1 within {abs(star.sum(1) - 1).max():.0e}."
+        f"**What to notice.** The equations follow {names[most]} into the outlined last row: its weight is "
+        f"{star[-1, most]:.3f}, and the equal share 1/{len(names)} = {share:.3f}. The largest deviation from that in "
+        f"dif\\* is {abs(star - share).max():.3f}; every row sums to 1 within {abs(star.sum(1) - 1).max():.0e}."
     )
 
 
@@ -273,8 +273,8 @@ def fuse(view: View, found: "Iteration") -> None:
                 if fusion.weights == "adaptive"
                 else f"Weights ({fusion.weights}) weigh"
             )
-            + " all models into φ_f; the base goes there"
-            + ("." if fusion.base_rate is None else ", by a step of its own Adam.")
+            + " all models into φ_f; the base "
+            + ("goes there." if fusion.base_rate is None else "makes a step of its own Adam towards it.")
         )
         terms = [rf"{weight:.2f}\,{name}" for weight, name in zip(row, names, strict=True)]
         for at in range(0, len(terms), 3):
