@@ -131,15 +131,25 @@ def strips(rows: Sequence[tuple[str, NDArray[Any], bool]], ink: str = "black") -
     return figure
 
 
-def bars(groups: Mapping[str, NDArray[np.float64]], names: Sequence[str], what: str, ink: str = "black") -> Figure:
-    """One to three groups of values [N] side by side as bars, by their names; `what` says what they are."""
-    figure, axes = _axes((max(4.2, 1.2 + 0.3 * len(names)), 2.9), ink)
+def bars(
+    groups: Mapping[str, NDArray[np.float64]],
+    names: Sequence[str],
+    what: str,
+    top: float | None = None,
+    ink: str = "black",
+) -> Figure:
+    """One to three groups of values [N] side by side as bars, by their names; `what` says what they are.
+
+    top: where the axis ends, so that two pictures can be compared; above the highest bar where left out.
+    """
+    figure, axes = _axes((4.2, 2.9), ink)
     width = 0.8 / len(groups)
     for at, (name, values, colour) in enumerate(zip(groups, groups.values(), (BLUE, ORANGE, RED), strict=False)):
         axes.bar(np.arange(len(names)) - 0.4 + (at + 0.5) * width, values, width, color=colour, label=name)
-    axes.set_xticks(range(len(names)), names, fontsize=11)
+    step = 1 if len(names) <= 12 else 10  # as many names as can be read
+    axes.set_xticks(range(0, len(names), step), names[::step], fontsize=11)
     axes.set_ylabel(what)
-    axes.set_ylim(0, 1.3 * max(float(np.nanmax(values)) for values in groups.values()) or 1)
+    axes.set_ylim(0, top or 1.3 * max(float(np.nanmax(values)) for values in groups.values()) or 1)
     if len(groups) > 1:
         axes.legend(labelcolor=ink, frameon=False, loc="upper left", ncols=len(groups))
     return figure

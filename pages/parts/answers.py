@@ -73,7 +73,7 @@ def confusion(sides: Sequence[Side]) -> None:
             file = f"{name}-{task}-{protocol}"
             picture(partial(figures.confusion, counts, found.classes), f"confusion-{file}", place, table)
             table = pd.DataFrame({"accuracy": hits}, pd.Index(found.classes, name="class"))
-            bars = partial(figures.bars, {"": hits}, found.classes, "accuracy per class")
+            bars = partial(figures.bars, {"": hits}, found.classes, "accuracy per class", 1)
             picture(bars, f"classes-{file}", place, table)
     st.markdown(
         "**What this shows.** Row: the class of a held-out image; column: the answer. What lies off the diagonal in "

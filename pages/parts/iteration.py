@@ -161,8 +161,9 @@ def attack(view: View, found: "Iteration") -> None:
         )
         _equation(
             rf"\delta = \mathrm{{clip}}(\delta_0 + \varepsilon\,\mathrm{{sign}}\nabla_{{\delta}}\ell),\quad "
-            rf"\tilde X = \mathrm{{clip}}(X + B \circ \delta),\quad \varepsilon = {epsilon:.3g}"
+            rf"\varepsilon = {epsilon:.3g}"
         )
+        _equation(r"\tilde X = \mathrm{clip}(X + B \circ \delta)")
         pairs = [(model.loss_after, model.attacked_loss) for model, _ in struck]
         _equation(_losses(found, r"\ell(X) \to \ell(\tilde X)", pairs))
     with right:
