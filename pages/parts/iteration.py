@@ -43,7 +43,7 @@ def part_by_part() -> None:
     departure = found.departure(view.frames)
     made = f"Iteration 0 of task {view.task}, made again on the CPU from the recorded weights. D, dif*, α and losses"
     if departure <= EXACT:
-        st.caption(f"{made} equal those recorded while it trained, within {departure:.0e} of each.")
+        st.caption(f"{made} equal those recorded while it trained, {_within(departure)}.")
     else:
         device = view.record.started.device if view.record.started else "another device"
         st.caption(
@@ -94,19 +94,15 @@ def the_batch(view: View, found: "Iteration") -> None:
             "mixed": "new samples and exemplars as they come",
         }
         absent = [str(each) for each in range(1, task + 1) if each not in counts]
-        st.markdown(
-            f"**What to notice.** Batches here hold {drawn[config.memory.batches]}"
-            + (
-                f": the {config.memory.budget} exemplars of the memory speak for all that was before. "
-                if kept
-                else ". "
+        notice = "There are no earlier tasks, and so nothing to forget yet: one model and the base are fused."
+        if task > 1:
+            notice = (
+                f"Batches here hold {drawn[config.memory.batches]}: the {config.memory.budget} exemplars of the memory "
+                "speak for all that was before."
             )
-            + (
-                f"Task {', '.join(absent)} is not in this batch, and has no model in this iteration."
-                if absent
-                else ""
-            )
-        )
+        if absent:
+            notice += f" Task {', '.join(absent)} is not in this batch, and has no model in this iteration."
+        st.markdown(f"**What to notice.** {notice}")
     with right:
         rows = [
             (_task_name(view, model.task, "new" if model.task == task else "exemplars"), model.images[:MOST],
@@ -258,7 +254,7 @@ def measure(view: View, found: "Iteration") -> None:
     st.markdown(
         f"**What to notice.** The equations follow {names[most]} into the outlined last row: its weight is "
         f"{star[-1, most]:.3f}, and the equal share 1/{len(names)} = {share:.3f}. The largest deviation from that in "
-        f"dif\\* is {abs(star - share).max():.3f}; every row sums to 1 within {abs(star.sum(1) - 1).max():.0e}."
+        f"dif\\* is {abs(star - share).max():.3f}; every row sums to 1, {_within(abs(star.sum(1) - 1).max())}."
     )
 
 
@@ -391,6 +387,10 @@ def _task_name(view: View, task: int, kind: str) -> str:
 
 def _after(view: View) -> str:
     return f", as task {view.task - 1} left it," if view.task > 1 else ", as the seed made it,"
+
+
+def _within(difference: float) -> str:
+    return f"within {difference:.0e}" if difference else "to the last bit"
 
 
 def _short(value: float) -> str:
