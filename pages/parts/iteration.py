@@ -97,8 +97,8 @@ def the_batch(view: View, found: "Iteration") -> None:
         notice = "There are no earlier tasks, and so nothing to forget yet: one model and the base are fused."
         if task > 1:
             notice = (
-                f"Batches here hold {drawn[config.memory.batches]}: the {config.memory.budget} exemplars of the memory "
-                "speak for all that was before."
+                f"Batches here hold {drawn[config.memory.batches]}: a memory of {config.memory.budget} exemplars speaks "
+                "for all that was before."
             )
         if absent:
             notice += f" Task {', '.join(absent)} is not in this batch, and has no model in this iteration."
