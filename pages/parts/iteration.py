@@ -97,7 +97,7 @@ def the_batch(view: View, found: "Iteration") -> None:
         notice = "There are no earlier tasks, and so nothing to forget yet: one model and the base are fused."
         if task > 1:
             notice = (
-                f"Batches here hold {drawn[config.memory.batches]}: a memory of {config.memory.budget} exemplars speaks "
+                f"Batches here hold {drawn[config.memory.batches]}: {config.memory.budget} exemplars at most speak "
                 "for all that was before."
             )
         if absent:
