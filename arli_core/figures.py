@@ -129,6 +129,54 @@ def _side_by_side(row: Row, gap: int) -> NDArray[np.floating]:
     return np.concatenate([*np.concatenate([values, margin], 2)], 1)[:, :-gap]
 
 
+def strips(rows: Sequence[tuple[str, NDArray[Any], bool]], ink: str = "black") -> Figure:
+    """Rows of images, each with its name, its images [N, C, H, W] in [0, 1] and whether it is marked: orange."""
+    most, (height, width) = max(len(images) for _, images, _ in rows), rows[0][1].shape[-2:]
+    step = width * (1 + GAP)
+    figure = Figure(figsize=(2.2 + 0.62 * most, 0.72 * len(rows)), layout="constrained")
+    figure.set_label(f"Rows of images: {', '.join(name for name, *_ in rows)}")
+    figure.patch.set_alpha(0)
+    for (name, images, marked), axes in zip(rows, figure.subplots(len(rows), squeeze=False)[:, 0], strict=True):
+        for column, image in enumerate(images):
+            shown = image.transpose(1, 2, 0)
+            place = (column * step, column * step + width, height, 0)
+            axes.imshow(shown.squeeze(-1) if len(image) == 1 else shown, cmap="gray", vmin=0, vmax=1, extent=place)
+            if marked:
+                frame = Rectangle((column * step, 0), width, height, fill=False, edgecolor=ORANGE, linewidth=2.5)
+                axes.add_patch(frame)
+        axes.set(xlim=(-1, most * step), ylim=(height + 1, -1), xticks=[], yticks=[])
+        axes.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=11, fontweight="bold" if marked else None)
+        axes.spines[:].set_visible(False)
+        axes.patch.set_alpha(0)
+        axes.yaxis.label.set_color(ink)
+    return figure
+
+
+def bars(
+    groups: Mapping[str, NDArray[np.float64]],
+    names: Sequence[str],
+    what: str,
+    top: float | None = None,
+    ink: str = "black",
+) -> Figure:
+    """One to three groups of values [N] side by side as bars, by their names; `what` says what they are.
+
+    top: where the axis ends, so that two pictures can be compared; above the highest bar where left out.
+    """
+    told = "; ".join(f"{name}: {_told(names, values)}" for name, values in groups.items())
+    figure, axes = _axes((4.2, 2.9), ink, f"{what} as bars, {told}")
+    width = 0.8 / len(groups)
+    for at, (name, values, colour) in enumerate(zip(groups, groups.values(), (BLUE, ORANGE, RED), strict=False)):
+        axes.bar(np.arange(len(names)) - 0.4 + (at + 0.5) * width, values, width, color=colour, label=name)
+    step = 1 if len(names) <= 12 else 10  # as many names as can be read
+    axes.set_xticks(range(0, len(names), step), names[::step], fontsize=11)
+    axes.set_ylabel(what)
+    axes.set_ylim(0, top or 1.3 * max(float(np.nanmax(values)) for values in groups.values()) or 1)
+    if len(groups) > 1:
+        axes.legend(labelcolor=ink, frameon=False, loc="upper left", ncols=len(groups))
+    return figure
+
+
 def unit_disc(eigenvalues: NDArray[np.complex128], ink: str = "black") -> Figure:
     """Eigenvalues on the complex unit disc: the first red, the others blue, |lambda_2| as a dashed circle."""
     told = ", ".join(f"{value:.3g}" for value in eigenvalues)
@@ -215,7 +263,10 @@ def intervals(
     The reference is orange, its mean a dashed line. Differences have none: their line is at 0, and means get a sign.
     within: only this far from the line is drawn, and arrows point at what lies farther off.
     """
-    figure, axes = _axes((5.4, 0.9 + 0.34 * max(len(rows), 3)), ink)
+    told = ", ".join(
+        f"{name} {interval.mean:.3f}" for name, (interval, _) in rows.items() if interval.mean is not None
+    )
+    figure, axes = _axes((5.4, 0.9 + 0.34 * max(len(rows), 3)), ink, f"{what}, means with intervals: {told}")
     centre = rows[reference][0].mean if reference else 0.0
     known = [each for interval, values in rows.values() for each in (interval.low, interval.high, *values)]
     ends = [each for each in known if each is not None]
@@ -262,7 +313,7 @@ def curves(lines: Mapping[str, Mapping[Any, Interval]], setting: str, what: str,
     Numbers stand where they belong, on a logarithmic axis where they span more than a power of ten; anything else
     stands side by side.
     """
-    figure, axes = _axes((5.4, 3.9), ink)
+    figure, axes = _axes((5.4, 3.9), ink, f"{what} over {setting} as lines with intervals: {', '.join(lines)}")
     every = list(dict.fromkeys(value for line in lines.values() for value in line))
     numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in every)
     log = numbers and min(every) > 0 and max(every) >= 10 * min(every)
@@ -302,6 +353,8 @@ def accuracy_over_tasks(runs: Mapping[str, NDArray[np.float64]], ink: str = "bla
     columns = 3 if tasks < 9 else 4
     rows = -(-(tasks + 1) // columns)
     figure = Figure(figsize=(5.4, 0.9 + 1.45 * rows), layout="constrained")
+    told = ", ".join(f"{name} {accuracy[-1].mean():.2f}" for name, accuracy in runs.items())
+    figure.set_label(f"Accuracy on each task over the tasks learned, as lines; their mean in the end: {told}")
     figure.patch.set_alpha(0)
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
     for panel, axes in enumerate(panels):
@@ -334,6 +387,29 @@ def accuracy_over_tasks(runs: Mapping[str, NDArray[np.float64]], ink: str = "bla
     return figure
 
 
+def distances(matrix: NDArray[np.float64], names: Sequence[str], what: str, ink: str = "black") -> Figure:
+    """D or dif [m, m] as a heat map, 0 dark and its largest entry yellow; `what` names it at the colour bar."""
+    figure, axes = _axes((4.8, 3.4), ink, f"{what}, its last row: {_told(names, matrix[-1])}")
+    ticks = [f"${name}$" for name in names]
+    seaborn.heatmap(
+        matrix,
+        vmin=0,
+        vmax=float(matrix.max()) or 1,
+        cmap="viridis",
+        annot=True,
+        fmt=".0f" if matrix.max() > 99 else ".2f",
+        square=True,
+        xticklabels=ticks,
+        yticklabels=ticks,
+        cbar_kws={"label": what},
+        ax=axes,
+    )
+    for each in figure.axes:
+        _colour(each, ink)
+    axes.tick_params(axis="both", labelrotation=0)
+    return figure
+
+
 def dif_star(matrix: NDArray[np.float64], names: Sequence[str], ink: str = "black") -> Figure:
     """dif* [m, m] as a heat map, white at the equal share 1/m, blue at 0, red from 2/m on; the last row outlined."""
     figure, axes = _axes((4.8, 3.4), ink, f"dif*, its last row: {_told(names, matrix[-1])}")
@@ -356,6 +432,55 @@ def dif_star(matrix: NDArray[np.float64], names: Sequence[str], ink: str = "blac
     last = len(matrix) - 1
     axes.add_patch(Rectangle((0, last), len(matrix), 1, fill=False, edgecolor=ink, linewidth=2, clip_on=False))
     axes.tick_params(axis="both", labelrotation=0)
+    return figure
+
+
+def confusion(counts: NDArray[np.int64], names: Sequence[str], ink: str = "black") -> Figure:
+    """Row = class, column = answer [C, C]; colour is the share of the class, 0..1, the numbers are samples."""
+    right = counts.diagonal() / np.maximum(counts.sum(1), 1)
+    figure, axes = _axes(
+        (4.8, 3.8), ink, f"Confusion matrix; share of each class answered right: {_told(names, right)}"
+    )
+    few = len(counts) <= 12
+    seaborn.heatmap(
+        counts / np.maximum(counts.sum(1, keepdims=True), 1),
+        vmin=0,
+        vmax=1,
+        cmap="viridis",
+        annot=counts if few else False,
+        fmt="d",
+        annot_kws={"size": 8},
+        square=True,
+        xticklabels=list(names) if few else 10,
+        yticklabels=list(names) if few else 10,
+        cbar_kws={"label": "share of the class"},
+        ax=axes,
+    )
+    for each in figure.axes:
+        _colour(each, ink)
+    axes.set(xlabel="answer", ylabel="class")
+    axes.tick_params(axis="both", labelrotation=0)
+    return figure
+
+
+def vote_curves(
+    groups: Sequence[int],
+    curves: Mapping[str, NDArray[np.float64]],
+    alone: Mapping[str, float],
+    chosen: int,
+    ink: str = "black",
+) -> Figure:
+    """Accuracy of the vote [P] over the group size p, one line a run; dotted, the same run without a vote."""
+    told = ", ".join(f"{name} {values[-1]:.2f}" for name, values in curves.items())
+    figure, axes = _axes((5.4, 3.4), ink, f"Accuracy of the vote over the group size; for the largest {told}")
+    for (name, values), colour in zip(curves.items(), (RED, BLUE), strict=False):
+        axes.plot(groups, values, color=colour, marker="o", markersize=3, label=name)
+        axes.axhline(alone[name], color=colour, linestyle=":", linewidth=1.2)
+    axes.axvline(chosen, color=ink, linewidth=1, linestyle="--")
+    axes.set(xscale="log", ylim=(0, 1.02), xlabel="p, samples that vote together", ylabel="accuracy, mean over tasks")
+    axes.set_xticks([1, 2, 5, 10, 20, 50, 100], ["1", "2", "5", "10", "20", "50", "100"])
+    axes.minorticks_off()
+    figure.legend(labelcolor=ink, frameon=False, loc="outside upper center", ncols=len(curves))
     return figure
 
 

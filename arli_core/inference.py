@@ -56,7 +56,7 @@ def within(logits: Tensor, tasks: Tensor, per_task: int) -> Tensor:
     return tasks * per_task + logits.gather(1, units).argmax(1)
 
 
-def accuracies(
+def answers(
     logits: Tensor,
     labels: Tensor,
     per_task: int,
@@ -64,8 +64,8 @@ def accuracies(
     evaluation: Evaluation,
     generator: torch.Generator,
     adapted: Tensor | None = None,
-) -> dict[str, tuple[float, ...]]:
-    """Accuracy on each of tasks 1..task, per protocol:
+) -> dict[str, Tensor]:
+    """The unit [S] that each sample is answered with, per protocol:
 
     task_aware  knows each sample's task (iTAML's and ARI's `acc_task`)
     vote        knows that p samples share one unknown task, which they elect; as in the published figures
@@ -79,13 +79,27 @@ def accuracies(
         "vote": voted_tasks(logits, labels, per_task, task, evaluation, generator),
         "per_sample": logits[:, :seen].argmax(1) // per_task,
     }
-    answers = {name: within(logits, told[name], per_task) for name in PROTOCOLS}
+    found = {name: within(logits, told[name], per_task) for name in PROTOCOLS}
     if adapted is not None:
-        answers |= {f"{name}_adapted": within(adapted, told[name], per_task) for name in PROTOCOLS}
+        found |= {f"{name}_adapted": within(adapted, told[name], per_task) for name in PROTOCOLS}
+    return found
+
+
+def accuracies(
+    logits: Tensor,
+    labels: Tensor,
+    per_task: int,
+    task: int,
+    evaluation: Evaluation,
+    generator: torch.Generator,
+    adapted: Tensor | None = None,
+) -> dict[str, tuple[float, ...]]:
+    """Accuracy of `answers` on each of tasks 1..task, per protocol."""
+    found = answers(logits, labels, per_task, task, evaluation, generator, adapted)
     of_task = [labels // per_task == each for each in range(task)]
     return {
         name: tuple((units == labels)[members].double().mean().item() for members in of_task)
-        for name, units in answers.items()
+        for name, units in found.items()
     }
 
 

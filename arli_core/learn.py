@@ -27,6 +27,7 @@ from .tasks import (
     GROUPS,
     INITIAL,
     Pool,
+    Samples,
     Stream,
     batches,
     exemplars,
@@ -83,18 +84,15 @@ def _events(
         schedule = _Schedule(config, stream, task)
         for epoch in range(first_epoch, config.train.epochs):
             method.begin(task, epoch)
-            augmentation = generator_for(config.seed, AUGMENT, task, epoch)
-            for number, index in enumerate(schedule.batches(epoch)):
-                iteration = epoch * schedule.per_epoch + number
+            for iteration, batch in schedule.epoch(epoch):
                 rate, recorded = schedule.learning_rate(iteration), iteration in schedule.frames
-                batch = stream.augmented(stream.train[index.to(device)], augmentation)
                 loss, fused = method.step(batch, rate, recorded)
                 if not math.isfinite(loss):
                     raise Diverged(
                         f"training diverged in task {task}, iteration {iteration}: loss or weights are not finite; "
                         f"lower train.learning_rate (now {config.train.learning_rate:g})"
                     )
-                yield Step(task, iteration, schedule.iterations, loss, rate, len(index), recorded, fused)
+                yield Step(task, iteration, schedule.iterations, loss, rate, len(batch), recorded, fused)
                 if len(probes) and iteration in schedule.probe_frames:
                     yield Attention(task, iteration, _attention(model, method.phi, stream, probes))
             if epoch + 1 < config.train.epochs:
@@ -129,6 +127,13 @@ class _Schedule:
             return exemplars(stream, before, config.memory.budget, config.seed), config.memory.batches
         return stream.up_to(stream.train, 0), "mixed"  # none
 
+    def epoch(self, epoch: int) -> Iterator[tuple[int, Samples]]:
+        """(iteration, batch) in turn."""
+        augmentation = generator_for(self.config.seed, AUGMENT, self.task, epoch)
+        for number, index in enumerate(self.batches(epoch)):
+            samples = self.stream.train[index.to(self.stream.train.labels.device)]
+            yield epoch * self.per_epoch + number, self.stream.augmented(samples, augmentation)
+
     def batches(self, epoch: int) -> list[Tensor]:
         generator = generator_for(self.config.seed, BATCHES, self.task, epoch)
         size = self.config.train.batch_size
@@ -142,6 +147,13 @@ class _Schedule:
             done = iteration / self.iterations
             return train.learning_rate * 0.2 ** sum(done >= mark for mark in STEPS)
         return train.learning_rate * (1 + math.cos(math.pi * iteration / self.iterations)) / 2
+
+
+def first_batch(config: Config, stream: Stream, task: int) -> tuple[Samples, float]:
+    """(batch, learning rate) of a task's first iteration, task counted from 1."""
+    schedule = _Schedule(config, stream, task)
+    iteration, batch = next(schedule.epoch(0))
+    return batch, schedule.learning_rate(iteration)
 
 
 def spread(total: int, most: int) -> frozenset[int]:

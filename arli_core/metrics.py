@@ -37,6 +37,14 @@ def backward_transfer(accuracy: Any) -> float:
     return float(gained.mean()) if len(gained) else float("nan")
 
 
+def confusion(classes: Any, answers: Any, count: int) -> NDArray[np.int64]:
+    """[count, count]: how many samples of the row's class were answered with the column's; classes and answers [S]
+    in 0..count-1."""
+    matrix = np.zeros((count, count), dtype=np.int64)
+    np.add.at(matrix, (np.asarray(classes), np.asarray(answers)), 1)
+    return matrix
+
+
 def auroc(scores: Any, objects: Any) -> NDArray[np.float64]:
     """Per image, the probability that an object pixel scores above a background pixel, ties counting half.
 

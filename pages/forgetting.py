@@ -1,5 +1,6 @@
-"""Forgetting: the accuracy matrices of two runs side by side, under each protocol."""
+"""Forgetting: accuracy matrices of two runs side by side, what they confuse, and the vote with other groups."""
 
+from collections.abc import Sequence
 from functools import partial
 
 import pandas as pd
@@ -8,17 +9,23 @@ import streamlit as st
 from arli_core import figures, metrics
 from arli_core.config import protocols
 from arli_core.records import Record
+from pages.parts.address import choose_one
+from pages.parts.answers import Side, choose_protocol, confusion, vote
 from pages.parts.drawing import PROTOCOL_NAMES, picture
 from pages.parts.frame import frame
 from pages.parts.run_bar import choose_run, class_names, guarded, open_run
 
-KNOWS = {
-    "per_sample": "Knows nothing of a sample's task: the largest logit among all classes seen.",
-    "task_aware": "Is told each sample's task: the largest logit among that task's classes.",
-    "vote": "Is told that a group of samples (20, unless set otherwise) shares one unknown task, which it elects; as "
-    "in the published figures.",
-    "adapted": "The class is then the answer of that task's own copy of the model, adapted to its exemplars.",
-}
+
+def matrices(sides: Sequence[Side]) -> None:
+    st.markdown(
+        "Row by row: accuracy on each task after learning one more. A column that fades downwards is a task being "
+        "**forgotten**: later learning overwrites it."
+    )
+    both = [name for name in PROTOCOL_NAMES if all(name in protocols(record.config) for _, record in sides)]
+    protocol = choose_protocol(both)
+    for column, place, (name, record) in zip(st.columns(2), ("run", "other"), sides, strict=True):
+        with column:
+            side(place, name, record, protocol)
 
 
 def side(place: str, name: str, record: Record, protocol: str) -> None:
@@ -42,25 +49,17 @@ def side(place: str, name: str, record: Record, protocol: str) -> None:
         column.metric(label, "–" if value is None else f"{value:.3f}")
 
 
+VIEWS = {
+    "matrices": ("Accuracy matrices", matrices),
+    "confusion": ("Confusion", confusion),
+    "vote": ("Group vote", vote),
+}
+
 frame("Forgetting")
-st.markdown(
-    "Row by row: accuracy on each task after learning one more. A column that fades downwards is a task being "
-    "**forgotten**: later learning overwrites it."
-)
-place = st.container()
-shown = []
+shown = choose_one("view", {key: title for key, (title, _) in VIEWS.items()}, "View")
+sides = []
 for column, key, default in zip(st.columns(2), ("run", "other"), ("mnist-5k-ari", "mnist-5k-finetune"), strict=True):
     with column:
         name = choose_run("Run" if key == "run" else "Beside it", key, default)
-        shown.append((column, key, name, guarded(open_run, name)))
-with place:
-    both = [name for name in PROTOCOL_NAMES if all(name in protocols(record.config) for *_, record in shown)]
-    protocol = st.segmented_control(
-        "Protocol", both, default="per_sample", format_func=PROTOCOL_NAMES.__getitem__, required=True
-    )
-    assert protocol
-    base = protocol.removesuffix("_adapted")
-    st.caption(f"{KNOWS[base]} {KNOWS['adapted'] if base != protocol else ''}")
-for column, key, name, record in shown:
-    with column:
-        side(key, name, record, protocol)
+        sides.append((name, guarded(open_run, name)))
+VIEWS[shown][1](sides)

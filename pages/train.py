@@ -1,15 +1,28 @@
-"""Train: presets first, knobs behind them; start, pause, one step, stop, and everything live."""
+"""Train: presets first, knobs behind them; start, pause, one step, stop, all live; and one iteration in parts."""
 
 import streamlit as st
 
+from pages.parts.address import choose_one
 from pages.parts.frame import frame
+from pages.parts.iteration import part_by_part
 from pages.parts.live import show
 from pages.parts.run_bar import jobs
 from pages.parts.setup import ask
 
+
+def train() -> None:
+    job = jobs().get(st.query_params.get("run", ""))
+    if job:
+        show(job)
+    else:
+        ask()
+
+
+VIEWS = {
+    "train": ("Train", train),
+    "parts": ("One iteration, part by part", part_by_part),
+}
+
 frame("Train")
-job = jobs().get(st.query_params.get("run", ""))
-if job:
-    show(job)
-else:
-    ask()
+shown = choose_one("view", {key: title for key, (title, _) in VIEWS.items()}, "View")
+VIEWS[shown][1]()

@@ -334,7 +334,7 @@ class Spy:
 
         def train_task_model(*args):
             self.first.append(len(self.called))
-            found = train(*args)
+            found = yield from train(*args)
             self.trained.append(found[0])
             return found
 
@@ -535,7 +535,7 @@ def normed(**settings):
         return train(phi, images)
 
     def train_task_model(*args):
-        found = inner(*args)
+        found = yield from inner(*args)
         ends.append(found[0])
         return found
 

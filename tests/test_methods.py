@@ -529,7 +529,7 @@ def test_the_attack_of_the_released_code_reaches_classes_not_seen_yet():
             method.begin(1, 0)
             batch = batch_of(stream, (1,), 10, 0)
             if name == "ari":
-                struck[name, gap] = method.attacked(phi, batch)
+                struck[name, gap] = method.attacked(phi, batch).images
             else:
                 method.trainee.phi = phi.requires_grad_()
                 struck[name, gap] = method.attacked(batch)

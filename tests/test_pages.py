@@ -4,6 +4,8 @@ import base64
 import io
 import json
 import shutil
+import subprocess
+import sys
 import time
 from itertools import islice
 from pathlib import Path
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from arli_core import exports, fusion, records, runs
+from arli_core import exports, fusion, metrics, records, runs
 from arli_core.config import preset
 
 ROOT = Path(__file__).parents[1]
@@ -152,9 +154,124 @@ def test_choosing_another_run_and_task_goes_to_the_address(place):
 @pytest.mark.parametrize("protocol", ["per_sample", "task_aware", "vote"])
 def test_forgetting_shows_two_runs_under_each_protocol(place, protocol):
     test = open_page("forgetting", run="digits-ari", other="digits-finetune")
-    test.button_group[0].set_value(protocol).run()
+    next(group for group in test.button_group if group.label == "Protocol").set_value(protocol).run()
     assert not test.exception
     assert len(test.metric) == 6
+    assert test.query_params.get("protocol", "per_sample") == protocol
+
+
+def test_forgetting_opens_without_torch(place):
+    """Its first view draws what is recorded; in a process of its own, for this one has torch."""
+    code = (
+        "import sys\n"
+        "from streamlit.testing.v1 import AppTest\n"
+        "test = AppTest.from_file('app.py', default_timeout=60).switch_page('pages/forgetting.py').run()\n"
+        "assert not test.exception and len(test.metric) == 6\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("protocol", ["per_sample", "task_aware", "vote"])
+def test_confusion_of_both_runs_has_the_recorded_accuracy(place, protocol):
+    """As many classes a task, as many images a class or so: the mean over classes is near the mean over tasks."""
+    test = open_page("forgetting", run="digits-ari", other="digits-finetune", view="confusion", protocol=protocol)
+    assert not test.exception and not test.error and not test.warning
+    for run in ("digits-ari", "digits-finetune"):
+        record = records.load(place / run)
+        told = next(text for text in texts(test, "markdown").split("\n") if f"**{record.config.method}** · " in text)
+        recorded = metrics.average_accuracy(record.accuracy_matrix(protocol))
+        assert float(told.split(" · ")[-1].split(" correct")[0]) == pytest.approx(recorded, abs=0.02)
+
+
+def test_the_vote_at_its_own_settings_is_the_recorded_one(place):
+    test = open_page("forgetting", run="digits-ari", other="digits-finetune", view="vote", task="2")
+    assert not test.exception and not test.error and not test.warning
+    values = [metric.value for metric in test.metric]
+    for run, (vote, recorded, per_sample) in zip(
+        ("digits-ari", "digits-finetune"), (values[:3], values[3:]), strict=True
+    ):
+        accuracy = records.load(place / run).accuracy
+        assert vote == recorded == f"{np.mean(accuracy['vote'][1]):.3f}"
+        assert per_sample == f"{np.mean(accuracy['per_sample'][1]):.3f}"
+
+
+def test_p_and_mixing_move_the_vote_and_stand_in_the_address(place):
+    test = open_page("forgetting", run="digits-ari", other="digits-finetune", view="vote")
+    back = next(button for button in test.button if button.label.startswith("Back to"))
+    assert back.disabled
+    test.slider[0].set_value(1).run()
+    assert test.query_params["p"] == "1"
+    assert test.metric[0].value == test.metric[2].value  # alone, each sample elects the task of its own answer
+    test.slider[1].set_value(0.5).run()
+    assert test.query_params["mixing"] == "0.5"
+    next(button for button in test.button if button.label.startswith("Back to")).click().run()
+    assert "p" not in test.query_params and "mixing" not in test.query_params
+    assert not test.exception
+
+
+def test_p_and_mixing_that_do_not_exist_are_put_right_visibly(place):
+    test = open_page("forgetting", view="vote", p="1000", mixing="0.7", task="9", other="digits-finetune")
+    for told in ("no p 1000; showing 100", "no mixing 0.7; showing 0.5", "no task 9; showing 2"):
+        assert told in texts(test, "warning")
+    assert (test.query_params["p"], test.query_params["mixing"]) == ("100", "0.5")
+    assert "p 'many' is not a whole number" in texts(open_page("forgetting", view="vote", p="many"), "warning")
+    assert not test.exception
+
+
+@pytest.mark.parametrize("view", ["confusion", "vote"])
+def test_answers_of_runs_cut_short_and_of_one_beside_itself(place, view):
+    test = open_page("forgetting", view=view, run="digits-cut", other="digits-cut")
+    assert not test.exception and not test.error
+    test = open_page("forgetting", view=view, run="digits-ari", other="digits-begun")
+    assert "digits-begun has not learned its first task" in texts(test, "info")
+    (place / "digits-ari" / "weights-2.safetensors").write_bytes(b"damaged")
+    assert "weights-2.safetensors" in texts(open_page("forgetting", view=view, run="digits-ari"), "error")
+
+
+@pytest.mark.parametrize("part", range(1, 7))
+@pytest.mark.parametrize("task", ["1", "2"])
+def test_every_part_of_an_iteration_is_told_with_its_numbers(place, part, task):
+    test = open_page("train", view="parts", run="digits-ari", task=task, part=str(part))
+    assert not test.exception and not test.error and not test.warning
+    told = texts(test, "markdown")
+    assert "**What happens.**" in told and "**What to notice.**" in told and "$" in told
+    assert "equal those recorded while it trained" in texts(test, "caption")
+    frames = records.load(place / "digits-ari").frames(int(task))
+    if part == 5:
+        row = frames.matrix("dif_star", 0)[-1]
+        assert f"= {row.max():.3f}$" in told
+    if part == 6:
+        assert f"= {frames.alpha[0]:.3f}$" in told
+
+
+def test_next_and_back_walk_through_the_parts(place):
+    test = open_page("train", view="parts", run="digits-ari")
+    for part in range(2, 7):
+        next(button for button in test.button if button.label == "Next").click().run()
+        assert test.query_params["part"] == str(part)
+    assert next(button for button in test.button if button.label == "Next").disabled
+    next(button for button in test.button if button.label == "Back").click().run()
+    assert test.query_params["part"] == "5"
+    assert not test.exception
+
+
+def test_a_part_that_does_not_exist_is_put_right_visibly(place):
+    test = open_page("train", view="parts", run="nobody", task="7", part="9")
+    for told in ("nobody is not recorded here; showing digits-ari", "no task 7; showing 2", "no part 9; showing 6"):
+        assert told in texts(test, "warning")
+    assert "There is no view nothing" in texts(open_page("train", view="nothing"), "warning")
+    assert not test.exception
+
+
+def test_an_iteration_of_runs_that_have_none_or_are_cut_short(place):
+    assert "fuses no models" in texts(open_page("train", view="parts", run="digits-finetune"), "warning")
+    assert "equal those recorded" in texts(open_page("train", view="parts", run="digits-cut", task="1"), "caption")
+    assert "an iteration recorded yet" in texts(open_page("train", view="parts", run="digits-begun"), "info")
+    (place / "digits-steady" / "weights-1.safetensors").write_bytes(b"damaged")
+    test = open_page("train", view="parts", run="digits-steady", task="2")
+    assert "weights-1.safetensors" in texts(test, "error") and not test.exception
 
 
 def test_a_taken_name_and_a_bad_name_are_refused_and_start_nothing(place):

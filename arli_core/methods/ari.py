@@ -1,15 +1,17 @@
 """Anti-retroactive interference (Wang et al., ECCV 2022): Alg. 1 trains task models, Alg. 2 fuses them.
 
-Read `step` beside the paper: reset, clean step, background attack, attacked step; D -> dif -> dif* -> phi_f.
+Read `parts` beside the paper: reset, clean step, background attack, attacked step; D -> dif -> dif* -> phi_f.
 """
 
 import math
+from collections import deque
+from collections.abc import Generator, Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..attack import Pixels, background_attack
+from ..attack import Attacked, Pixels, background_attack
 from ..config import Ari, Train
 from ..consensus import gram_matrix
 from ..errors import ConfigError
@@ -19,6 +21,7 @@ from ..networks import at_image_size
 from ..tasks import ATTACK, Samples, generator_for
 from . import Setting
 from .objective import Trainee, classification_loss
+from .parts import Attack, AttackedStep, CleanStep, Fusion, Measured, Part
 
 
 class AntiRetroactiveInterference:
@@ -38,6 +41,12 @@ class AntiRetroactiveInterference:
         return Trainee(Train(optimiser="adam"), self.setting.model, self.phi)
 
     def step(self, batch: Samples, learning_rate: float, recorded: bool) -> tuple[float, Fused | None]:
+        told = deque(self.parts(batch, learning_rate, recorded), maxlen=1).pop()
+        assert isinstance(told, Measured)
+        return told.loss, told.fused
+
+    def parts(self, batch: Samples, learning_rate: float, recorded: bool) -> Iterator[Part]:
+        """One iteration as it happens; who asks for the parts one by one sees what `step` does."""
         phi_b = self.phi
         task_of = self.setting.stream.task_of(batch.labels)
         present = task_of.unique().tolist()
@@ -46,7 +55,7 @@ class AntiRetroactiveInterference:
         phi, losses = [], []
         for i in present:
             start = phi_b if self.config.fusion.reset or not phi else phi[-1]
-            phi_i, loss = self.train_task_model(start, batch[task_of == i], learning_rate)
+            phi_i, loss = yield from self.train_task_model(i, start, batch[task_of == i], learning_rate)
             phi.append(phi_i)
             losses.append(loss)
 
@@ -55,15 +64,19 @@ class AntiRetroactiveInterference:
         phi_f = self.fused(models)
         alpha = base_weight(self.config.fusion.beta, self.task, self.setting.stream.tasks)
         self.phi = self.next_base(phi_b, phi_f, alpha, learning_rate)
+        yield Fusion(models, phi_f, alpha, self.phi)
         if not self.phi.isfinite().all():
-            return math.nan, None
+            yield Measured(math.nan, None)
+            return
 
         found = torch.stack(losses).double().cpu().numpy()  # [m-1, 3]
         shares = (task_of[:, None] == torch.tensor(present, device=task_of.device)).double().mean(0)
         mean = float(found[:, 0] @ shares.cpu().numpy())
-        return mean, self.measure(models, present, alpha, found) if recorded else None
+        yield Measured(mean, self.measure(models, present, alpha, found) if recorded else None)
 
-    def train_task_model(self, start: Tensor, samples: Samples, learning_rate: float) -> tuple[Tensor, Tensor]:
+    def train_task_model(
+        self, i: int, start: Tensor, samples: Samples, learning_rate: float
+    ) -> Generator[Part, None, tuple[Tensor, Tensor]]:
         """(phi_i, losses): phi_i after K rounds of clean step, attack and attacked step from a copy of `start`;
         losses [3]: of the first clean, the last clean and the last attacked step."""
         trainee = Trainee(self.config.train, self.setting.model, start).at(learning_rate)
@@ -75,19 +88,23 @@ class AntiRetroactiveInterference:
         losses = []
         for _ in range(self.config.fusion.inner_steps):
             losses.append(descend(samples.images))
-            losses.append(descend(self.attacked(trainee.phi.detach(), samples)))
+            yield CleanStep(i, samples, trainee.phi.detach(), losses[-1])
+            struck = self.attacked(trainee.phi.detach(), samples)
+            yield Attack(i, struck)
+            losses.append(descend(struck.images if struck else samples.images))
+            yield AttackedStep(i, trainee.phi.detach(), losses[-1])
         return trainee.phi.detach(), torch.stack([losses[0], *losses[-2:]])
 
-    def attacked(self, phi: Tensor, samples: Samples) -> Tensor:
-        """X~, or X itself where the attack has no strength: then a second clean step takes its place."""
+    def attacked(self, phi: Tensor, samples: Samples) -> Attacked | None:
+        """X~ and how it was made; None where the attack has no strength: a second clean step takes its place."""
         if self.config.attack.epsilon == 0:
-            return samples.images
+            return None
 
         def loss_and_attention(images: Tensor) -> tuple[Tensor, Tensor]:
             logits, attention, _ = self.setting.model.train(phi, images)
             return self.loss(logits, samples.labels), at_image_size(attention, images)
 
-        return background_attack(loss_and_attention, samples.images, self.pixels, self.noise).images
+        return background_attack(loss_and_attention, samples.images, self.pixels, self.noise)
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         per_task = self.setting.stream.per_task

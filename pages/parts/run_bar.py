@@ -104,10 +104,10 @@ def choose_run(label: str = "Run", key: str = "run", default: str | None = None,
     return asked
 
 
-def choose_view(fusing: bool = False, of_done_tasks: bool = False) -> View:
+def choose_view(fusing: bool = False, of_done_tasks: bool = False, asked: str = "After learning task") -> View:
     """Run, task and frame of this page, from the address; values that do not exist are put right, visibly.
 
-    of_done_tasks: only tasks that are learned, whose weights are recorded.
+    of_done_tasks: only tasks that are learned, whose weights are recorded. asked: what the tasks are asked for.
     """
     left, right = st.columns([2, 3], vertical_alignment="bottom")
     with left:
@@ -119,7 +119,7 @@ def choose_view(fusing: bool = False, of_done_tasks: bool = False) -> View:
         st.info(f"{name} has not {what} yet.", icon=":material/hourglass_empty:")
         st.stop()
     with right:
-        task = _choose_task(record, tasks)
+        task = choose_task(record, tasks, asked)
     frames = record.frames(task)
     frame = number("frame", 0, 0, len(frames) - 1)
     return View(name, record, task, frame)
@@ -143,11 +143,12 @@ def guarded(action, *arguments):
         st.stop()
 
 
-def _choose_task(record: Record, tasks: int) -> int:
+def choose_task(record: Record, tasks: int, asked: str = "After learning task") -> int:
+    """One of tasks 1..tasks, the query parameter `task`; the last until the reader chooses."""
     task = number("task", tasks, 1, tasks)
     st.session_state["task-box"] = task
     st.segmented_control(
-        "After learning task",
+        asked,
         range(1, tasks + 1),
         format_func=lambda task: _task_name(record, task),
         key="task-box",

@@ -1,0 +1,60 @@
+"""What a recorded run answers to held-out images after a task, under each protocol and other groups of the vote."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from . import metrics
+from .attention import learned
+from .config import Evaluation
+from .inference import accuracies, answers
+from .learn import logits_of
+from .records import Record
+from .tasks import GROUPS, generator_for
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """phi_b's logits of the S held-out images of tasks 1..task, and what protocols make of them.
+
+    Groups of the vote are drawn as while the run was evaluated, so with the run's own `evaluation` its recorded
+    accuracies come out.
+    """
+
+    task: int
+    classes: tuple[str, ...]  # C names, of the classes seen
+    per_task: int
+    seed: int
+    evaluation: Evaluation  # the run's own
+    logits: Tensor  # [S, units]
+    labels: Tensor  # [S] head units
+
+    def accuracies(self, evaluation: Evaluation | None = None) -> dict[str, tuple[float, ...]]:
+        """Accuracy on each of tasks 1..task, per protocol, with the run's own settings or others."""
+        return accuracies(*self._asked(evaluation))
+
+    def confusion(self, protocol: str, evaluation: Evaluation | None = None) -> NDArray[np.int64]:
+        """[C, C]: row = class, column = answer."""
+        units = answers(*self._asked(evaluation))[protocol]
+        return metrics.confusion(self.labels.numpy(), units.numpy(), len(self.classes))
+
+    def _asked(self, evaluation: Evaluation | None):
+        groups = generator_for(self.seed, GROUPS, self.task)
+        return self.logits, self.labels, self.per_task, self.task, evaluation or self.evaluation, groups
+
+
+def answers_of(record: Record, task: int) -> Answers:
+    """The answers of a run after `task`, counted from 1; RecordError as `attention.learned`."""
+    run = learned(record, task)
+    members = run.stream.up_to(run.stream.test, task)
+    return Answers(
+        task=task,
+        classes=run.classes,
+        per_task=run.stream.per_task,
+        seed=record.config.seed,
+        evaluation=record.config.evaluation,
+        logits=logits_of(run.model, run.phi, run.stream.test, members),
+        labels=run.stream.test.labels[members],
+    )

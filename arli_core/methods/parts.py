@@ -1,0 +1,64 @@
+"""What happens within one iteration of ARI, part by part, in the order in which it happens.
+
+    per present task, K times: CleanStep, Attack, AttackedStep; then Fusion, and last Measured
+
+Nothing is copied: tensors are the ones that training works with, and phi_i goes on changing in place. Who keeps one
+past the next part clones it.
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ..attack import Attacked
+from ..events import Fused
+from ..tasks import Samples
+
+
+@dataclass(frozen=True, eq=False)
+class CleanStep:
+    """phi_i [P + Q] after one step on its task's samples; loss: before the step."""
+
+    task: int
+    samples: Samples
+    phi: Tensor
+    loss: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Attack:
+    """The background attack on phi_i; `struck` None where it has no strength, and X stands in for X~."""
+
+    task: int
+    struck: Attacked | None
+
+
+@dataclass(frozen=True, eq=False)
+class AttackedStep:
+    """phi_i [P + Q] after one step on X~; loss: before the step."""
+
+    task: int
+    phi: Tensor
+    loss: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Fusion:
+    """Phi [m, P + Q], the base last; phi_f and the base after this iteration, both [P + Q]; alpha, phi_f's share."""
+
+    models: Tensor
+    phi_f: Tensor
+    alpha: float
+    following: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """The batch's mean loss before the iteration, NaN where the update left the finite numbers, and, where the
+    iteration is recorded, its matrices."""
+
+    loss: float
+    fused: Fused | None
+
+
+Part = CleanStep | Attack | AttackedStep | Fusion | Measured

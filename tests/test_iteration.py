@@ -1,0 +1,212 @@
+"""An iteration made again is the one that was trained; and looking at its parts changes nothing."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from arli_core import records
+from arli_core.attack import background_mask
+from arli_core.config import preset
+from arli_core.errors import RecordError
+from arli_core.iteration import Iteration, first_of
+from arli_core.learn import first_batch, learn, open_world
+from arli_core.methods import Setting
+from arli_core.methods.ari import AntiRetroactiveInterference
+from arli_core.methods.parts import Attack, AttackedStep, CleanStep, Fusion, Measured
+from arli_core.records import Record
+from arli_core.tasks import INITIAL, generator_for
+
+SHIPPED = Path(__file__).parents[1] / "checkpoints"
+CPU = torch.device("cpu")
+TINY = {"data.tasks": 3, "train.epochs": 1, "train.batch_size": 150, "recording.probes": 0, "recording.frames": 3,
+        "device": "cpu"}  # fmt: skip
+# Every switch that changes what an iteration is.
+SWITCHES = [
+    {},
+    {"fusion.inner_steps": 2},
+    {"fusion.reset": False, "fusion.distance": "l2"},
+    {"fusion.weights": "uniform", "fusion.base_rate": None, "fusion.beta": 0.5},
+    {"fusion.weights": "last", "attack.epsilon": 0.0, "fusion.inner_steps": 3},
+    {"fusion.over": "tensor", "fusion.distance": "relative", "fusion.eta": 0.01},
+    {"network.name": "residual", "train.optimiser": "radam", "train.loss": "task", "data.tasks": 2},
+    {"augmentation.shift": 1, "memory.batches": "mixed", "train.schedule": "constant", "data.class_order": 3},
+]
+
+
+def learned(**settings: object) -> Record:
+    record = Record(preset("digits", "ari", **{**TINY, **settings}))
+    for event in learn(record.config):
+        record = record.after(event)
+    return record
+
+
+def told(found: Iteration) -> dict[str, np.ndarray]:
+    return {
+        "distance": found.fused.distance,
+        "dif_star": found.fused.dif_star,
+        "gram": found.fused.gram,
+        "losses": np.array([model.clean_loss for model in found.models]),
+        "attacked_losses": np.array([model.attacked_loss for model in found.models]),
+        "alpha": np.array(found.fused.alpha),
+        "loss": np.array(found.loss),
+        "learning_rate": np.array(found.learning_rate),
+    }
+
+
+def method_at_start(record: Record) -> tuple[AntiRetroactiveInterference, tuple]:
+    """ARI at the start of task 1, and the arguments of its first step."""
+    config = record.config
+    stream, model = open_world(config, CPU)
+    method = AntiRetroactiveInterference(
+        config, Setting(model, stream, CPU), model.initial(generator_for(config.seed, INITIAL))
+    )
+    method.begin(1, 0)
+    return method, (*first_batch(config, stream, 1), True)
+
+
+# The truth
+
+
+@pytest.mark.parametrize(
+    ("run", "task"), [*(("mnist-5k-ari", task) for task in range(1, 6)), ("scenes-ari", 1), ("scenes-ari", 4)]
+)
+def test_the_parts_are_those_of_the_recorded_first_frame(run, task):
+    """Of runs that ship, trained before there were parts: D, dif*, the losses and alpha, to float tolerance."""
+    record = records.load(SHIPPED / run)
+    frames, found = record.frames(task), first_of(record, task)
+    assert frames.iteration[0] == 0
+    assert found.fused.present == tuple(range(1, task + 1))
+    for name, values in told(found).items():
+        np.testing.assert_allclose(values, getattr(frames, name)[0], rtol=1e-4, atol=1e-6, err_msg=name)
+    assert found.departure(frames) < 1e-4
+
+
+def test_a_run_that_ships_is_trained_to_the_same_record_again():
+    """It was recorded when `step` was one piece: all frames and the weights of its first task."""
+    before, again = records.load(SHIPPED / "mnist-5k-ari"), Record(records.load(SHIPPED / "mnist-5k-ari").config)
+    for event in learn(before.config):
+        again = again.after(event)
+        if again.tasks:
+            break
+    for name, values in vars(before.frames(1)).items():
+        np.testing.assert_allclose(getattr(again.frames(1), name), values, rtol=1e-3, atol=1e-5, err_msg=name)
+    for name, values in before.weights[1].items():
+        np.testing.assert_allclose(again.weights[1][name], values, rtol=1e-3, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("settings", SWITCHES, ids=lambda settings: " ".join(settings) or "preset")
+def test_under_every_switch_each_task_s_first_iteration_is_the_trained_one(settings):
+    record = learned(**settings)
+    for task in range(1, record.config.data.tasks + 1):
+        frames, found = record.frames(task), first_of(record, task)
+        here = frames.present[0]
+        for name, values in told(found).items():
+            recorded = getattr(frames, name)[0]
+            recorded = recorded[here] if name.endswith("losses") else recorded
+            recorded = frames.matrix(name, 0) if recorded.ndim == 2 else recorded
+            np.testing.assert_array_equal(values, recorded, err_msg=name)
+        assert found.departure(frames) == 0
+        np.testing.assert_allclose([model.distance for model in found.models], found.fused.distance[-1, :-1])
+        np.testing.assert_allclose(found.dif, found.fused.distance**2 + record.config.fusion.eta)
+        if record.config.fusion.weights == "adaptive" and record.config.fusion.over == "model":
+            np.testing.assert_allclose(found.row, found.fused.dif_star[-1], rtol=1e-4)
+        assert found.row.sum() == pytest.approx(1)
+
+
+def test_the_next_base_after_the_first_iteration_is_that_of_training():
+    """Its loss on each task's samples is what the second iteration starts from, on the same samples."""
+    record = learned()
+    found = first_of(record, 1)
+    method, (batch, rate, _) = method_at_start(record)
+    method.step(batch, rate, True)
+    logits, _, _ = method.setting.model.train(method.phi, batch.images)
+    assert found.losses["next φ_b"][0] == float(method.loss(logits, batch.labels))
+    assert found.losses["φ_b"][0] == found.models[0].clean_loss == pytest.approx(found.loss)
+
+
+# What the parts are
+
+
+def test_step_is_its_parts_and_looking_at_them_changes_nothing():
+    record = learned()
+    (whole, given), (looked_at, same) = method_at_start(record), method_at_start(record)
+    loss, fused = whole.step(*given)
+    kept = []
+    for part in looked_at.parts(*same):
+        kept.append(part)
+    measured = kept[-1]
+    assert isinstance(measured, Measured) and measured.fused is not None and fused is not None
+    assert measured.loss == loss
+    for name, value in vars(fused).items():
+        np.testing.assert_array_equal(getattr(measured.fused, name), value)
+    assert torch.equal(whole.phi, looked_at.phi)
+    assert torch.equal(whole.noise.get_state(), looked_at.noise.get_state())
+
+
+@pytest.mark.parametrize("rounds", [1, 2])
+def test_parts_come_in_the_order_of_the_algorithm(rounds):
+    record = learned(**{"fusion.inner_steps": rounds})
+    method, given = method_at_start(record)
+    kinds = [type(part) for part in method.parts(*given)]
+    assert kinds == [CleanStep, Attack, AttackedStep] * rounds + [Fusion, Measured]
+
+
+def test_nothing_is_trained_before_it_is_asked_for():
+    method, given = method_at_start(learned())
+    before = method.phi.clone()
+    parts = method.parts(*given)
+    first = next(parts)
+    assert isinstance(first, CleanStep) and not torch.equal(first.phi, before)
+    assert torch.equal(method.phi, before)
+    list(parts)
+    assert not torch.equal(method.phi, before)
+
+
+def test_the_attack_stays_within_its_bounds_and_off_the_object():
+    record = records.load(SHIPPED / "mnist-5k-ari")
+    epsilon = record.config.attack.epsilon
+    for model in first_of(record, 3).models:
+        hit = model.struck
+        assert hit is not None
+        np.testing.assert_allclose(background_mask(hit.attention), hit.background, atol=1e-6)
+        assert abs(hit.delta).max() <= epsilon * (1 + 1e-5)
+        np.testing.assert_allclose(hit.applied, hit.background[:, None] * hit.delta, atol=1e-6)
+        np.testing.assert_allclose(hit.images, (model.images + hit.applied).clip(0, 1), atol=1e-5)
+
+
+def test_without_strength_there_is_no_attack_to_show():
+    found = first_of(learned(**{"attack.epsilon": 0.0}), 2)
+    assert [model.struck for model in found.models] == [None, None]
+    assert all(model.attacked_loss == model.loss_after for model in found.models)
+
+
+def test_another_iteration_departs_from_the_recorded_one():
+    """So that a run trained elsewhere, or on other data, is told apart."""
+    record = learned()
+    found = first_of(record, 2)
+    assert found.departure(learned(seed=1).frames(2)) > 1e-3
+    assert found.departure(record.frames(3)) == float("inf")
+
+
+# What has no first iteration
+
+
+def test_a_method_without_parts_and_a_task_not_begun_are_refused_by_name():
+    record = Record(preset("digits", "finetune", **TINY))
+    with pytest.raises(RecordError, match="finetune has no parts"):
+        first_of(record, 1)
+    with pytest.raises(RecordError, match="task 6 is not recorded"):
+        first_of(records.load(SHIPPED / "mnist-5k-ari"), 6)
+
+
+def test_a_run_under_way_shows_the_task_it_has_begun():
+    config = preset("digits", "ari", **TINY)
+    record = Record(config)
+    for event in learn(config):
+        record = record.after(event)
+        if record.tasks_begun == 2:
+            break
+    assert len(record.tasks) == 1
+    assert first_of(record, 2).departure(record.frames(2)) == 0
