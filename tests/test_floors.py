@@ -73,6 +73,7 @@ TABLE = {
     "figures": (4, {"errors"}),
     "player": (4, set()),
     "widget": (4, set()),
+    "race": (4, {"config", "metrics", "records"}),
     "runs": (4, {"config", "errors", "events", "learn", "records"}),
     "jobs": (4, {"config", "errors", "events", "records", "runs"}),
     "experiments": (4, {"config", "errors", "events", "learn", "metrics", "records", "runs", "statistics"}),
@@ -93,7 +94,7 @@ WITHIN_A_PACKAGE = {(f"methods.{name}", "methods")
                     for name in ("ari", "baselines", "derpp", "ewc", "itaml", "lwf", "released")}  # fmt: skip
 
 TORCH_FREE = ("config", "consensus", "errors", "events", "exports", "figures", "fusion", "jobs", "metrics", "player",
-              "records", "statistics", "uploads", "widget")  # fmt: skip
+              "race", "records", "statistics", "uploads", "widget")  # fmt: skip
 
 
 def name_of(file: Path) -> str:
