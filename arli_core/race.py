@@ -98,7 +98,7 @@ def standing(first: Record, second: Record) -> list[Line]:
     alike = plain and same_batches(*configs) == "all" and first.config.train.loss == second.config.train.loss
     return [
         _line("average accuracy", [_after(run, done, metrics.average_accuracy) for run in runs], max),
-        _line("accuracy on the first task", [_first(run, done) for run in runs], max),
+        _line("on the first task", [_first(run, done) for run in runs], max),
         _line("forgetting", [_after(run, done, metrics.forgetting) for run in runs], min),
         _line("loss", [_loss(run) for run in runs], min if alike and even else None),
         _line("seconds", [run.seconds or None for run in runs], min if even else None),

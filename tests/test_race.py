@@ -17,7 +17,7 @@ from arli_core.jobs import Job, Jobs, State, next_iteration
 from pages.parts import run_bar
 
 ROOT = Path(__file__).parents[1]
-QUICK = {"data.tasks": 2, "train.epochs": 2, "train.batch_size": 200, "recording.probes": 1, "device": "cpu"}
+QUICK = {"data.tasks": 2, "train.epochs": 2, "train.batch_size": 64, "recording.probes": 1, "device": "cpu"}
 PATIENCE = 120  # seconds
 
 
@@ -367,8 +367,8 @@ def test_a_race_is_started_paused_stepped_stopped_and_goes_on_from_its_page(lab)
     assert {"Another race"} == set(labels(test)) & {"Another race", "Go on", "Pause", "Stop"}
     assert "leads** after task 2" in texts(test, "markdown") or "Level after task 2" in texts(test, "markdown")
     table = test.dataframe[0].value
-    assert list(table.columns) == ["ari", "replay-balanced", "leads"]
-    assert float(table.loc["average accuracy", "ari"]) == pytest.approx(
+    assert list(table.columns) == ["ari", "replay-balanced"]
+    assert float(table.loc["average accuracy", "ari"].split()[0]) == pytest.approx(
         records.load(names[0]).summary()["average"]["per_sample"], abs=5e-4
     )
     run_bar.jobs.clear()  # as after a restart of the server: from what is recorded

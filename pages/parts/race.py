@@ -248,11 +248,11 @@ def _heads(racers: list[Racer], labels: list[str]) -> None:
             if racer.error:
                 other = next(each for each in racers if each is not racer)
                 alone = f" {other.name} goes on without it." if other.job and other.job.alive else ""
-                st.error(f"{racer.error}.{alone}", icon=":material/error:")
+                st.error(f"{racer.error.rstrip('.')}.{alone}", icon=":material/error:")
 
 
 def _controls(racers: list[Racer]) -> None:
-    columns = st.columns(5)
+    columns = st.columns(5, vertical_alignment="center")
     alive = [each.job for each in racers if each.job and each.job.alive]
     running = any(each.state == "running" for each in racers)
     waiting = [each for each in racers if each.unfinished]
@@ -265,7 +265,10 @@ def _controls(racers: list[Racer]) -> None:
         columns[2].button("Stop", icon=":material/stop:", on_click=_all, args=(alive, Job.stop), width="stretch")
     else:
         if waiting:
-            columns[1].caption("From where it was last saved, both in step.")
+            both = "From where they were last saved, in step."
+            columns[1].caption(
+                both if len(waiting) > 1 else f"{waiting[0].name} alone, from where it was last saved."
+            )
         columns[2 if waiting else 0].button("Another race", icon=":material/add:", on_click=_forget, width="stretch")
     if all(each.record.tasks for each in racers):
         columns[4].page_link(
@@ -323,7 +326,7 @@ def _chart(
     y: tuple[str, tuple[int, int] | None],
     points: bool = True,
 ) -> None:
-    """One line a racer. `points`: a first one alone is seen too, which a line does not show."""
+    """One line a racer, the second dashed. `points`: a first one alone is seen too, which a line does not show."""
 
     def axis(field: str, title: str, domain: tuple[int, int] | None) -> dict[str, Any]:
         scale = {"domain": list(domain), "nice": False} if domain else {}
@@ -339,6 +342,8 @@ def _chart(
                 "x": axis("x", *x),
                 "y": axis("y", *y),
                 "color": colour,
+                # Where the lines are one, both are seen.
+                "strokeDash": {**colour, "scale": {"domain": labels, "range": [[1, 0], [6, 4]]}},
             },
             "height": 190,
         },
@@ -360,21 +365,24 @@ def _standing(racers: list[Racer], labels: list[str]) -> None:
         st.markdown(f"Level after task {done}.")
     else:
         st.caption("Accuracies are known when both have done the first task.")
-    table = pd.DataFrame(
-        {
-            **{label: [_number(line.values[at]) for line in lines] for at, label in enumerate(labels)},
-            "leads": [labels[line.leader] if line.leader is not None else "–" for line in lines],
-        },
-        index=pd.Index([line.what for line in lines], name=""),
-    )
-    st.dataframe(table, width="stretch")
-    save_table(table, f"{racers[0].name}-{racers[1].name}", "standing")
+    index = pd.Index([line.what for line in lines], name="")
+    leads = [labels[line.leader] if line.leader is not None else None for line in lines]
+    shown = {label: [_told(line, at) for line in lines] for at, label in enumerate(labels)}
+    st.dataframe(pd.DataFrame(shown, index), width="stretch")
+    left, right = st.columns([1, 3], vertical_alignment="center")
+    with left:
+        values = {label: [line.values[at] for line in lines] for at, label in enumerate(labels)}
+        save_table(pd.DataFrame({**values, "leads": leads}, index), f"{racers[0].name}-{racers[1].name}", "standing")
+    right.caption("★ leads. Accuracies are per-sample.")
 
 
-def _number(value: float | None) -> str:
+def _told(line: races.Line, at: int) -> str:
+    """A figure, with a star where it leads."""
+    value = line.values[at]
     if value is None:
         return "–"
-    return f"{value:.3f}" if abs(value) < 10 else f"{value:,.0f}"
+    digits = {"seconds": 1, "samples": 0, "samples a second": 0}.get(line.what, 3)
+    return f"{value:,.{digits}f}{' ★' if line.leader == at else ''}"
 
 
 def _matrices(racers: list[Racer]) -> None:
