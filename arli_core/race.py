@@ -103,7 +103,11 @@ def standing(first: Record, second: Record) -> list[Line]:
         _line("loss", [_loss(run) for run in runs], min if alike and even else None),
         _line("seconds", [run.seconds or None for run in runs], min if even else None),
         _line("samples", [float(run.samples) for run in runs], None),
-        _line("samples a second", [run.samples / run.seconds if run.seconds else None for run in runs], max),
+        _line(
+            "samples a second",
+            [run.samples / run.seconds if run.seconds else None for run in runs],
+            max if even else None,
+        ),
     ]
 
 

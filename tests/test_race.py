@@ -124,13 +124,15 @@ def test_matching_leaves_a_method_its_own_optimiser_and_start():
 
 
 def test_racers_see_the_same_images_moved_alike(jobs, monkeypatch):
-    """What reaches the methods, augmented: every batch of every task, in order."""
+    """What reaches the methods, augmented: every batch of every task, in order; and both start from equal weights."""
     seen: dict[str, list[bytes]] = {}
+    starts: list[torch.Tensor] = []
     create = learn.create
 
     def watched(config, *rest):
         method = create(config, *rest)
         step = method.step
+        starts.append(method.phi.clone())
 
         def look(batch, *rest):
             seen.setdefault(config.method, []).append(batch.images.numpy().tobytes() + batch.labels.numpy().tobytes())
@@ -144,6 +146,7 @@ def test_racers_see_the_same_images_moved_alike(jobs, monkeypatch):
     ended(*racers)
     assert [job.state for job in racers] == [State.FINISHED] * 2
     assert len(seen["ari"]) > 10 and seen["ari"] == seen["replay"]
+    assert torch.equal(*starts)
 
 
 # Turns
@@ -327,7 +330,9 @@ def test_the_form_says_what_is_the_same_and_what_is_not(lab):
     test = open_train(view="race")
     assert not test.exception and not test.error and not test.warning
     said = texts(test, "markdown")
-    assert "**every batch**: the same samples in the same order" in said and "learning rate 0.15 / 0.003" in said
+    assert (
+        "**every batch**: the same samples in the same order" in said and "train.learning_rate 0.15 / 0.003" in said
+    )
     assert "the weights at the start" in said
     test.selectbox(key="race-The other").select("finetune").run()
     said = texts(test, "markdown")

@@ -184,7 +184,7 @@ def _in_common(labels: list[str], configs: list[Config]) -> None:
     if races.same_start(first, second):
         same += "; the weights at the start"
     differ = [
-        f"{key.removeprefix('train.').replace('_', ' ')} {_short(values[0])} / {_short(values[1])}"
+        f"{key} {_short(values[0])} / {_short(values[1])}"
         for key, values in races.own_settings(first, second).items()
         if key not in ("recording.frames", "recording.probes", "recording.probe_frames")
     ]
@@ -204,7 +204,7 @@ def _in_common(labels: list[str], configs: list[Config]) -> None:
 
 
 def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 # --- Watching it ---------------------------------------------------------------------------------------------------
@@ -238,7 +238,7 @@ def _heads(racers: list[Racer], labels: list[str]) -> None:
     for column, mark, racer in zip(st.columns(2), MARKS, racers, strict=True):
         record, last = racer.record, racer.record.last
         tasks = record.config.data.tasks
-        told = f"task {min(record.tasks_begun, tasks)} of {tasks}"
+        told = f"task {min(max(record.tasks_begun, 1), tasks)} of {tasks}"
         if last:
             told += f" · iteration {last.iteration + 1} of {last.iterations}"
         with column:
@@ -363,6 +363,8 @@ def _standing(racers: list[Racer], labels: list[str]) -> None:
         )
     elif done:
         st.markdown(f"Level after task {done}.")
+    elif failed := [each.name for each in racers if each.state == "failed" and not each.record.tasks]:
+        st.caption(f"No accuracy to compare: {' and '.join(failed)} failed before its first task was done.")
     else:
         st.caption("Accuracies are known when both have done the first task.")
     index = pd.Index([line.what for line in lines], name="")
@@ -412,10 +414,12 @@ def _accuracies(racers: list[Racer], labels: list[str]) -> None:
             label: values[-1][task - 1] if len(values) >= task else None
             for label, values in zip(labels, found, strict=True)
         }
+    table = pd.DataFrame(rows).T.rename_axis("task")
     st.dataframe(
-        pd.DataFrame(rows).T,
+        table,
         column_config={
             label: st.column_config.ProgressColumn(min_value=0, max_value=1, format="percent") for label in labels
         },
         width="stretch",
     )
+    save_table(table, f"{racers[0].name}-{racers[1].name}-accuracy", "accuracies")
