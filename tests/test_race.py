@@ -334,6 +334,9 @@ def test_the_form_says_what_is_the_same_and_what_is_not(lab):
         "**every batch**: the same samples in the same order" in said and "train.learning_rate 0.15 / 0.003" in said
     )
     assert "the weights at the start" in said
+    assert "Not as in the preset" not in said
+    test.selectbox(key="race-The other").select("replay").run()
+    assert "**Not as in the preset:** replay memory.batches = balanced." in texts(test, "markdown")
     test.selectbox(key="race-The other").select("finetune").run()
     said = texts(test, "markdown")
     assert "the batches of task 1" in said and "new samples alone: no exemplars are kept" in said

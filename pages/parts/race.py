@@ -191,14 +191,22 @@ def _in_common(labels: list[str], configs: list[Config]) -> None:
     lines = [f"**The same for both:** {same}."]
     held = [races.holds(config) for config in configs]
     if held[0] != held[1]:
+        waits = "" if batches == "all" else " Whoever has fewer iterations in a task waits at its end for the other."
         lines.append(
-            f"**Not the same, from task 2 on:** {labels[0]} sees {held[0]}; {labels[1]} sees {held[1]}. Whoever has "
-            "fewer iterations in a task waits at its end for the other."
+            f"**Not the same, from task 2 on:** {labels[0]} sees {held[0]}; {labels[1]} sees {held[1]}.{waits}"
         )
     elif batches == "all":
         lines[0] += f" From task 2 on: {held[0]}."
     if differ:
         lines.append("**Each its own:** " + "; ".join(differ) + ".")
+    changed = [
+        f"{label} {key} = {_short(value)}"
+        for label, config in zip(labels, configs, strict=True)
+        if config.preset in settings.PRESETS
+        for key, value in settings.changes(config).items()
+    ]
+    if changed:
+        lines.append("**Not as in the preset:** " + "; ".join(changed) + ".")
     with st.expander("What is the same, and what is not", icon=":material/balance:", expanded=True):
         st.markdown("\n\n".join(lines))
 
@@ -270,6 +278,13 @@ def _controls(racers: list[Racer]) -> None:
                 both if len(waiting) > 1 else f"{waiting[0].name} alone, from where it was last saved."
             )
         columns[2 if waiting else 0].button("Another race", icon=":material/add:", on_click=_forget, width="stretch")
+    if running and all(each.record.share_done for each in racers):
+        left = sum(
+            each.record.seconds * (1 - each.record.share_done) / each.record.share_done
+            for each in racers
+            if each.state == "running"
+        )
+        columns[3].caption(f"About {duration(left)} left, both together.")
     if all(each.record.tasks for each in racers):
         columns[4].page_link(
             "pages/forgetting.py",
