@@ -122,11 +122,12 @@ def _configured(preset: str, methods: list[str], seed: int) -> list[Config]:
             field = settings.keys(holders[key].method)[key]
             with columns[at % 3]:
                 shared[key] = knob(key, field, settings.value_of(holders[key], key), f"{place}-{key}")
-        for at, (config, method) in enumerate(zip(defaults, methods, strict=True)):
-            field = settings.keys(method)["train.learning_rate"]
-            with columns[(len(known) + at) % 3]:
-                st.caption(f"{MARKS[at]} {method}")
-                rates.append(knob("train.learning_rate", field, config.train.learning_rate, f"{place}-rate-{at}"))
+        for column, mark, config in zip(st.columns(2), MARKS, defaults, strict=True):
+            field = settings.keys(config.method)["train.learning_rate"]
+            with column:
+                st.markdown(f"{mark} {config.method}, its own")
+                key = f"{place}-rate-{mark}"
+                rates.append(knob("train.learning_rate", field, config.train.learning_rate, key))
         if st.button("Back to the preset", icon=":material/undo:", key="race-back"):
             st.session_state["race-revision"] += 1
             st.rerun()

@@ -14,6 +14,16 @@ def iterations(page: Page) -> list[str]:
     return [bar.inner_text().rpartition(" · ")[0] for bar in page.get_by_test_id("stProgress").all()]
 
 
+def at_rest(page: Page) -> str:
+    """Where both stand still: the page is drawn a second at a time, and later on a busy machine."""
+    for _ in range(20):
+        before = iterations(page)
+        page.wait_for_timeout(2000)
+        if before == iterations(page) and before[0] == before[1]:
+            return before[0]
+    raise AssertionError(f"the race does not stand still, both at one iteration: {iterations(page)}")
+
+
 def test_a_race_is_run_reloaded_and_opened_on_forgetting(
     streamlit_server, page: Page, browser: Browser, tmp_path: Path
 ):
@@ -36,7 +46,7 @@ def test_a_race_is_run_reloaded_and_opened_on_forgetting(
 
         # Both move while they train, and stand still together when paused.
         loss = page.get_by_test_id("stVegaLiteChart").last
-        expect(loss).to_be_visible(timeout=LOADED)
+        expect(loss).to_be_visible(timeout=2 * LOADED)  # the run waits for torch, too
         before = iterations(page)
         page.wait_for_function(
             "before => [...document.querySelectorAll('[data-testid=stProgress]')]"
@@ -46,28 +56,26 @@ def test_a_race_is_run_reloaded_and_opened_on_forgetting(
         )
         page.get_by_role("button", name="Pause").click()
         expect(page.get_by_role("button", name="Go on")).to_be_visible(timeout=LOADED)
-        page.wait_for_timeout(1500)
-        here = iterations(page)
-        assert here[0] == here[1] and " · iteration " in here[0]
+        here = at_rest(page)
+        assert " · iteration " in here
         page.get_by_role("button", name="One step").click()
         page.wait_for_function(
             "here => [...document.querySelectorAll('[data-testid=stProgress]')]"
             ".every(bar => !bar.innerText.startsWith(here))",
-            arg=here[0],
+            arg=here,
             timeout=LOADED,
         )
-        here = iterations(page)
-        assert here[0] == here[1]
+        here = at_rest(page)
 
         # A reload and a second tab find it again.
         page.reload()
         expect(page.get_by_role("button", name="Go on")).to_be_visible(timeout=LOADED)
-        assert iterations(page) == here
+        assert at_rest(page) == here
         with browser.new_context() as context:
             tab = context.new_page()
             tab.goto(page.url)
             expect(tab.get_by_role("button", name="Go on")).to_be_visible(timeout=LOADED)
-            assert iterations(tab) == here
+            assert at_rest(tab) == here
         page.get_by_role("button", name="Go on").click()
         expect(page.get_by_role("button", name="Another race")).to_be_visible(timeout=240_000)
         expect(page.get_by_text("Average accuracy after each task")).to_be_visible()
