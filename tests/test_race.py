@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 from arli_core import learn, race, records, runs
 from arli_core.config import METHODS, Config, changes, preset
 from arli_core.errors import Busy, ConfigError
-from arli_core.jobs import Job, Jobs, State, next_iteration
+from arli_core.jobs import Job, Jobs, State, _Turns, next_iteration
 from pages.parts import run_bar
 
 ROOT = Path(__file__).parents[1]
@@ -55,12 +55,18 @@ def ended(*jobs: Job) -> None:
     wait(lambda: not any(job.alive for job in jobs), *jobs)
 
 
-def step(jobs: list[Job]) -> None:
-    """One step of the race, until it is made."""
-    before = [next_iteration(job.record) for job in jobs]
-    jobs[0].step()
-    wait(lambda: [next_iteration(job.record) for job in jobs] != before or not any(job.alive for job in jobs), *jobs)
-    time.sleep(0.05)  # both are on their turn
+@pytest.fixture
+def rounds(monkeypatch: pytest.MonkeyPatch) -> list[list[tuple[tuple[int, int], int]]]:
+    """Where each racer is, and how many tasks it has done, before every turn: as the thread finds them."""
+    seen = []
+    may_go_on = _Turns._may_go_on
+
+    def look(turns: _Turns) -> bool:
+        seen.append([(next_iteration(job.record), len(job.record.tasks)) for job in turns.jobs])
+        return may_go_on(turns)
+
+    monkeypatch.setattr(_Turns, "_may_go_on", look)
+    return seen
 
 
 def equal(name: str, other: str | Path) -> None:
@@ -152,32 +158,26 @@ def test_racers_see_the_same_images_moved_alike(jobs, monkeypatch):
 # Turns
 
 
-def test_a_race_is_in_lockstep_and_each_run_is_what_it_is_alone(jobs, place):
+def test_a_race_is_in_lockstep_and_each_run_is_what_it_is_alone(jobs, place, rounds):
     configs = pair()
-    racers = jobs.race(configs, paused=True)
+    racers = jobs.race(configs)
     assert [job.racers for job in racers] == [racers, racers] and jobs.under_way() == [racers]
-    places = []
-    while any(job.alive for job in racers):
-        step(racers)
-        places.append([next_iteration(job.record) for job in racers])
-    assert all(one == other for one, other in places)
-    assert len({tuple(one) for one, _ in places}) > 5
+    ended(*racers)
+    assert all(one == other for one, other in rounds)
+    assert len({one for one, _ in rounds}) == len(rounds) > 10
     for name, each in configs.items():
         for _ in runs.train(each, place / f"{name}-alone"):
             pass
         equal(name, f"{name}-alone")
 
 
-def test_the_one_with_fewer_iterations_waits_at_the_tasks_end(jobs):
+def test_the_one_with_fewer_iterations_waits_at_the_tasks_end(jobs, rounds):
     """Fine-tuning has no exemplars to see. Both begin each task together, and are measured in the same turn."""
-    racers = jobs.race(pair("ari", "finetune", **{"memory.budget": 500}), paused=True)
-    places = []
-    while any(job.alive for job in racers):
-        step(racers)
-        places.append([(next_iteration(job.record), len(job.record.tasks)) for job in racers])
-    waited = [one for one, (other, _) in places if one[0][0] == 2 and other == (3, 0)]
+    racers = jobs.race(pair("ari", "finetune", **{"memory.budget": 500}))
+    ended(*racers)
+    waited = [one for one, other in rounds if one[0][0] == 2 and other[0] == (3, 0)]
     assert len(waited) > 1
-    assert all(one[1] == other[1] for one, other in places)
+    assert all(one[1] == other[1] for one, other in rounds)
     assert [job.state for job in racers] == [State.FINISHED] * 2
 
 

@@ -38,9 +38,9 @@ def test_a_race_is_run_reloaded_and_opened_on_forgetting(
         expect(names.last).to_have_value("digits-replay-balanced-0")
         page.get_by_text("Settings", exact=True).click()
         epochs = page.get_by_role("spinbutton", name="train.epochs")
-        epochs.fill("10")  # so that it still trains when a busy machine has drawn the page twice
+        epochs.fill("6")  # so that it still trains when a busy machine has drawn the page twice
         epochs.press("Enter")
-        expect(page.get_by_text("10 epochs a task")).to_be_visible(timeout=LOADED)
+        expect(page.get_by_text("6 epochs a task")).to_be_visible(timeout=LOADED)
         page.get_by_role("button", name="Start", exact=True).click()
         page.wait_for_url(re.compile("run=digits-ari-0&other=digits-replay-balanced-0"), timeout=LOADED)
 
