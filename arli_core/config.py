@@ -424,6 +424,23 @@ def parse(values: dict[str, Any], /, **settings: Any) -> Config:
         raise ConfigError("; ".join(_explain(merged.get("method"), each) for each in error.errors())) from None
 
 
+def value_of(config: Config, key: str) -> Any:
+    """The value of a dotted setting, or a whole section."""
+    value: Any = config
+    for part in key.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def changes(config: Config) -> dict[str, Any]:
+    """The settings, the seed aside, that are not its method's in its preset; ConfigError where it is of no preset."""
+    if config.preset is None:
+        raise ConfigError("the configuration was made from no preset")
+    default = preset(config.preset, config.method, config.seed)
+    found = {key: value_of(config, key) for key in keys(config.method)}
+    return {key: value for key, value in found.items() if value != value_of(default, key)}
+
+
 def _laid_over(values: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
     """`values` with dotted settings put into it."""
     for key, value in settings.items():

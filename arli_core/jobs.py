@@ -1,12 +1,13 @@
-"""Runs that train while a page is looked at: one worker thread each, in one process-wide registry.
+"""Runs that train while a page is looked at, each a job, in one process-wide registry.
 
 A job is addressed by its run's name, so a reload, a page switch or a second tab finds it again. One trains at a
-time: two would each take twice as long, and the pages with them.
+time: two would each take twice as long, and the pages with them. Two runs that race share one thread and take turns,
+iteration by iteration.
 """
 
 import threading
 import traceback
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from types import ModuleType
@@ -29,52 +30,118 @@ class State(Enum):
 
 
 class Job:
-    """One training run. `record` is its newest state, replaced whole after every event and safe to read anytime."""
+    """One training run. `record` is its newest state, replaced whole after every event and safe to read anytime.
 
-    def __init__(self, name: str, record: Record, begin: Callable[[], Progress], paused: bool) -> None:
+    Pause, one step and stop are its thread's: in a race they are of both runs.
+    """
+
+    def __init__(self, name: str, record: Record, begin: Callable[[], Progress]) -> None:
         self.name, self.record = name, record
         self.error: str | None = None
-        self.state = State.PAUSED if paused else State.RUNNING
         self._begin = begin
-        self._wanted = threading.Condition()
-        self._steps = 0  # iterations asked for while paused
-        self._stop = False
-        self.thread = threading.Thread(target=self._work, name=f"train {name}", daemon=True)
+        self._progress: Progress | None = None
+        self._end: State | None = None
+        self._turns: _Turns
+
+    @property
+    def state(self) -> State:
+        return self._end or self._turns.state
 
     @property
     def alive(self) -> bool:
         return self.state in (State.RUNNING, State.PAUSED)
 
+    @property
+    def racers(self) -> Sequence["Job"]:
+        """The jobs that take turns, or did, in the order in which they were started; this one is among them."""
+        return self._turns.jobs
+
     def pause(self) -> None:
-        self._set(State.PAUSED)
+        self._turns.set(State.PAUSED)
 
     def go_on(self) -> None:
-        self._set(State.RUNNING)
+        self._turns.set(State.RUNNING)
 
     def step(self) -> None:
         """One iteration, then pause again."""
-        with self._wanted:
-            if self.alive:
-                self.state = State.PAUSED
-                self._steps += 1
-                self._wanted.notify()
+        self._turns.step()
 
     def stop(self) -> None:
         """Ends the thread; what was saved can be resumed."""
+        self._turns.stop()
+
+    def open(self) -> None:
+        """Before the first turn, by the thread."""
+        with self._failing():
+            self._progress = self._begin()
+
+    def turn(self) -> None:
+        """One iteration. What follows a task's last one (evaluation, saving) opens the next turn."""
+        assert self._progress is not None
+        with self._failing():
+            for record, event in self._progress:
+                self.record = record
+                if isinstance(event, Step):
+                    return
+            self._end = State.FINISHED
+
+    def close(self) -> None:
+        if self._progress:
+            self._progress.close()
+        self._end = State.STOPPED
+
+    @contextmanager
+    def _failing(self) -> Generator[None]:
+        try:
+            yield
+        except LabError as error:
+            self.error, self._end = str(error), State.FAILED
+        except BaseException as error:  # the thread's last frame: without this the page would wait forever
+            self.error, self._end = f"{type(error).__name__}: {error}", State.FAILED
+            traceback.print_exc()
+
+
+class _Turns:
+    """The thread that trains one run, or several in lockstep: those that are furthest behind take the next turn.
+
+    Runs on equal batches are so at the same iteration after every turn. One with fewer iterations in a task waits at
+    the task's end; one that fails, or is finished, leaves the others to go on.
+    """
+
+    def __init__(self, jobs: Sequence[Job], paused: bool) -> None:
+        self.jobs = jobs
+        self.state = State.PAUSED if paused else State.RUNNING
+        self._wanted = threading.Condition()
+        self._steps = 0  # turns asked for while paused
+        self._stop = False
+        for job in jobs:
+            job._turns = self
+        names = " and ".join(job.name for job in jobs)
+        self._thread = threading.Thread(target=self._work, name=f"train {names}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def set(self, state: State) -> None:
+        with self._wanted:
+            self.state = state
+            self._steps = 0  # steps not made yet are no longer wanted
+            self._wanted.notify()
+
+    def step(self) -> None:
+        with self._wanted:
+            self.state = State.PAUSED
+            self._steps += 1
+            self._wanted.notify()
+
+    def stop(self) -> None:
         with self._wanted:
             self._stop = True
             self._wanted.notify()
-        self.thread.join()
-
-    def _set(self, state: State) -> None:
-        with self._wanted:
-            if self.alive:
-                self.state = state
-                self._steps = 0  # steps not made yet are no longer wanted
-                self._wanted.notify()
+        self._thread.join()
 
     def _may_go_on(self) -> bool:
-        """Waits while paused; False when the run is to stop."""
+        """Waits while paused; False when the runs are to stop."""
         with self._wanted:
             self._wanted.wait_for(lambda: self._stop or self._steps or self.state is State.RUNNING)
             if not self._stop and self.state is State.PAUSED:
@@ -82,27 +149,28 @@ class Job:
             return not self._stop
 
     def _work(self) -> None:
-        try:
-            progress = self._begin()
-            while self._may_go_on():
-                # One iteration a turn. What follows a task's last one (evaluation, saving) opens the next turn.
-                for self.record, event in progress:
-                    if isinstance(event, Step):
-                        break
-                else:
-                    self._end(State.FINISHED)
-                    return
-            progress.close()
-            self._end(State.STOPPED)
-        except LabError as error:
-            self._end(State.FAILED, str(error))
-        except BaseException as error:  # the thread's last frame: without this the page would wait forever
-            self._end(State.FAILED, f"{type(error).__name__}: {error}")
-            traceback.print_exc()
+        for job in self.jobs:
+            job.open()
+        while (going := [job for job in self.jobs if job.alive]) and self._may_go_on():
+            behind = min(next_iteration(job.record) for job in going)
+            for job in going:
+                if next_iteration(job.record) == behind:
+                    job.turn()
+        for job in going:
+            job.close()
 
-    def _end(self, state: State, error: str | None = None) -> None:
-        with self._wanted:
-            self.state, self.error = state, error
+
+def next_iteration(record: Record) -> tuple[int, int]:
+    """The task, from 1, and the iteration within it, from 0, that a run trains next; after the last task, the one
+    that would follow.
+    """
+    if record.last:
+        here = record.last
+        return (here.task, here.iteration + 1) if here.iteration + 1 < here.iterations else (here.task + 1, 0)
+    if record.saved is None:
+        return 1, 0
+    iterations = record.begun.iterations if record.begun else 0  # none of this task yet: it begins
+    return record.saved.task, iterations * record.saved.epoch // record.config.train.epochs
 
 
 class Jobs:
@@ -122,19 +190,35 @@ class Jobs:
     def alive(self) -> list[Job]:
         return [job for job in self._jobs.values() if job.alive]
 
+    def under_way(self) -> list[Sequence[Job]]:
+        """Those that train or are paused, and races that were stopped: each with the jobs it takes turns with."""
+        found = {id(job.racers): job.racers for job in self._jobs.values()}
+        return [
+            jobs
+            for jobs in found.values()
+            if any(job.alive or (job.state is State.STOPPED and len(jobs) > 1) for job in jobs)
+        ]
+
     def start(self, name: str, config: Config, paused: bool = False) -> Job:
         """Trains a new run. Busy where another one trains; what else is wrong ends the job as FAILED."""
-        return self._launch(name, Record(config), lambda: _runs().train(config, name), paused)
+        return self.race({name: config}, paused)[0]
 
-    def resume(self, name: str) -> Job:
-        """Goes on with a stopped or interrupted run, or with a paused job."""
-        job = self.get(name)
-        if job and job.alive:
+    def race(self, configs: Mapping[str, Config], paused: bool = False) -> list[Job]:
+        """Trains new runs in lockstep, by their names; as `start`, each of them."""
+        return self._launch([_anew(name, config) for name, config in configs.items()], paused)
+
+    def resume(self, *names: str) -> list[Job]:
+        """Goes on with stopped or interrupted runs, in lockstep where they are several, or with paused jobs. Of
+        several, those that have ended stay as they are.
+        """
+        paused = [job for name in names if (job := self.get(name)) and job.alive]
+        if paused:
             with self._lock:
-                self._refuse_while_busy(name)
-                job.go_on()
-            return job
-        return self._launch(name, records.load(name), lambda: _runs().resume(name), paused=False)
+                self._refuse_while_busy(*names)
+                paused[0].go_on()
+            return paused
+        left = names if len(names) == 1 else [name for name in names if records.status_of(name) == "unfinished"]
+        return self._launch([_further(name) for name in left], paused=False)
 
     @contextmanager
     def held(self, *names: str) -> Generator[None]:
@@ -151,17 +235,27 @@ class Jobs:
             for name in names:
                 self._jobs.pop(name, None)
 
-    def _launch(self, name: str, record: Record, begin: Callable[[], Progress], paused: bool) -> Job:
+    def _launch(self, jobs: list[Job], paused: bool) -> list[Job]:
         with self._lock:
-            self._refuse_while_busy(name)
-            job = self._jobs[name] = Job(name, record, begin, paused)
-            job.thread.start()
-        return job
+            self._refuse_while_busy(*(job.name for job in jobs))
+            turns = _Turns(jobs, paused)
+            self._jobs |= {job.name: job for job in jobs}
+            turns.start()
+        return jobs
 
-    def _refuse_while_busy(self, name: str) -> None:
+    def _refuse_while_busy(self, *names: str) -> None:
         other = self.running()
         if other:
-            raise Busy(f"{other.name} is training. Wait for it, pause it or stop it, then start {name}.")
+            wanted = " and ".join(names)
+            raise Busy(f"{other.name} is training. Wait for it, pause it or stop it, then start {wanted}.")
+
+
+def _anew(name: str, config: Config) -> Job:
+    return Job(name, Record(config), lambda: _runs().train(config, name))
+
+
+def _further(name: str) -> Job:
+    return Job(name, records.load(name), lambda: _runs().resume(name))
 
 
 def _runs() -> ModuleType:

@@ -1,4 +1,4 @@
-"""Train: presets first, knobs behind them; start, pause, one step, stop, all live; and one iteration in parts."""
+"""Train: presets first, knobs behind them; start, pause, one step, stop, all live. Two at once, or one in parts."""
 
 import streamlit as st
 
@@ -6,8 +6,10 @@ from pages.parts.address import choose_one
 from pages.parts.frame import frame
 from pages.parts.iteration import part_by_part
 from pages.parts.live import show
+from pages.parts.race import race
 from pages.parts.run_bar import jobs
 from pages.parts.setup import ask
+from pages.parts.tried import tried
 
 
 def train() -> None:
@@ -16,10 +18,12 @@ def train() -> None:
         show(job)
     else:
         ask()
+        tried(st.session_state["preset-box"])
 
 
 VIEWS = {
-    "train": ("Train", train),
+    "train": ("One run", train),
+    "race": ("A race of two", race),
     "parts": ("One iteration, part by part", part_by_part),
 }
 

@@ -77,6 +77,7 @@ TABLE = {
                       "methods.ari", "methods.parts", "records", "tasks"}),
     "player": (4, set()),
     "widget": (4, set()),
+    "race": (4, {"config", "metrics", "records"}),
     "runs": (4, {"config", "errors", "events", "learn", "records"}),
     "jobs": (4, {"config", "errors", "events", "records", "runs"}),
     "experiments": (4, {"config", "errors", "events", "learn", "metrics", "records", "runs"}),
@@ -98,7 +99,7 @@ WITHIN_A_PACKAGE = {(f"methods.{name}", "methods")
                     for name in ("ari", "baselines", "derpp", "ewc", "itaml", "lwf", "released")}  # fmt: skip
 
 TORCH_FREE = ("comparisons", "config", "consensus", "errors", "events", "experiments", "exports", "figures", "fusion",
-              "jobs", "metrics", "player", "records", "statistics", "uploads", "widget")  # fmt: skip
+              "jobs", "metrics", "player", "race", "records", "statistics", "uploads", "widget")  # fmt: skip
 
 
 def name_of(file: Path) -> str:

@@ -70,7 +70,7 @@ def test_a_stopped_run_resumes_and_equals_an_uninterrupted_one(jobs):
     wait(job, lambda job: job.record.last and job.record.last.iteration == 3)
     job.stop()
     assert job.state is State.STOPPED
-    job = jobs.resume("halves")
+    (job,) = jobs.resume("halves")
     wait(job, lambda job: job.state is State.FINISHED)
     assert job.record.summary()["accuracy"] == whole.record.summary()["accuracy"]
 

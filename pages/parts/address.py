@@ -4,7 +4,6 @@ Only what a reader does is written, never a default nor what had to be put right
 every change, and one that a page makes by itself would be made anew on every way back.
 """
 
-from collections.abc import Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -13,11 +12,10 @@ import streamlit as st
 Number = TypeVar("Number", int, float)
 
 
-def write(**changed: str | Sequence[str] | None) -> None:
+def write(**changed: str | None) -> None:
     """Query parameters by name, None removes one: one entry in the browser's history, none where nothing changes."""
-    now = {key: st.query_params.get_all(key) for key in st.query_params}
-    new = {key: [value] if isinstance(value, str) else list(value or ()) for key, value in changed.items()}
-    then = {key: values for key, values in (now | new).items() if values}
+    now = st.query_params.to_dict()
+    then = {key: value for key, value in (now | changed).items() if value is not None}
     if then != now:
         st.query_params.from_dict(then)
 

@@ -15,6 +15,7 @@ from .address import write
 from .drawing import PROTOCOL_NAMES, labels, uniform_panel
 from .player import play
 from .run_bar import class_names, jobs
+from .setup import watch
 
 
 def show(job: Job) -> None:
@@ -38,7 +39,7 @@ def _view(job: Job, drawn: State) -> None:
         _accuracy(record)
         _loss(frames)
     with middle:
-        _matrix(job, frames)
+        matrix(job.name, record, frames)
     with right:
         _attention(job, record, frames)
 
@@ -47,6 +48,12 @@ def _controls(job: Job) -> None:
     st.markdown(f"**{job.name}** · {job.record.config.method} · {job.state.value}")
     if job.error:
         st.error(job.error, icon=":material/error:")
+    if len(job.racers) > 1:
+        left, right = st.columns([5, 1], vertical_alignment="center")
+        names = [racer.name for racer in job.racers]
+        left.info(f"It races: {' and '.join(names)} pause, step and stop together.", icon=":material/flag:")
+        if right.button("See the race", width="stretch"):
+            watch(*names)
     columns = st.columns(5)
     if job.state is State.RUNNING:
         columns[0].button("Pause", icon=":material/pause:", on_click=job.pause, width="stretch")
@@ -78,16 +85,21 @@ def _numbers(job: Job, record: Record) -> None:
     last, tasks = record.last, record.config.data.tasks
     done = record.share_done
     st.progress(done, text=f"task {min(record.tasks_begun, tasks)} of {tasks}")
-    columns = st.columns(5)
-    columns[0].metric("Iteration", f"{last.iteration + 1} of {last.iterations}" if last else "–")
-    columns[1].metric("Loss", f"{last.loss:.3f}" if last else "–")
-    columns[2].metric("Samples a second", f"{record.samples / record.seconds:,.0f}" if record.seconds else "–")
-    left = record.seconds * (1 - done) / done if done else None
-    columns[3].metric("Time left", _duration(left) if left is not None else "–")
-    columns[4].metric("Device", record.started.device if record.started else "–")
+    figures = {
+        "Iteration": f"{last.iteration + 1} of {last.iterations}" if last else "–",
+        "Loss": f"{last.loss:.3f}" if last else "–",
+        "Samples": f"{record.samples:,}",
+        "Samples a second": f"{record.samples / record.seconds:,.0f}" if record.seconds else "–",
+        "Time so far" if job.alive else "Time in all": duration(record.seconds),
+    }
+    if job.alive:
+        figures["Time left"] = duration(record.seconds * (1 - done) / done) if done else "–"
+    figures["Device"] = record.started.device if record.started else "–"
+    for column, (label, value) in zip(st.columns(len(figures)), figures.items(), strict=True):
+        column.metric(label, value)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"
 
 
@@ -123,13 +135,14 @@ def _loss(frames: Frames) -> None:
     st.line_chart(chart, height=220, x_label="iteration", y_label="loss")
 
 
-def _matrix(job: Job, frames: Frames) -> None:
+def matrix(name: str, record: Record, frames: Frames) -> None:
+    """dif* of the newest frame."""
     if not frames.fuses:
-        st.info(f"{job.record.config.method} has no dif*: only ari and ari-paper weigh models by it.")
+        st.info(f"{record.config.method} has no dif*: only ari and ari-paper weigh models by it.")
         return
     panel = uniform_panel(frames.dif_star[-1:], labels(frames))
     legend = "Red: more than an equal share; blue: less; white: 1/(n+1). Last row: the weights of φ_f."
-    play(payload([panel], [], [int(frames.iteration[-1])], legend=legend), f"live-matrix-{job.name}")
+    play(payload([panel], [], [int(frames.iteration[-1])], legend=legend), f"live-matrix-{name}")
 
 
 def _attention(job: Job, record: Record, frames: Frames) -> None:

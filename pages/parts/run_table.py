@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from arli_core import records
+from arli_core.config import PRESETS, Config, changes
 from arli_core.errors import LabError
 from arli_core.records import Record
 
@@ -75,4 +76,16 @@ def _figures(record: Record) -> dict[str, Any]:
         "seconds": record.seconds,
         "device": summary["device"],
         "problem": record.error,
+        # What the table of all runs has no room for.
+        "preset": config.preset,
+        "changed": _changed(config),
+        "samples": record.samples,
+        "samples a second": summary["samples_per_second"],
     }
+
+
+def _changed(config: Config) -> str:
+    """What is not as in its preset."""
+    if config.preset not in PRESETS:
+        return ""
+    return ", ".join(f"{key} = {value}" for key, value in changes(config).items())

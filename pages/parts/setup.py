@@ -28,12 +28,7 @@ PRESETS = {
 def ask() -> None:
     """The form, and on Start a job and its address."""
     live = jobs()
-    for job in live.alive():
-        left, right = st.columns([5, 1], vertical_alignment="center")
-        left.info(f"{job.name} is {job.state.value}.", icon=":material/sensors:")
-        if right.button("Watch it", key=f"watch-{job.name}", width="stretch"):
-            _watch(job.name)
-
+    under_way(live)
     again = _again()
     # Keyed and filled once, so that "Back to the preset" leaves both as they are.
     st.session_state.setdefault("preset-box", again.preset if again else "mnist-5k")
@@ -51,7 +46,7 @@ def ask() -> None:
 
     taken = {*records.names(), *(job.name for job in live.alive())}
     left, middle, right = st.columns([3, 1, 1], vertical_alignment="bottom")
-    suggested = _free(f"{preset}-{method}-{config.seed}", taken)
+    suggested = free(f"{preset}-{method}-{config.seed}", taken)
     name = left.text_input("Name of the run", suggested, key=f"name-{suggested}", max_chars=60)
     start = middle.button("Start", type="primary", icon=":material/play_arrow:", width="stretch")
     paused = right.button(
@@ -60,6 +55,17 @@ def ask() -> None:
     if start or paused:
         _start(live, name, config, taken, paused)
     _unfinished(live)
+
+
+def under_way(live: Jobs) -> None:
+    """The runs that train now, and the way to each."""
+    for racers in live.under_way():
+        names = [job.name for job in racers]
+        told = " · ".join(f"{job.name} is {job.state.value}" for job in racers)
+        left, right = st.columns([5, 1], vertical_alignment="center")
+        left.info(f"{told}.", icon=":material/sensors:")
+        if right.button("Watch it", key=f"watch-{'-'.join(names)}", width="stretch"):
+            watch(*names)
 
 
 def _again() -> Config | None:
@@ -91,7 +97,7 @@ def _start(live: Jobs, name: str, config: Config, taken: set[str], paused: bool)
     except LabError as error:
         st.error(str(error), icon=":material/error:")
     else:
-        _watch(name)
+        watch(name)
 
 
 def _unfinished(live: Jobs) -> None:
@@ -110,7 +116,7 @@ def _unfinished(live: Jobs) -> None:
             except LabError as error:
                 st.error(str(error), icon=":material/error:")
             else:
-                _watch(name)
+                watch(name)
 
 
 def _status(name: str) -> str | None:
@@ -120,12 +126,13 @@ def _status(name: str) -> str | None:
         return None
 
 
-def _watch(name: str) -> None:
-    write(run=name)
+def watch(name: str, other: str | None = None) -> None:
+    """Goes to the live view of a run, or of a race."""
+    write(run=name, other=other, view="race" if other else None)
     st.rerun()
 
 
-def _free(name: str, taken: set[str]) -> str:
+def free(name: str, taken: set[str]) -> str:
     tries = (name if number == 1 else f"{name}-{number}" for number in range(1, len(taken) + 2))
     return next(each for each in tries if each not in taken)
 
@@ -139,12 +146,12 @@ def _knobs(preset: str, method: str, again: Config | None) -> Config | None:
     with st.expander("Settings", icon=":material/tune:"):
         columns = st.columns(3)
         for number, (key, field) in enumerate(settings.keys(method).items()):
-            before = _value(shown, key)
+            before = settings.value_of(shown, key)
             if key == "data.name" or (key == "data.spurious" and default.data.name != "scenes"):
                 continue  # the preset's, and what scenes alone has
             with columns[number % 3]:
-                after = _knob(key, field, before, f"{preset}-{method}-{key}-{revision}")
-            if after != _value(default, key):
+                after = knob(key, field, before, f"{preset}-{method}-{key}-{revision}")
+            if after != settings.value_of(default, key):
                 changed[key] = after
         if st.button("Back to the preset", disabled=not changed, icon=":material/undo:"):
             st.session_state["knobs-revision"] += 1
@@ -159,7 +166,7 @@ def _knobs(preset: str, method: str, again: Config | None) -> Config | None:
         return None
 
 
-def _knob(key: str, field: Any, value: Any, widget: str) -> Any:
+def knob(key: str, field: Any, value: Any, widget: str) -> Any:
     """The widget that fits a field's type."""
     common = {"label": key, "help": field.description, "key": widget}
     kind = field.annotation
@@ -173,10 +180,3 @@ def _knob(key: str, field: Any, value: Any, widget: str) -> Any:
         number: Any = None if value is None else float(value)
         return st.number_input(**common, value=number, min_value=0.0, format="%g", step=None, placeholder=placeholder)
     return st.number_input(**common, value=value, min_value=0, step=1, placeholder=placeholder)
-
-
-def _value(config: Config, key: str) -> Any:
-    value: Any = config
-    for part in key.split("."):
-        value = getattr(value, part)
-    return value

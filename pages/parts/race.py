@@ -1,0 +1,441 @@
+"""Two methods that race on the same batches, side by side, iteration by iteration."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from arli_core import config as settings
+from arli_core import race as races
+from arli_core import records
+from arli_core.config import Config
+from arli_core.errors import LabError
+from arli_core.figures import BLUE, ORANGE
+from arli_core.jobs import Job
+from arli_core.records import Record
+
+from .address import write
+from .drawing import save_table
+from .live import duration, matrix
+from .run_bar import class_names, guarded, jobs, open_run
+from .setup import PRESETS, free, knob, under_way, watch
+
+SHARED = ("data.tasks", "train.epochs", "train.batch_size", "memory.budget", "memory.batches")
+RECORDED = ("mnist-5k-ari", "mnist-5k-finetune")  # two that ship, to look at before the first race
+COLOURS = (BLUE, ORANGE)
+MARKS = tuple(f':color[●]{{foreground="{colour}"}}' for colour in COLOURS)
+
+
+@dataclass(frozen=True)
+class Racer:
+    name: str
+    record: Record
+    job: Job | None  # None where this server has not trained it
+
+    @property
+    def state(self) -> str:
+        return self.job.state.value if self.job else self.record.status
+
+    @property
+    def error(self) -> str | None:
+        return (self.job.error if self.job else None) or self.record.error
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether it can go on, or does."""
+        return self.state not in ("finished", "failed")
+
+
+def race() -> None:
+    """The race of the address, or the form that starts one."""
+    name, other = (st.query_params.get(key) for key in ("run", "other"))
+    if name and other and name != other:
+        missing = [each for each in (name, other) if not jobs().get(each) and each not in records.names()]
+        if not missing:
+            names = (name, other)
+            live = any(job and job.alive for job in map(jobs().get, names))
+            st.fragment(_view, run_every=1.0 if live else None)(names, [each.state for each in _racers(names)])
+            return
+        st.warning(f"{' and '.join(missing)} is not recorded here.", icon=":material/swap_horiz:")
+    _ask()
+
+
+def _racers(names: tuple[str, str]) -> list[Racer]:
+    found = []
+    for name in names:
+        job = jobs().get(name)
+        found.append(Racer(name, job.record if job else guarded(open_run, name), job))
+    return found
+
+
+# --- Setting it up -------------------------------------------------------------------------------------------------
+
+
+def _ask() -> None:
+    live = jobs()
+    under_way(live)
+    if set(RECORDED) <= set(records.names()):
+        st.page_link(
+            "pages/train.py",
+            label="See a recorded pair: ARI and fine-tuning on mnist-5k",
+            icon=":material/flag:",
+            query_params={"view": "race", "run": RECORDED[0], "other": RECORDED[1]},
+        )
+    columns = st.columns([3, 3, 3, 2])
+    with columns[0]:
+        preset = st.selectbox("Data", PRESETS, index=list(PRESETS).index("mnist-5k"), key="race-preset")
+        st.caption(PRESETS[preset])
+    methods = []
+    for column, label, default in zip(
+        columns[1:], ("One method", "The other"), ("ari", "replay-balanced"), strict=False
+    ):
+        with column:
+            methods.append(
+                st.selectbox(label, settings.METHODS, index=settings.METHODS.index(default), key=f"race-{label}")
+            )
+            st.caption(settings.summary(methods[-1]))
+    seed = columns[3].number_input("Seed, of both", 0, 2**31 - 1, key="race-seed")
+    try:
+        configs = _configured(preset, methods, seed)
+    except LabError as error:
+        st.error(str(error), icon=":material/error:")
+        return
+    _in_common(methods, configs)
+    _start(preset, methods, configs)
+
+
+def _configured(preset: str, methods: list[str], seed: int) -> list[Config]:
+    """Both configurations: what they share is set once, the learning rate for each."""
+    defaults = [settings.preset(preset, method, seed) for method in methods]
+    revision = st.session_state.setdefault("race-revision", 0)
+    place = f"race-{preset}-{'-'.join(methods)}-{revision}"
+    shared: dict[str, Any] = {}
+    rates = []
+    with st.expander("Settings", icon=":material/tune:"):
+        columns = st.columns(3)
+        # Of the first that has it: where both rehearse, the second's batches follow the first's.
+        holders = {
+            key: config for config in reversed(defaults) for key in SHARED if key in settings.keys(config.method)
+        }
+        known = [key for key in SHARED if key in holders]
+        for at, key in enumerate(known):
+            field = settings.keys(holders[key].method)[key]
+            with columns[at % 3]:
+                shared[key] = knob(key, field, settings.value_of(holders[key], key), f"{place}-{key}")
+        for column, mark, config in zip(st.columns(2), MARKS, defaults, strict=True):
+            field = settings.keys(config.method)["train.learning_rate"]
+            with column:
+                st.markdown(f"{mark} {config.method}, its own")
+                key = f"{place}-rate-{mark}"
+                rates.append(knob("train.learning_rate", field, config.train.learning_rate, key))
+        if st.button("Back to the preset", icon=":material/undo:", key="race-back"):
+            st.session_state["race-revision"] += 1
+            st.rerun()
+    first, second = (
+        settings.parse(
+            config.model_dump(),
+            **{key: value for key, value in shared.items() if key in settings.keys(config.method)},
+            **{"train.learning_rate": rate},
+        )
+        for config, rate in zip(defaults, rates, strict=True)
+    )
+    return [first, races.matched(first, second)]
+
+
+def _start(preset: str, methods: list[str], configs: list[Config]) -> None:
+    live = jobs()
+    taken = {*records.names(), *(job.name for job in live.alive())}
+    names: list[str] = []
+    columns = st.columns([5, 5, 3, 3], vertical_alignment="bottom")
+    for column, config, mark in zip(columns, configs, MARKS, strict=False):
+        suggested = free(f"{preset}-{config.method}-{config.seed}", {*taken, *names})
+        names.append(
+            column.text_input(f"{mark} Name of the run", suggested, key=f"race-{mark}-{suggested}", max_chars=60)
+        )
+    start = columns[2].button("Start", type="primary", icon=":material/play_arrow:", width="stretch")
+    paused = columns[3].button(
+        "Start paused", icon=":material/pause:", width="stretch", help="Then go one step at a time."
+    )
+    if not (start or paused):
+        return
+    try:
+        if names[0] == names[1]:
+            raise LabError("Both runs have the same name; nothing was started. Choose another for one of them.")
+        for name in names:
+            if name in taken:
+                raise LabError(f"A run is called {name} already; nothing was changed. Choose another name.")
+            records.vacant(name)
+        live.race(dict(zip(names, configs, strict=True)), paused)
+    except LabError as error:
+        st.error(str(error), icon=":material/error:")
+    else:
+        watch(*names)
+
+
+def _in_common(labels: list[str], configs: list[Config]) -> None:
+    """What is the same for both, and what is not."""
+    first, second = configs
+    batches = races.same_batches(first, second)
+    size = f"{first.train.batch_size} samples a batch, {first.train.epochs} epochs a task"
+    same = {
+        "all": f"data, seed, and **every batch**: the same samples in the same order ({size})",
+        "first task": f"data, seed, and the batches of task 1 ({size})",
+        "none": "the data" if first.data == second.data else "nothing that decides the batches",
+    }[batches]
+    if races.same_start(first, second):
+        same += "; the weights at the start"
+    differ = [
+        f"{key} {_short(values[0])} / {_short(values[1])}"
+        for key, values in races.own_settings(first, second).items()
+        if key not in ("recording.frames", "recording.probes", "recording.probe_frames")
+    ]
+    lines = [f"**The same for both:** {same}."]
+    held = [races.holds(config) for config in configs]
+    if held[0] != held[1]:
+        waits = "" if batches == "all" else " Whoever has fewer iterations in a task waits at its end for the other."
+        lines.append(
+            f"**Not the same, from task 2 on:** {labels[0]} sees {held[0]}; {labels[1]} sees {held[1]}.{waits}"
+        )
+    elif batches == "all":
+        lines[0] += f" From task 2 on: {held[0]}."
+    if differ:
+        lines.append("**Each its own:** " + "; ".join(differ) + ".")
+    changed = [
+        f"{label} {key} = {_short(value)}"
+        for label, config in zip(labels, configs, strict=True)
+        if config.preset in settings.PRESETS
+        for key, value in settings.changes(config).items()
+    ]
+    if changed:
+        lines.append("**Not as in the preset:** " + "; ".join(changed) + ".")
+    with st.expander("What is the same, and what is not", icon=":material/balance:", expanded=True):
+        st.markdown("\n\n".join(lines))
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+# --- Watching it ---------------------------------------------------------------------------------------------------
+
+
+def _view(names: tuple[str, str], drawn: list[str]) -> None:
+    racers = _racers(names)
+    if [each.state for each in racers] != drawn:
+        st.rerun()
+    methods = [each.record.config.method for each in racers]
+    labels = methods if methods[0] != methods[1] else list(names)
+    _heads(racers, labels)
+    _controls(racers)
+    begun = [each.record.tasks_begun for each in racers]
+    if not any(begun):
+        if any(each.job and each.job.alive for each in racers):
+            st.info("Loading data and torch; the first iteration is seconds away.", icon=":material/hourglass_empty:")
+    else:
+        left, middle, right = st.columns([4, 4, 3])
+        with left:
+            _curves(racers, labels)
+        with middle:
+            _standing(racers, labels)
+        with right:
+            _matrices(racers)
+        _accuracies(racers, labels)
+    _in_common(labels, [each.record.config for each in racers])
+
+
+def _heads(racers: list[Racer], labels: list[str]) -> None:
+    for column, mark, racer in zip(st.columns(2), MARKS, racers, strict=True):
+        record, last = racer.record, racer.record.last
+        tasks = record.config.data.tasks
+        told = f"task {min(max(record.tasks_begun, 1), tasks)} of {tasks}"
+        if last:
+            told += f" · iteration {last.iteration + 1} of {last.iterations}"
+        with column:
+            device = f" · {record.started.device}" if record.started else ""
+            st.markdown(f"{mark} **{racer.name}** · {record.config.method} · {racer.state}{device}")
+            st.progress(record.share_done, text=f"{told} · {duration(record.seconds)}")
+            if racer.error:
+                other = next(each for each in racers if each is not racer)
+                alone = f" {other.name} goes on without it." if other.job and other.job.alive else ""
+                st.error(f"{racer.error.rstrip('.')}.{alone}", icon=":material/error:")
+
+
+def _controls(racers: list[Racer]) -> None:
+    columns = st.columns(5, vertical_alignment="center")
+    alive = [each.job for each in racers if each.job and each.job.alive]
+    running = any(each.state == "running" for each in racers)
+    waiting = [each for each in racers if each.unfinished]
+    if running:
+        columns[0].button("Pause", icon=":material/pause:", on_click=_all, args=(alive, Job.pause), width="stretch")
+    elif waiting and columns[0].button("Go on", icon=":material/play_arrow:", type="primary", width="stretch"):
+        _go_on([each.name for each in waiting])
+    if alive:
+        columns[1].button("One step", icon=":material/skip_next:", on_click=alive[0].step, width="stretch")
+        columns[2].button("Stop", icon=":material/stop:", on_click=_all, args=(alive, Job.stop), width="stretch")
+    else:
+        if waiting:
+            both = "From where they were last saved, in step."
+            columns[1].caption(
+                both if len(waiting) > 1 else f"{waiting[0].name} alone, from where it was last saved."
+            )
+        columns[2 if waiting else 0].button("Another race", icon=":material/add:", on_click=_forget, width="stretch")
+    if running and all(each.record.share_done for each in racers):
+        left = sum(
+            each.record.seconds * (1 - each.record.share_done) / each.record.share_done
+            for each in racers
+            if each.state == "running"
+        )
+        columns[3].caption(f"About {duration(left)} left, both together.")
+    if all(each.record.tasks for each in racers):
+        columns[4].page_link(
+            "pages/forgetting.py",
+            label="Both in Forgetting",
+            icon=":material/history_toggle_off:",
+            query_params={"run": racers[0].name, "other": racers[1].name},
+        )
+
+
+def _all(alive: list[Job], action: Any) -> None:
+    for job in alive:
+        action(job)
+
+
+def _go_on(names: list[str]) -> None:
+    try:
+        jobs().resume(*names)
+    except LabError as error:
+        st.error(str(error), icon=":material/error:")
+    else:
+        st.rerun()
+
+
+def _forget() -> None:
+    write(run=None, other=None)
+
+
+def _curves(racers: list[Racer], labels: list[str]) -> None:
+    legend = "  ".join(f"{mark} {label}" for mark, label in zip(MARKS, labels, strict=True))
+    st.markdown(f"##### Average accuracy after each task\n\n{legend}")
+    averages = {
+        label: enumerate(races.average_accuracies(each.record), 1) for each, label in zip(racers, labels, strict=True)
+    }
+    points = [(label, task, value) for label, found in averages.items() for task, value in found]
+    if points:
+        tasks = max(each.record.config.data.tasks for each in racers)
+        _chart(points, labels, ("tasks learned", (1, tasks)), ("accuracy, per-sample", (0, 1)))
+    else:
+        st.caption("Measured when the first task is done.")
+    st.markdown(f"##### Loss in this task\n\n{legend}")
+    losses = []
+    for each, label in zip(racers, labels, strict=True):
+        if each.record.tasks_begun:
+            frames = each.record.frames(each.record.tasks_begun)
+            losses += [(label, *point) for point in zip(frames.iteration.tolist(), frames.loss.tolist(), strict=True)]
+    _chart(losses, labels, ("iteration", None), ("loss", None), points=False)
+
+
+def _chart(
+    rows: list[tuple[str, int, float]],
+    labels: list[str],
+    x: tuple[str, tuple[int, int] | None],
+    y: tuple[str, tuple[int, int] | None],
+    points: bool = True,
+) -> None:
+    """One line a racer, the second dashed. `points`: a first one alone is seen too, which a line does not show."""
+
+    def axis(field: str, title: str, domain: tuple[int, int] | None) -> dict[str, Any]:
+        scale = {"domain": list(domain), "nice": False} if domain else {}
+        ticks = {"format": "d", "tickMinStep": 1} if field == "x" else {"tickCount": 4}
+        return {"field": field, "type": "quantitative", "title": title, "scale": scale, "axis": ticks}
+
+    colour = {"field": "run", "type": "nominal", "scale": {"domain": labels, "range": list(COLOURS)}, "legend": None}
+    st.vega_lite_chart(
+        pd.DataFrame(rows, columns=["run", "x", "y"]),
+        {
+            "mark": {"type": "line", "point": {"size": 60, "filled": True} if points else False},
+            "encoding": {
+                "x": axis("x", *x),
+                "y": axis("y", *y),
+                "color": colour,
+                # Where the lines are one, both are seen.
+                "strokeDash": {**colour, "scale": {"domain": labels, "range": [[1, 0], [6, 4]]}},
+            },
+            "height": 190,
+        },
+        width="stretch",
+    )
+
+
+def _standing(racers: list[Racer], labels: list[str]) -> None:
+    st.markdown("##### Who leads on what")
+    lines = races.standing(*(each.record for each in racers))
+    done = min(len(each.record.tasks) for each in racers)
+    average = lines[0]
+    if average.leader is not None:
+        ahead, behind = (average.values[each] for each in (average.leader, 1 - average.leader))
+        st.markdown(
+            f"**{labels[average.leader]} leads** after task {done}: {ahead:.3f} against {behind:.3f} on average."
+        )
+    elif done:
+        st.markdown(f"Level after task {done}.")
+    elif failed := [each.name for each in racers if each.state == "failed" and not each.record.tasks]:
+        st.caption(f"No accuracy to compare: {' and '.join(failed)} failed before its first task was done.")
+    else:
+        st.caption("Accuracies are known when both have done the first task.")
+    index = pd.Index([line.what for line in lines], name="")
+    leads = [labels[line.leader] if line.leader is not None else None for line in lines]
+    shown = {label: [_told(line, at) for line in lines] for at, label in enumerate(labels)}
+    st.dataframe(pd.DataFrame(shown, index), width="stretch")
+    left, right = st.columns([1, 3], vertical_alignment="center")
+    with left:
+        values = {label: [line.values[at] for line in lines] for at, label in enumerate(labels)}
+        save_table(pd.DataFrame({**values, "leads": leads}, index), f"{racers[0].name}-{racers[1].name}", "standing")
+    right.caption("★ leads. Accuracies are per-sample.")
+
+
+def _told(line: races.Line, at: int) -> str:
+    """A figure, with a star where it leads."""
+    value = line.values[at]
+    if value is None:
+        return "–"
+    digits = {"seconds": 1, "samples": 0, "samples a second": 0}.get(line.what, 3)
+    return f"{value:,.{digits}f}{' ★' if line.leader == at else ''}"
+
+
+def _matrices(racers: list[Racer]) -> None:
+    fusing = []
+    for each in racers:
+        frames = each.record.frames(each.record.tasks_begun) if each.record.tasks_begun else None
+        if frames is not None and frames.fuses:
+            fusing.append((each, frames))
+    if not fusing:
+        st.info("Neither has a dif*: only ari and ari-paper weigh models by it.")
+    for each, frames in fusing:
+        if len(fusing) > 1:
+            st.caption(each.name)
+        matrix(f"race-{each.name}", each.record, frames)
+
+
+def _accuracies(racers: list[Racer], labels: list[str]) -> None:
+    done = [len(each.record.tasks) for each in racers]
+    if not any(done):
+        return
+    st.markdown("##### Accuracy on each task so far, per-sample")
+    rows: dict[str, dict[str, float | None]] = {}
+    for task in range(1, max(done) + 1):
+        name = class_names(racers[0].record, task)
+        found = [each.record.accuracy["per_sample"] for each in racers]
+        rows[f"{task}: {name}" if name else str(task)] = {
+            label: values[-1][task - 1] if len(values) >= task else None
+            for label, values in zip(labels, found, strict=True)
+        }
+    table = pd.DataFrame(rows).T.rename_axis("task")
+    st.dataframe(
+        table,
+        column_config={
+            label: st.column_config.ProgressColumn(min_value=0, max_value=1, format="percent") for label in labels
+        },
+        width="stretch",
+    )
+    save_table(table, f"{racers[0].name}-{racers[1].name}-accuracy", "accuracies")

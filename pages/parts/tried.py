@@ -1,0 +1,84 @@
+"""The configurations of a preset that were tried so far, with what each cost."""
+
+import pandas as pd
+import streamlit as st
+
+from arli_core import records
+
+from .address import write
+from .drawing import save_table
+from .run_bar import jobs
+from .run_table import row
+
+COLUMNS = [
+    "run",
+    "method",
+    "seed",
+    "changed",
+    "accuracy",
+    "forgetting",
+    "seconds",
+    "samples",
+    "samples a second",
+    "device",
+    "status",
+]
+
+
+def tried(preset: str) -> None:
+    """Every run of the preset that is recorded here or training, and the way to make one again."""
+    st.markdown(f"##### Tried so far with {preset}")
+    with st.spinner("Reading the runs…"):
+        rows = [found for name in _newest_first() if (found := row(name)).get("preset") == preset]
+    if not rows:
+        st.caption(f"No run of {preset} is recorded here yet: the one you start will stand here, with what it cost.")
+        return
+    order = st.segmented_control("Order", ("newest first", "best first"), default="newest first", required=True)
+    table = pd.DataFrame(rows, columns=COLUMNS).set_index("run")
+    if order == "best first":
+        table = table.sort_values("accuracy", ascending=False, kind="stable")
+    st.dataframe(
+        table,
+        height=min(38 + 35 * len(table), 290),
+        column_config={
+            "changed": st.column_config.TextColumn(help="What is not as in the preset, for its method"),
+            "accuracy": st.column_config.NumberColumn(format="%.3f", help="average over the tasks done, per-sample"),
+            "forgetting": st.column_config.NumberColumn(format="%.3f", help="per-sample"),
+            "seconds": st.column_config.NumberColumn(format="%.1f"),
+            "samples": st.column_config.NumberColumn(format="localized"),
+            "samples a second": st.column_config.NumberColumn(format="%.0f"),
+        },
+    )
+    left, middle, right = st.columns([1, 4, 2], vertical_alignment="bottom")
+    with left:
+        save_table(table, f"{preset}-tried")
+    name = middle.selectbox("Settings of", table.index, key=f"tried-{preset}", label_visibility="collapsed")
+    right.button(
+        "Fill the form with it",
+        icon=":material/replay:",
+        width="stretch",
+        on_click=_make_again,
+        args=(name, str(table.loc[name, "method"])),
+        disabled=name not in records.names(),
+        help="The settings above become this run's.",
+    )
+
+
+def _newest_first() -> list[str]:
+    """All runs by the time of their last save; one that has saved nothing yet is the newest."""
+    saved = {name: _saved_at(name) for name in records.names()}
+    live = [job.name for job in jobs().alive() if job.name not in saved]
+    return [*live, *sorted(saved, key=saved.__getitem__, reverse=True)]
+
+
+def _saved_at(name: str) -> float:
+    try:
+        return (records.locate(name) / "run.json").stat().st_mtime
+    except OSError:  # another process has just removed it
+        return 0.0
+
+
+def _make_again(name: str, method: str) -> None:
+    write(again=name)
+    st.session_state["method-box"] = method
+    st.session_state["knobs-revision"] += 1  # fresh widgets: they begin at the values of that run
