@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 ROOT = Path(__file__).parents[2]
 PAGES = {
     "": "Start",
+    "lessons": "Lessons",
     "train": "Train",
     "matrix": "Matrix",
     "spectrum": "Spectrum",

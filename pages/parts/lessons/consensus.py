@@ -89,7 +89,7 @@ def tell(record: Record) -> Told:
         ),
         figures={
             f"{names[most]} where they meet": f"{limit[most]:.3f}",
-            f"{names[most]}: row sum in dif": f"{regularised.sum(1)[most] / regularised.sum():.3f}",
+            f"{names[most]}: share of dif": f"{regularised.sum(1)[most] / regularised.sum():.3f}",
             f"{names[most]} in the first φ_f": f"{T[-1, most]:.3f}",
             "|λ₂|": f"{abs(second):.3f}",
             "Apart after 1 fusion": f"{apart[1] / apart[0]:.1%}",

@@ -93,7 +93,7 @@ def tell(record: Record, steady: Record) -> Told:
             own,
             log=True,
             reference=SETTLED,
-            name="learning rate falls to 0",
+            name="learning rate falls",
             others=beside,
         )
         panels = [uniform_panel(frames.dif_star, names, "dif*, learning rate falls")]
@@ -107,13 +107,16 @@ def tell(record: Record, steady: Record) -> Told:
             f"Task {task} begins. Each task so far has its model, φ_1 to φ_{models - 1}, trained for a moment from "
             "the base φ_b. **D** holds the distances between them all; the last row of **dif\\*** weighs them for "
             f"φ_f, which the base moves to. Now {heaviest} has {start.max():.2f} of the weight: what is far counts "
-            "most. The learning rate falls to 0 by the end of the task."
+            f"most. The learning rate goes from {frames.learning_rate[0]:.2g} to {frames.learning_rate[-1]:.1e}."
         ),
-        equation=rf"dif = D\circ D + {eta:g},\qquad dif^*_{{ij}} = dif_{{ij}} \Big/ \sum_k dif_{{ik}}",
+        equation=(
+            rf"\begin{{aligned}} dif &= D\circ D + {eta:g} \\"
+            r"dif^*_{ij} &= dif_{ij} \Big/ \sum_k dif_{ik} \end{aligned}"
+        ),
         picture=picture,
         question=f"Which model weighs most in the last iteration of task {task}?",
         answers=answers(end),
-        measured=f"The last row ends between **{end.min():.3f} and {end.max():.3f}**; 1/{models} = {1 / models:.3f}.",
+        measured=f"The last row ends between **{end.min():.4f} and {end.max():.4f}**; 1/{models} = {1 / models:.4f}.",
         figures={
             f"Weight of {heaviest}, first": f"{start.max():.3f}",
             "Deviation, first": f"{own[0]:.3f}",

@@ -1,5 +1,7 @@
 """Lesson 4: the eigenvector of eigenvalue 1, which every matrix of shares has."""
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import streamlit as st
@@ -64,15 +66,15 @@ def tell(record: Record) -> Told:
         pd.Index(NAMES, name="T"),
     )
 
-    def picture() -> None:
+    def picture(place: str) -> None:
         models = [str(row + 1) for row in range(len(random))]
         drawn = (frames.dif_star[:1], frames.dif_star[-1:], random[None])
         panels = [uniform_panel(T, models, name, marked_row=None) for name, T in zip(NAMES, drawn, strict=True)]
         legend = "White is an equal share, red more, blue less."
-        play(payload(panels, [], [0], legend=legend), key="lesson-eigenvector")
+        play(payload(panels, [], [0], legend=legend), key=f"lesson-eigenvector-{place}")
 
     def truth() -> None:
-        picture()
+        picture("truth")
         st.dataframe(table.style.format("{:.1e}"))
         save_table(table, "lesson-eigenvector")
 
@@ -85,7 +87,7 @@ def tell(record: Record) -> Told:
             f"the first and the last iteration of task {TASK}, and random numbers, each row divided by its sum."
         ),
         equation=r"T\,\mathbf{1} = \mathbf{1}\qquad\text{(Eq. 12)}",
-        picture=picture,
+        picture=partial(picture, "scene"),
         question="For which of the three does Eq. 12 hold, up to rounding?",
         answers=answers(residuals),
         measured=f"T·**1** misses **1** by at most **{max(residuals):.1e}** in all three.",

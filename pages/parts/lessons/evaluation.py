@@ -68,7 +68,7 @@ def tell(finetune: Record, replay: Record, ari: Record) -> Told:
     gain = "more than" if vote > per_sample else "less than" if vote < per_sample else "as much as"
 
     def truth() -> None:
-        st.bar_chart(table.T, stack=False, y_label="average accuracy", sort=False, height=260)
+        st.bar_chart(table.T, stack=False, horizontal=True, y_label="average accuracy", sort=False, height=300)
         st.dataframe(table.style.format("{:.3f}"))
         save_table(table, "lesson-evaluation")
 
@@ -79,8 +79,8 @@ def tell(finetune: Record, replay: Record, ari: Record) -> Told:
             f"network about the same images, and do **not** tell it the task: it chooses among all {classes}."
         ),
         equation=(
-            r"\text{task-aware: } \arg\max_{c\,\in\,\text{task}} z_c"
-            r"\qquad \text{per-sample: } \arg\max_{\text{all } c} z_c"
+            r"\begin{aligned} \text{task-aware: } & \arg\max_{c\,\in\,\text{task}} z_c \\"
+            r"\text{per-sample: } & \arg\max_{\text{all } c} z_c \end{aligned}"
         ),
         picture=lambda: picture(
             partial(figures.accuracy_matrix, replay.accuracy_matrix("task_aware"), ticks), "lesson-evaluation-scene"
