@@ -94,7 +94,7 @@ def tell(record: Record) -> Told:
             "raises the loss, and lets **B**∘δ through. "
             f"The digit covers {level:.1%} of the pixels of these images."
         ),
-        equation=r"B = 1 - A\circ A,\quad \tilde X = \mathrm{clip}(X + B\circ\delta)",
+        equation=(r"\begin{aligned} B &= 1 - A\circ A \\ \tilde X &= \mathrm{clip}(X + B\circ\delta) \end{aligned}"),
         picture=lambda: grid([images, attention], before, "scene"),
         question="What share of the perturbation that gets through, |B∘δ|, lands on the digit?",
         answers=answers(share, level),
