@@ -106,6 +106,8 @@ def key_of(names: list[str]) -> None:
 
 frame("Lessons")
 lesson, key = asked_lesson(), asked_key()
+# A link from a page to itself opens the other lesson, but leaves the browser's address as it was.
+st.query_params.from_dict(st.query_params.to_dict())
 if key:
     key_of([lesson] if lesson else NAMES)
 elif lesson:
