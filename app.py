@@ -55,8 +55,9 @@ with right:
             "Accuracy on held-out images of task 1, among all digits seen so far; no hint of the task is given."
         )
 
-doors = st.columns(4)
+doors = st.columns(5)
 doors[0].page_link("pages/train.py", label="Train one yourself", icon=":material/model_training:")
 doors[1].page_link("pages/matrix.py", label="Step through dif*", icon=":material/grid_on:")
 doors[2].page_link("pages/masks.py", label="See where it looks", icon=":material/visibility:")
 doors[3].page_link("pages/forgetting.py", label="Compare forgetting", icon=":material/history_toggle_off:")
+doors[4].page_link("pages/lessons.py", label="Take a lesson", icon=":material/school:")

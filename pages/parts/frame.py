@@ -4,6 +4,7 @@ import streamlit as st
 
 SECTIONS = {
     "": [("app.py", "Start", ":material/home:")],
+    "Learn": [("pages/lessons.py", "Lessons", ":material/school:")],
     "Lab": [
         ("pages/train.py", "Train", ":material/model_training:"),
         ("pages/matrix.py", "Matrix", ":material/grid_on:"),

@@ -11,6 +11,7 @@ from reading import LOADED, complete
 ROOT = Path(__file__).parents[2]
 PAGES = {
     "": "Start",
+    "lessons": "Lessons",
     "train": "Train",
     "matrix": "Matrix",
     "spectrum": "Spectrum",

@@ -1,0 +1,137 @@
+"""Lesson 5: where models meet that are fused again and again, and how fast."""
+
+import numpy as np
+
+from arli_core import consensus
+from arli_core.config import Ari
+from arli_core.fusion import dif
+from arli_core.player import PointPanel, payload
+from arli_core.records import Record
+
+from ..consensus import AGREED, fuse_again
+from ..drawing import labels, uniform_panel
+from ..player import play
+from .lesson import Answer, Door, Lesson, Told, fused
+
+RUN = "mnist-5k-ari"
+FUSIONS = 2**20  # so many that what has not agreed by then never will
+NEAR = 0.005  # weights that the eye takes for equal
+
+
+def answers(T: np.ndarray, regularised: np.ndarray) -> tuple[Answer, ...]:
+    """By the weights of the models where they meet: the rows of T^k for a large k, where they are all the same."""
+    models = len(T)
+    rows = np.linalg.matrix_power(T, FUSIONS)
+    agree = bool(np.ptp(rows, axis=0).max() <= AGREED)
+    level, once = abs(rows[-1] - 1 / models).max(), abs(rows[-1] - T[-1]).max()
+    far = abs(rows[-1] - regularised.sum(1) / regularised.sum()).max()
+    plain = bool(level <= NEAR)
+    at_once = bool(not plain and once < far)
+    return (
+        Answer(
+            f"At their plain mean: each counts 1/{models}",
+            agree and plain,
+            "Every model is as far from the others as any, and so all count alike.",
+        ),
+        Answer(
+            "At φ_f, where the first fusion takes the base",
+            agree and at_once,
+            "Each row of T is the same, nearly: one fusion does it all.",
+        ),
+        Answer(
+            "At a mean in which a model counts more, the further it is from the others",
+            agree and not plain and not at_once,
+            "The meeting point Σ πᵢ φᵢ must not move when all are fused once more: πT = π, π is the **left** "
+            "eigenvector. As dif is symmetric, πᵢ is the sum of row i of dif, over the sum of all of dif: the "
+            "squared distances of model i to the others, and η.",
+        ),
+        Answer(
+            "Nowhere: some keep apart for ever",
+            not agree,
+            "Some models do not listen to the others at all, not even by a detour.",
+        ),
+    )
+
+
+def tell(record: Record) -> Told:
+    task = len(record.tasks)
+    frames = fused(RUN, record, task)
+    assert isinstance(record.config, Ari)
+    T, regularised = frames.matrix("dif_star", 0), dif(frames.matrix("distance", 0), record.config.fusion.eta)
+    names = [name for name, here in zip(labels(frames), [*frames.present[0], True], strict=True) if here]
+    points = consensus.principal_coordinates(frames.matrix("gram", 0))
+    apart = consensus.spread(consensus.repeated_fusion(T, points, 5).models)
+    limit = np.linalg.matrix_power(T, FUSIONS)[-1]
+    second, most = consensus.spectrum(T)[1], int(limit.argmax())
+    sides = " λ₂ is negative: with each fusion the models change sides." if second.real < 0 else ""
+
+    def picture() -> None:
+        panels = [
+            uniform_panel(T[None], names, "T = dif*"),
+            PointPanel("The models Φ, as far apart as they are", points[None, :, :2], names),
+        ]
+        legend = "White is the equal share, red more, blue less; the outlined row makes φ_f."
+        play(payload(panels, [], [0], legend=legend), key="lesson-consensus-scene")
+
+    return Told(
+        scene=(
+            f"The {len(names)} models of the first iteration of task {task}, as points in a plane. **One fusion** "
+            "replaces every model by a weighted mean of all, a row of T = dif\\* each (Eq. 11). Training uses only "
+            "the last row, once. Here we do what the theory speaks of: fuse **again and again**, with this T."
+        ),
+        equation=r"\Phi \;\to\; T\Phi \;\to\; T^2\Phi \;\to\;\dots\;\to\; T^k\Phi",
+        picture=picture,
+        question="Where do the models meet?",
+        answers=answers(T, regularised),
+        measured=(
+            f"{names[most]} counts **{limit[most]:.3f}** where they meet; {T[-1, most]:.3f} in the first φ_f, "
+            f"1/{len(names)} = {1 / len(names):.3f} in the plain mean."
+        ),
+        figures={
+            f"{names[most]} where they meet": f"{limit[most]:.3f}",
+            f"{names[most]}: share of dif": f"{regularised.sum(1)[most] / regularised.sum():.3f}",
+            f"{names[most]} in the first φ_f": f"{T[-1, most]:.3f}",
+            "|λ₂|": f"{abs(second):.3f}",
+            "Apart after 1 fusion": f"{apart[1] / apart[0]:.1%}",
+            "Apart after 5 fusions": f"{apart[5] / apart[0]:.1%}",
+        },
+        truth=lambda: fuse_again(T, points, names, "lesson-consensus-truth"),
+        why=(
+            f"How fast: what is left of a distance shrinks like |λ₂|ᵏ = {abs(second):.3f}ᵏ.{sides} Because η > 0, "
+            "every entry of T is positive: everyone listens to everyone, and there is one meeting point "
+            "(Perron-Frobenius). Two camps that never listen to each other would never meet."
+        ),
+        not_shown=(
+            "Training. There T fuses once, the base alone moves, and then every φᵢ starts from the new base and is "
+            "trained anew. That models agree at the end of training is another matter: lesson 3."
+        ),
+        misconception=(
+            "“Consensus is the average.” It is, where T is symmetric; dif is, but dif\\* is not. The furthest model "
+            "pulls the meeting point towards itself: ask whether that is wanted of a model that one noisy batch has "
+            "led astray."
+        ),
+        now_try=(
+            Door(
+                "pages/spectrum.py",
+                "Fuse the models of another iteration",
+                {"run": RUN, "task": str(task), "frame": "0", "view": "consensus"},
+                "Step the left player on and watch the right one: fewer and fewer fusions are needed.",
+            ),
+            Door(
+                "pages/spectrum.py",
+                "Two camps",
+                {"view": "break", "example": "two-blocks"},
+                "They never meet. Press “Change this matrix” and let one model listen across: what now?",
+            ),
+        ),
+    )
+
+
+LESSON = Lesson(
+    "Consensus",
+    "Fuse the models again and again. Where do they meet, and how fast?",
+    4,
+    "lesson 4",
+    (RUN,),
+    tell,
+)

@@ -1,0 +1,163 @@
+"""Lesson 3: dif* on its way to uniform, and what the falling learning rate has to do with it."""
+
+import numpy as np
+
+from arli_core.config import Ari
+from arli_core.consensus import deviation_from_uniform, settled
+from arli_core.player import Curve, payload
+from arli_core.records import Frames, Record
+
+from ..drawing import labels, uniform_panel
+from ..player import play
+from .lesson import Answer, Door, Lesson, Told, fused
+
+RUN, STEADY = "mnist-5k-ari", "mnist-5k-ari-constant"
+SETTLED = 0.03  # a deviation that the eye takes for uniform, as on the Matrix page
+LEGEND = "White is the equal share 1/(n+1), red more, blue less; the outlined last row holds the weights of φ_f."
+
+
+def answers(row: np.ndarray) -> tuple[Answer, ...]:
+    """By the weights of phi_1..phi_n and phi_b in phi_f, in the last frame."""
+    models = len(row)
+    level = bool(abs(row - 1 / models).max() <= SETTLED)
+    most = int(row.argmax())
+    return (
+        Answer(
+            f"φ_{models - 1}, the newest task's model, weighs most",
+            not level and most == models - 2,
+            "The newest task still moves its model furthest from the base.",
+        ),
+        Answer(
+            "φ_b, the base, weighs most: little is left to change",
+            not level and most == models - 1,
+            "This cannot be: at distance 0 from itself, the base has the smallest entry of its own row.",
+        ),
+        Answer(
+            "The model of an old task weighs most: it needs the most help",
+            not level and most < models - 2,
+            "An old task's model moves furthest from the base: its few kept images pull hardest.",
+        ),
+        Answer(
+            f"All {models} weigh the same, 1/{models}",
+            level,
+            "The models have come so close together that D∘D is small beside η: every entry of dif is η, nearly, and "
+            "equal entries make equal shares.",
+        ),
+    )
+
+
+def deviations(frames: Frames) -> list[float]:
+    return [deviation_from_uniform(frames.matrix("dif_star", index)) for index in range(len(frames))]
+
+
+def reason(falls: int | None, steady: int | None) -> str:
+    """What the run at a constant rate says about the other, from the frames where they settle, None where never."""
+    if falls is not None and steady is None:
+        return (
+            "**The twist:** with the same settings and a learning rate that stays as it is, dif\\* does not stay "
+            "there. So it is the falling rate that makes dif\\* uniform: models that no longer move agree. "
+            "Uniformity marks the end of learning, it does not show an optimum."
+        )
+    if falls is not None:
+        return (
+            "**The twist** is missing here: with a learning rate that stays as it is, dif\\* becomes uniform too, so "
+            "in this run it is not only the falling rate that brings the models together."
+        )
+    return "A falling learning rate alone did not bring the models together in this run."
+
+
+def settling(frames: Frames, first: int | None) -> str:
+    """From which of the task's iterations on it stays uniform."""
+    return "never" if first is None else f"{frames.iteration[first]:,} of {frames.iterations:,}"
+
+
+def tell(record: Record, steady: Record) -> Told:
+    task = min(len(record.tasks), len(steady.tasks))
+    frames, others = fused(RUN, record, task), fused(STEADY, steady, task)
+    assert isinstance(record.config, Ari)
+    eta = record.config.fusion.eta
+    start, end = (frames.matrix("dif_star", frame)[-1] for frame in (0, -1))
+    models, names = len(end), labels(frames)
+    heaviest = [name for name, here in zip(names, [*frames.present[0], True], strict=True) if here][start.argmax()]
+    own, theirs = deviations(frames), deviations(others)
+    falls, stays = settled(own, SETTLED), settled(theirs, SETTLED)
+
+    def picture() -> None:
+        panel = uniform_panel(frames.dif_star[:1], names, f"dif* in the first iteration of task {task}")
+        play(payload([panel], [], frames.iteration[:1].tolist(), legend=LEGEND), key="lesson-distances-scene")
+
+    def truth() -> None:
+        beside = {"learning rate stays": theirs} if len(theirs) == len(own) else {}
+        deviation = Curve(
+            "largest deviation of dif* from 1/(n+1)",
+            own,
+            log=True,
+            reference=SETTLED,
+            name="learning rate falls",
+            others=beside,
+        )
+        panels = [uniform_panel(frames.dif_star, names, "dif*, learning rate falls")]
+        if beside:
+            panels.append(uniform_panel(others.dif_star, names, "dif*, learning rate stays"))
+        data = payload(panels, [deviation], frames.iteration.tolist(), 0, True, legend=LEGEND)
+        play(data, key="lesson-distances-truth")
+
+    return Told(
+        scene=(
+            f"Task {task} begins. Each task so far has its model, φ_1 to φ_{models - 1}, trained for a moment from "
+            "the base φ_b. **D** holds the distances between them all; the last row of **dif\\*** weighs them for "
+            f"φ_f, which the base moves to. Now {heaviest} has {start.max():.2f} of the weight: what is far counts "
+            f"most. The learning rate goes from {frames.learning_rate[0]:.2g} to {frames.learning_rate[-1]:.1e}."
+        ),
+        equation=(
+            rf"\begin{{aligned}} dif &= D\circ D + {eta:g} \\"
+            r"dif^*_{ij} &= dif_{ij} \Big/ \sum_k dif_{ik} \end{aligned}"
+        ),
+        picture=picture,
+        question=f"Which model weighs most in the last iteration of task {task}?",
+        answers=answers(end),
+        measured=f"The last row ends between **{end.min():.4f} and {end.max():.4f}**; 1/{models} = {1 / models:.4f}.",
+        figures={
+            f"Weight of {heaviest}, first": f"{start.max():.3f}",
+            "Deviation, first": f"{own[0]:.3f}",
+            "Deviation, last": f"{own[-1]:.1e}",
+            "Rate falls: uniform from": settling(frames, falls),
+            "Rate stays: uniform from": settling(others, stays),
+            "Rate stays: deviation, last": f"{theirs[-1]:.3f}",
+        },
+        truth=truth,
+        why=reason(falls, stays),
+        not_shown=(
+            "That every model has reached its optimum, or that nothing is forgotten: dif\\* compares models with "
+            f"each other, not with the truth. Uniform is a deviation of at most {SETTLED} here (dashed); two runs, "
+            "one seed."
+        ),
+        misconception=(
+            "“dif\\* became uniform, so the models have converged to a common optimum.” Ask what else makes models "
+            "stop moving apart, and how one would find out: run it again and do not lower the rate."
+        ),
+        now_try=(
+            Door(
+                "pages/matrix.py",
+                "Another η, from the start",
+                {"run": RUN, "task": str(task), "frame": "0", "eta": "100"},
+                f"Here η is 100 in place of {eta:g}. Who gains weight, and what does it do to the way to uniform?",
+            ),
+            Door(
+                "pages/matrix.py",
+                "The rate that stays",
+                {"run": STEADY, "task": str(task), "frame": "0"},
+                "Play it: dif\\* comes and goes. Then go to task 1: does it settle there, and why?",
+            ),
+        ),
+    )
+
+
+LESSON = Lesson(
+    "The distance matrix",
+    "Far models weigh most at first. Which one does when the task is learned?",
+    4,
+    "sums of rows",
+    (RUN, STEADY),
+    tell,
+)

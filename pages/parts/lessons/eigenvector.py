@@ -1,0 +1,134 @@
+"""Lesson 4: the eigenvector of eigenvalue 1, which every matrix of shares has."""
+
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from arli_core.consensus import deviation_from_uniform, normalise_rows, residual_eq12, spectrum
+from arli_core.player import payload
+from arli_core.records import Record
+
+from ..drawing import save_table, uniform_panel
+from ..player import play
+from .lesson import Answer, Door, Lesson, Told, fused
+
+RUN = "mnist-5k-ari"
+ROUNDING = 1e-12
+NAMES = ("first iteration", "last iteration", "random numbers")
+SEED = 0
+TASK = 2  # three models: matrices small enough to add up a row in one's head
+
+
+def answers(residuals: list[float]) -> tuple[Answer, ...]:
+    """By the residual of dif*·1 = 1 in the first frame, in the last, and of random shares."""
+    holds = tuple(residual <= ROUNDING for residual in residuals)
+    only_last, trained, every = (False, True, False), (True, True, False), (True, True, True)
+    return (
+        Answer(
+            "Only for the last one: training brings it about",
+            holds == only_last,
+            "Of these rows, only those of the last iteration sum to 1.",
+        ),
+        Answer(
+            "For the two of the run, not for the random one",
+            holds == trained,
+            "The rows of the random matrix do not sum to 1 here.",
+        ),
+        Answer(
+            "For all three, the random one too",
+            holds == every,
+            "Entry i of T·**1** is the sum of row i, and each row was divided by its sum: it is 1 **by "
+            "construction**, whatever the numbers were.",
+        ),
+        Answer(
+            "For none, or another choice of them",
+            holds not in (only_last, trained, every),
+            "Some of these rows do not sum to 1, as rows that were divided by their sums must.",
+        ),
+    )
+
+
+def tell(record: Record) -> Told:
+    frames = fused(RUN, record, TASK)
+    first, last = frames.matrix("dif_star", 0), frames.matrix("dif_star", len(frames) - 1)
+    random = normalise_rows(np.random.default_rng(SEED).random(frames.dif_star.shape[1:]))
+    matrices = (first, last, random)
+    residuals = [residual_eq12(matrix) for matrix in matrices]
+    second = [abs(spectrum(matrix)[1]) for matrix in matrices]
+    table = pd.DataFrame(
+        {
+            "largest |T·1 − 1|": residuals,
+            "|λ₂|": second,
+            "deviation from uniform": [deviation_from_uniform(matrix) for matrix in matrices],
+        },
+        pd.Index(NAMES, name="T"),
+    )
+
+    def picture(place: str) -> None:
+        models = [str(row + 1) for row in range(len(random))]
+        drawn = (frames.dif_star[:1], frames.dif_star[-1:], random[None])
+        panels = [uniform_panel(T, models, name, marked_row=None) for name, T in zip(NAMES, drawn, strict=True)]
+        legend = "White is an equal share, red more, blue less."
+        play(payload(panels, [], [0], legend=legend), key=f"lesson-eigenvector-{place}")
+
+    def truth() -> None:
+        picture("truth")
+        st.dataframe(table.style.format("{:.1e}"))
+        save_table(table, "lesson-eigenvector")
+
+    row = random[0]
+    total = " + ".join(f"{entry:.3f}" for entry in row)
+    return Told(
+        scene=(
+            "The vector of ones, **1**, is an eigenvector of T = dif\\* with eigenvalue 1. The supplement of the "
+            "paper rests on it that all models come to one optimum in the end. Here are three matrices: dif\\* in "
+            f"the first and the last iteration of task {TASK}, and random numbers, each row divided by its sum."
+        ),
+        equation=r"T\,\mathbf{1} = \mathbf{1}\qquad\text{(Eq. 12)}",
+        picture=partial(picture, "scene"),
+        question="For which of the three does Eq. 12 hold, up to rounding?",
+        answers=answers(residuals),
+        measured=f"T·**1** misses **1** by at most **{max(residuals):.1e}** in all three.",
+        figures={f"|λ₂|, {name}": f"{value:.2g}" for name, value in zip(NAMES, second, strict=True)},
+        truth=truth,
+        why=(
+            f"The first row of the random one: {total} = {row.sum():.3f}. Even the identity, which fuses nothing, "
+            "has this eigenvector. So Eq. 12 says nothing about training by itself. What tells these matrices apart "
+            "is **λ₂**, the next eigenvalue: the smaller |λ₂|, the faster repeated fusion brings the models together."
+        ),
+        not_shown=(
+            "That Eq. 12 is wrong: it is true, of every matrix of shares. Nor does a small |λ₂| show that training "
+            "found an optimum: models that no longer move have it too, however large the loss (lesson 3)."
+        ),
+        misconception=(
+            "“The residual is 0, so the models have reached consensus.” Let a student make up three positive numbers "
+            "for each row on the blackboard, divide by the sums, and multiply by (1, 1, 1). Consensus is Eq. 13, "
+            "TΦ = Φ, and that does change while a network learns."
+        ),
+        now_try=(
+            Door(
+                "pages/spectrum.py",
+                "The other eigenvalues",
+                {"run": RUN, "task": str(TASK), "frame": "0", "view": "eigenvalues"},
+                "Play it: the red dot at 1 never moves, the blue ones do. Which curve follows them?",
+            ),
+            Door(
+                "pages/spectrum.py",
+                "Where Eq. 12 holds and nobody agrees",
+                {"view": "break"},
+                "A permutation: T·1 = 1, and the models turn for ever.",
+            ),
+        ),
+    )
+
+
+LESSON = Lesson(
+    "The eigenvector",
+    "dif*·1 = 1 in a trained network. Is it also so in a matrix of random numbers?",
+    3,
+    "a matrix times a vector",
+    (RUN,),
+    tell,
+)

@@ -1,0 +1,140 @@
+"""Lesson 6: one model, the same images, three accuracies."""
+
+from functools import partial
+
+import pandas as pd
+import streamlit as st
+
+from arli_core import figures, metrics
+from arli_core.records import Record
+
+from ..drawing import PROTOCOL_NAMES, picture, save_table
+from ..run_bar import class_names
+from .lesson import Answer, Door, Lesson, Told, comparable
+
+NAMES = ("fine-tuning", "replay", "ARI")
+PROTOCOLS = ("task_aware", "vote", "per_sample")
+SLIGHT, FAR = 0.05, 0.25
+
+
+def answers(aware: float, per_sample: float, tasks: int) -> tuple[Answer, ...]:
+    """By the average per-sample accuracy beside the task-aware one of the same model."""
+    lost = aware - per_sample
+    confused = "With the task told, a class has only the classes of its own task against it; without, those of all"
+    return (
+        Answer(
+            f"Higher than {aware:.3f}",
+            lost < 0,
+            "This cannot be: the largest output of all is also the largest of its task.",
+        ),
+        Answer(
+            f"About the same: at most {SLIGHT:g} lower",
+            0 <= lost <= SLIGHT,
+            f"{confused} {tasks} tasks, and this model hardly confuses classes of different tasks.",
+        ),
+        Answer(
+            f"Lower by {SLIGHT:g} to {FAR:g}",
+            SLIGHT < lost <= FAR,
+            f"{confused} {tasks} tasks, and this model confuses some of them.",
+        ),
+        Answer(
+            f"Far lower: by more than {FAR:g}",
+            lost > FAR,
+            f"{confused} {tasks} tasks. This model can tell classes apart within a task, but not which task an image "
+            "is of.",
+        ),
+    )
+
+
+def tell(finetune: Record, replay: Record, ari: Record) -> Told:
+    comparable(finetune, replay, ari)
+    runs = dict(zip(NAMES, (finetune, replay, ari), strict=True))
+    table = pd.DataFrame(
+        {
+            PROTOCOL_NAMES[protocol]: [
+                metrics.average_accuracy(record.accuracy_matrix(protocol)) for record in runs.values()
+            ]
+            for protocol in PROTOCOLS
+        },
+        pd.Index(NAMES, name="method"),
+    )
+    aware, vote, per_sample = table.loc["replay"]
+    data, group = replay.config.data, replay.config.evaluation.group
+    classes = data.tasks * data.classes_per_task
+    within, among = 1 / data.classes_per_task, 1 / classes
+    ticks = [f"{task}: {class_names(replay, task)}" for task in range(1, data.tasks + 1)]
+    last = replay.accuracy_matrix("per_sample")[-1]
+    newest, older = last[-1], last[:-1].mean()
+    gain = "more than" if vote > per_sample else "less than" if vote < per_sample else "as much as"
+
+    def truth() -> None:
+        st.bar_chart(table.T, stack=False, horizontal=True, y_label="average accuracy", sort=False, height=300)
+        st.dataframe(table.style.format("{:.3f}"))
+        save_table(table, "lesson-evaluation")
+
+    return Told(
+        scene=(
+            f"One network, trained by replay, after {data.tasks} tasks. Here it was **told the task** of each image "
+            f"and chose among {data.classes_per_task} classes: {aware:.3f} right on average. Now ask the same "
+            f"network about the same images, and do **not** tell it the task: it chooses among all {classes}."
+        ),
+        equation=(
+            r"\begin{aligned} \text{task-aware: } & \arg\max_{c\,\in\,\text{task}} z_c \\"
+            r"\text{per-sample: } & \arg\max_{\text{all } c} z_c \end{aligned}"
+        ),
+        picture=lambda: picture(
+            partial(figures.accuracy_matrix, replay.accuracy_matrix("task_aware"), ticks), "lesson-evaluation-scene"
+        ),
+        question=f"Task-aware it has {aware:.3f}. What is its average accuracy per sample?",
+        answers=answers(aware, per_sample, data.tasks),
+        measured=f"**{per_sample:.3f}** per sample, {aware:.3f} task-aware; {vote:.3f} by a vote of {group}.",
+        figures={
+            "Task-aware": f"{aware:.3f}",
+            f"Group vote, p = {group}": f"{vote:.3f}",
+            "Per-sample": f"{per_sample:.3f}",
+            "Guessing, task-aware": f"{within:.3f}",
+            "Guessing, per-sample": f"{among:.3f}",
+            "Fine-tuning, task-aware": f"{table.loc['fine-tuning', PROTOCOL_NAMES['task_aware']]:.3f}",
+        },
+        truth=truth,
+        why=(
+            f"Per sample it has {newest:.3f} on the newest task and {older:.3f} on the older ones, on average. Even "
+            f"guessing has {within:.2f} task-aware, but {among:.2f} per sample. In a group vote, {group} images that "
+            f"share one unknown task elect it together; here that gives {gain} the per-sample accuracy. The figures "
+            "published for ARI and iTAML are group votes (docs/method.md); most class-incremental tables are "
+            "per-sample. **Side by side in one table they compare nothing.**"
+        ),
+        not_shown=(
+            "Which protocol is right: that depends on what is known when the network is used. Nor a ranking of "
+            "methods: single runs; docs/results.md has several seeds and intervals, per protocol."
+        ),
+        misconception=(
+            "“Accuracy is accuracy.” Give them two published tables, and ask of each: among how many classes was an "
+            "image decided, who told the task, and what would guessing have got?"
+        ),
+        now_try=(
+            Door(
+                "pages/forgetting.py",
+                "Replay beside ARI, protocol by protocol",
+                {"run": "mnist-5k-replay", "other": "mnist-5k-ari"},
+                "Switch from task-aware to per-sample: which run changes, and in which tasks?",
+            ),
+            Door(
+                "pages/forgetting.py",
+                "Spoil the vote",
+                {"view": "vote", "run": "mnist-5k-replay", "other": "mnist-5k-ari", "mixing": "0.5"},
+                "Half of every voting group is of other tasks now. Which accuracy does the vote fall below, and how far "
+                "up must p go to bring it back?",
+            ),
+        ),
+    )
+
+
+LESSON = Lesson(
+    "Honest evaluation",
+    "The same network on the same images: how far apart can two accuracies be?",
+    4,
+    "lesson 1",
+    ("mnist-5k-finetune", "mnist-5k-replay", "mnist-5k-ari"),
+    tell,
+)
