@@ -123,7 +123,7 @@ def tell(finetune: Record, replay: Record, ari: Record) -> Told:
                 "pages/forgetting.py",
                 "Spoil the vote",
                 {"view": "vote", "run": "mnist-5k-replay", "other": "mnist-5k-ari", "mixing": "0.5"},
-                "Half of every voting group is of other tasks now. Which accuracy does the vote fall below, and can a "
+                "Half of every voting group is of other tasks. Which accuracy does the vote fall below, and can a "
                 "larger p bring it back?",
             ),
         ),
