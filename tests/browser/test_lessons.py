@@ -42,8 +42,9 @@ def test_a_lesson_from_its_link_to_the_lab_and_back(app: str, page: Page):
     expect(reveal).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.get_by_text("You predicted: φ_5")).to_be_visible(timeout=LOADED)
-    expect(page.locator(".frame-player .status")).to_have_count(1, timeout=LOADED)  # in place of the scene's
-    expect(page.locator(".frame-player .status")).to_contain_text("of 84")
+    player = page.locator(".frame-player .status")
+    expect(player.filter(has_text="of 84")).to_be_visible(timeout=LOADED)
+    expect(player).to_have_count(1, timeout=LOADED)  # in place of the scene's
     assert page.url == f"{app}/lessons?lesson=distances"
 
     page.get_by_role("link", name="Another η, from the start").click()
