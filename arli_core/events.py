@@ -18,11 +18,12 @@ Arrays = Mapping[str, NDArray]
 @dataclass(frozen=True)
 class Started:
     """classes: names in the order of the head's units. probes: held-out images, uint8 [K, C, H, W], whose
-    attention is recorded, and their units [K]. parameters: P."""
+    attention is recorded, and their units [K]. parameters: P; layers: how many of them each has, in their order."""
 
     device: str
     classes: tuple[str, ...]
     parameters: int
+    layers: Mapping[str, int]
     probes: NDArray[np.uint8]
     probe_units: NDArray[np.int64]
 
@@ -32,7 +33,8 @@ class Fused:
     """One fusion. m models: those of the tasks in `present` (counted from 1), then phi_b.
 
     distance, dif_star, gram [m, m] float64, gram of Phi - phi_b; norm = ||Phi||_F; alpha the share of phi_f in the
-    next phi_b; losses and attacked_losses [m-1], of each task's last clean and attacked step.
+    next phi_b; losses and attacked_losses [m-1], of each task's last clean and attacked step; layers [L, m, m], what
+    each layer brings to the distance.
     """
 
     present: tuple[int, ...]
@@ -43,6 +45,7 @@ class Fused:
     alpha: float
     losses: Array
     attacked_losses: Array
+    layers: Array
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ Symbols: Phi [n+1, P] stacks the task models phi_1..phi_n and, LAST, the base ph
 """
 
 import sys
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -29,6 +31,21 @@ def base_distances(models: Any, kind: str = "l1") -> Any:
     """The last row of `distance_matrix`, in O(nP) instead of O(n^2 P): all that the fusion of phi_f needs."""
     models = _matrix(models, "models")
     return _distances(models, models[-1], kind) / _scale(models, kind)
+
+
+def layer_distances(models: Any, sizes: Sequence[int], kind: str = "l1") -> Any:
+    """What consecutive parts of the P entries, `sizes` long, bring to D: they sum to D, or for `l2` their squares to
+    D∘D.
+
+    models: Phi [m, P]. Returns [L, m, m]. Raises ValueError as `distance_matrix`, and where sizes do not sum to P.
+    """
+    models = _matrix(models, "models")
+    ends = list(accumulate(sizes))
+    if not ends or ends[-1] != models.shape[1]:
+        raise ValueError(f"sizes must sum to the {models.shape[1]} entries of a model, not {sum(sizes)}")
+    parts = [models[:, end - size : end] for size, end in zip(sizes, ends, strict=True)]
+    plain = "l2" if kind == "l2" else "l1"
+    return _library(models).stack([distance_matrix(part, plain) for part in parts]) / _scale(models, kind)
 
 
 def dif(distance: Any, eta: float) -> Any:

@@ -72,6 +72,7 @@ def _events(
             device=device_name(device),
             classes=stream.classes,
             parameters=model.learnable,
+            layers=model.layers,
             probes=stream.dataset.test.images[stream.test_index[probes.cpu().numpy()]],
             probe_units=stream.test.labels[probes].cpu().numpy(),
         )

@@ -58,6 +58,7 @@ class Frames:
     alpha: NDArray[np.float64]  # [F]
     losses: NDArray[np.float64]  # [F, n]
     attacked_losses: NDArray[np.float64]  # [F, n]
+    layers: NDArray[np.float32]  # [F, L, m, m] what each layer brings to the distance; L = 0 in older records
     attention: NDArray[np.uint8]  # [A, K, H, W]
     attention_at: NDArray[np.int64]  # [A] iterations
 
@@ -75,6 +76,8 @@ class Frames:
 
     def joined(self, later: "Frames") -> "Frames":
         """These frames followed by later ones of the same task."""
+        if self.layers.shape[1] != later.layers.shape[1]:  # an older record that is resumed: none, as it began
+            self, later = (replace(each, layers=each.layers[:, :0]) for each in (self, later))
         parts = {name: (value, getattr(later, name)) for name, value in vars(self).items() if name != "iterations"}
         arrays = {
             name: np.concatenate(both) if len(both[0]) and len(both[1]) else both[0] if len(both[0]) else both[1]
@@ -88,6 +91,8 @@ class Frames:
         n, size = (task, task + 1) if fused else (0, 0)
         matrices = {name: np.full((len(fused), size, size), np.nan) for name in ("distance", "dif_star", "gram")}
         losses = {name: np.full((len(fused), n), np.nan) for name in ("losses", "attacked_losses")}
+        count = len(fused[0].layers) if fused else 0
+        layers = np.full((len(fused), count, size, size), np.nan, dtype=np.float32)
         present = np.zeros((len(fused), n), dtype=bool)
         for frame, each in enumerate(fused):
             tasks = np.array(each.present) - 1
@@ -95,6 +100,7 @@ class Frames:
             present[frame, tasks] = True
             for name, values in matrices.items():
                 values[frame][np.ix_(models, models)] = getattr(each, name)
+            layers[frame][np.ix_(np.arange(count), models, models)] = each.layers
             for name, values in losses.items():
                 values[frame, tasks] = getattr(each, name)
         return cls(
@@ -107,12 +113,13 @@ class Frames:
             norm=np.array([each.norm for each in fused]),
             alpha=np.array([each.alpha for each in fused]),
             **losses,
+            layers=layers,
             attention=np.array([each.attention for each in attentions], dtype=np.uint8),
             attention_at=np.array([each.iteration for each in attentions], dtype=np.int64),
         )
 
 
-_FRAMES = frozenset(each.name for each in fields(Frames))
+_FRAMES = frozenset(each.name for each in fields(Frames)) - {"layers"}  # what every record has
 
 
 @dataclass(frozen=True)
@@ -471,6 +478,7 @@ def _index(record: Record, progress: str | None) -> dict[str, Any]:
         "device": started.device if started else None,
         "classes": list(started.classes) if started else None,
         "parameters": started.parameters if started else None,
+        "layers": dict(started.layers) if started else None,
         "accuracy": {name: [list(row) for row in record.accuracy.get(name, ())] for name in protocols(record.config)},
         "seconds": record.seconds,
         "samples": record.samples,
@@ -540,6 +548,7 @@ def load(run: str | Path) -> Record:
                 device=index["device"],
                 classes=tuple(index["classes"]),
                 parameters=index["parameters"],
+                layers=index.get("layers") or {},
                 probes=probes["images"],
                 probe_units=probes["units"],
             )
@@ -613,7 +622,9 @@ def _read_task(path: Path, task: int) -> Frames:
 
 
 def _unpack(arrays: Arrays) -> Frames:
-    return Frames(**{**arrays, "iterations": arrays["iterations"].item()})
+    distance = arrays["distance"]
+    none = np.zeros((len(distance), 0, *distance.shape[1:]), dtype=np.float32)
+    return Frames(**{"layers": none, **arrays, "iterations": arrays["iterations"].item()})
 
 
 def _with_progress(record: Record, path: Path, name: str) -> Record:

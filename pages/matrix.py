@@ -1,4 +1,4 @@
-"""Matrix: D -> dif -> dif* at every recorded iteration, on its way to the uniform matrix, and at another eta."""
+"""Matrix: D -> dif -> dif* at every recorded iteration, on its way to uniform; at another eta, and layer by layer."""
 
 import numpy as np
 import streamlit as st
@@ -9,6 +9,7 @@ from arli_core.player import Curve, MatrixPanel, payload
 from arli_core.records import Frames
 from pages.parts.drawing import download_frames, labels, uniform_panel
 from pages.parts.frame import frame
+from pages.parts.layers import choose_layer, of_layer, tell_layer
 from pages.parts.player import play
 from pages.parts.run_bar import View, at_other_schedule, choose_view, guarded, open_run, show_live
 from pages.parts.what_if import choose_eta, draw_row, with_eta
@@ -35,19 +36,27 @@ def settling(schedule: str, frames: Frames) -> str:
     return f"at a {schedule} learning rate it stays there from iteration {frames.iteration[first]:,} on"
 
 
-def beside(view: View) -> tuple[str, str, Frames] | None:
+def beside(view: View, layer: str) -> tuple[str, str, Frames] | None:
     """Name, schedule and frames of the run that differs in the schedule alone, where it has the same iterations."""
     if other := at_other_schedule(view):
         record = guarded(open_run, other)
-        if view.task <= record.tasks_begun and len(frames := record.frames(view.task)) == len(view.frames):
-            return other, record.config.train.schedule, frames
+        if view.task > record.tasks_begun or len(frames := record.frames(view.task)) != len(view.frames):
+            return None
+        if frames.layers.shape == view.frames.layers.shape:
+            return other, record.config.train.schedule, guarded(of_layer, frames, record, layer, view.eta)
     return None
 
 
 frame("Matrix")
 view = choose_view(fusing=True)
 show_live(view)
-frames, own = view.frames, view.eta
+own = view.eta
+left, right = st.columns([2, 5], vertical_alignment="bottom")
+with left:
+    layer = choose_layer(view.record)
+with right:
+    eta = choose_eta(own)
+frames = guarded(of_layer, view.frames, view.record, layer, own)
 names = labels(frames)
 models = len(names)
 
@@ -56,7 +65,6 @@ st.markdown(
     f"(**dif** = D∘D + {own:g}), each row over its sum: **dif\\***. Its last row fuses them into φ_f; "
     f"the base moves there. As the models come to agree, every entry tends to 1/{models} = {1 / models:.3f}."
 )
-eta = choose_eta(own)
 asked = eta != own
 seen = with_eta(frames, eta) if asked else frames
 if asked:
@@ -67,6 +75,7 @@ if asked:
         icon=":material/science:",
     )
 
+tell_layer(view.record, layer)
 regularised = dif(frames.distance, eta)
 most = float(np.nanmax(regularised))
 panels = [
@@ -76,7 +85,7 @@ panels = [
 ]
 others = {f"if η were {eta:g}": seen} if asked else {}
 told = [settling(view.record.config.train.schedule, frames)]
-if second := beside(view):
+if second := beside(view, layer):
     other, schedule, theirs = second
     others[f"at a {schedule} rate ({other})"] = theirs
     told.append(settling(schedule, theirs))
@@ -100,7 +109,7 @@ legend = (
 )
 shown = play(
     payload(panels, curves, frames.iteration.tolist(), frame=view.frame, legend=legend),
-    key=f"matrix-{view.name}-{view.task}",
+    key=f"matrix-{view.name}-{view.task}-{layer}",
     follow="frame",
 )
 

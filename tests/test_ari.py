@@ -255,6 +255,8 @@ def equals_the_algorithm(config):
         assert fused.present == expected["present"] == tasks
         for name in ("distance", "dif_star", "gram", "norm", "alpha", "losses", "attacked_losses"):
             np.testing.assert_allclose(getattr(fused, name), expected[name], err_msg=name, **close)
+        power = 2 if config.fusion.distance == "l2" else 1
+        np.testing.assert_allclose((fused.layers**power).sum(0), expected["distance"] ** power, **close)
     assert torch.equal(method.noise.get_state(), generator.get_state())  # as many draws
 
 

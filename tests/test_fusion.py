@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from arli_core.fusion import KINDS, base_distances, base_weight, dif, dif_star, distance_matrix, fuse
+from arli_core.fusion import KINDS, base_distances, base_weight, dif, dif_star, distance_matrix, fuse, layer_distances
 
 light = settings(max_examples=30, deadline=None, derandomize=True)
 each_kind = pytest.mark.parametrize("kind", KINDS)
@@ -97,6 +97,32 @@ def test_d_is_a_distance_of_long_models_too(kind, dtype):
     distance = distance_matrix(models, kind)
     assert torch.equal(distance, distance.T) and (distance.diagonal() == 0).all()
     assert (distance + torch.eye(6) > 0).all()
+
+
+@each_kind
+@light
+@given(models=some_models, data=st.data())
+def test_what_the_layers_bring_makes_up_d(kind, models, data):
+    models = with_a_norm(models)
+    cuts = data.draw(st.sets(st.integers(1, models.shape[1] - 1))) if models.shape[1] > 1 else set()
+    ends = [0, *sorted(cuts), models.shape[1]]
+    layers = layer_distances(models, np.diff(ends).tolist(), kind)
+    whole = distance_matrix(models, kind)
+    if kind == "l2":
+        layers, whole = layers**2, whole**2
+    np.testing.assert_allclose(layers.sum(0), whole, rtol=1e-12, atol=1e-300)
+    for layer, begin, end in zip(layers, ends, ends[1:], strict=False):
+        part = np.zeros_like(models)
+        part[:, begin:end] = models[:, begin:end]  # all other entries alike
+        if kind != "relative":
+            alone = distance_matrix(part, kind)
+            np.testing.assert_allclose(layer, alone**2 if kind == "l2" else alone, rtol=1e-12, atol=1e-300)
+
+
+@pytest.mark.parametrize("sizes", [[], [1], [2, 2], [4]])
+def test_layers_that_are_not_all_of_the_model_are_refused(sizes):
+    with pytest.raises(ValueError, match=r"sizes must sum to the 3 entries of a model, not \d"):
+        layer_distances(np.ones((2, 3)), sizes)
 
 
 @each_kind

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file, save_file
 
 from arli_core import metrics, records, runs
 from arli_core.config import METHODS, PROTOCOLS, keys, preset, protocols
@@ -193,7 +194,8 @@ def test_absent_tasks_leave_gaps_and_matrices_of_those_present():
     def fused(*present):
         m = len(present) + 1
         values = np.arange(m * m, dtype=float).reshape(m, m)
-        return Fused(present, values, values + 100, values + 200, 1.0, 1.0, np.ones(m - 1), np.zeros(m - 1))
+        losses = np.ones(m - 1), np.zeros(m - 1)
+        return Fused(present, values, values + 100, values + 200, 1.0, 1.0, *losses, layers=values[None] + 300)
 
     steps = tuple(Step(3, k, 2, 0.5, 0.1, 8, True, each) for k, each in enumerate([fused(1, 3), fused(1, 2, 3)]))
     frames = Frames.of(3, steps, ())
@@ -204,6 +206,10 @@ def test_absent_tasks_leave_gaps_and_matrices_of_those_present():
     for number, step in enumerate(steps):
         for name in ("distance", "dif_star", "gram"):
             assert np.array_equal(frames.matrix(name, number), getattr(step.fused, name))
+    layers = frames.layers
+    assert layers.shape == (2, 1, 4, 4) and layers.dtype == np.float32
+    assert np.array_equal(np.isnan(layers[:, 0]), np.isnan(frames.distance))
+    assert np.array_equal(layers[0, 0][np.ix_([0, 2, 3], [0, 2, 3])], steps[0].fused.layers[0])
 
 
 def test_frames_of_a_task_under_way_grow_with_every_recorded_step(histories):
@@ -338,6 +344,34 @@ def test_a_run_resumed_over_and_over_ends_the_same(histories, tmp_path):
         progress, turns = runs.resume(tmp_path / "run"), turns + 1
     assert turns > 1
     assert not differing(records.load(tmp_path / "run"), final(histories))
+
+
+def without_layers(path):
+    """A record as it was written before layers were."""
+    index = json.loads((path / "run.json").read_text())
+    del index["layers"]
+    (path / "run.json").write_text(json.dumps(index))
+    for file in [*path.glob("task-*.safetensors"), *path.glob("progress-*.safetensors")]:
+        arrays = load_file(file)
+        arrays.pop("layers", None)
+        save_file(arrays, file)
+
+
+def test_a_record_older_than_layers_is_read_and_resumed(histories, tmp_path):
+    path = written(final(histories), tmp_path / "whole")
+    without_layers(path)
+    old = records.load(path)
+    assert old.started.layers == {} and old.frames(2).layers.shape == (len(old.frames(2)), 0, 3, 3)
+    assert differing(old, final(histories)) == ["started", "tasks"]
+
+    progress = runs.train(tiny(), tmp_path / "half")
+    next(pair for pair in progress if isinstance(pair[1], Saved))  # within the first task: its frames so far
+    progress.close()
+    without_layers(tmp_path / "half")
+    record = last(runs.resume(tmp_path / "half"))
+    assert record.finished and [frames.layers.shape[1] for frames in record.tasks] == [0, 8]
+    assert np.array_equal(record.frames(1).distance, final(histories).frames(1).distance, equal_nan=True)
+    assert not differing(records.load(tmp_path / "half"), record)
 
 
 def crash(monkeypatch, at, error):
@@ -578,7 +612,7 @@ def test_what_is_no_own_run_is_neither_deleted_nor_renamed(action, checkpoints, 
 
 def test_the_runs_that_ship_are_those_that_git_keeps():
     ignored = (ROOT / ".gitignore").read_text()
-    assert sorted(records.SHIPPED) == sorted(re.findall(r"^!/checkpoints/([\w.-]+)/$", ignored, re.M))
+    assert sorted([*records.SHIPPED, "sweeps"]) == sorted(re.findall(r"^!/checkpoints/([\w.-]+)/$", ignored, re.M))
 
 
 def test_a_folder_that_holds_anything_else_is_not_deleted(checkpoints, histories):

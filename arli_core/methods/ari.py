@@ -16,7 +16,7 @@ from ..config import Ari, Train
 from ..consensus import gram_matrix
 from ..errors import ConfigError
 from ..events import Fused
-from ..fusion import base_distances, base_weight, dif, dif_star, distance_matrix, fuse
+from ..fusion import base_distances, base_weight, dif, dif_star, distance_matrix, fuse, layer_distances
 from ..networks import at_image_size
 from ..tasks import ATTACK, Samples, generator_for
 from . import Setting
@@ -148,7 +148,8 @@ class AntiRetroactiveInterference:
         """The whole matrices, in float64: on the CPU where the device has none."""
         models = models[:, : self.setting.model.learnable]
         models = (models.cpu() if models.device.type == "mps" else models).double()
-        distance = distance_matrix(models, self.config.fusion.distance)
+        kind = self.config.fusion.distance
+        distance = distance_matrix(models, kind)
         gram, norm = gram_matrix(models)
         return Fused(
             present=tuple(present),
@@ -159,6 +160,7 @@ class AntiRetroactiveInterference:
             alpha=alpha,
             losses=losses[:, 1],
             attacked_losses=losses[:, 2],
+            layers=layer_distances(models, [*self.setting.model.layers.values()], kind).cpu().numpy(),
         )
 
     @staticmethod

@@ -24,6 +24,7 @@ class Model:
     learnable  P: the leading entries of phi that are trained; `learnable_sizes` tensor by tensor. The Q others are
                float buffers (mean and variance of every BatchNorm); their gradient is 0, and `train` tells their
                next values. P + Q = sum(sizes).
+    layers     by name of each part of the network, how many of the P entries are its own; in the order of phi.
     shapes     by name, parameters and then buffers, in the order of phi; `sizes` are their lengths, `buffers` the
                shapes of the buffers alone.
 
@@ -40,6 +41,10 @@ class Model:
         self.sizes = [shape.numel() for shape in self.shapes.values()]
         self.learnable_sizes = [shape.numel() for shape in parameters.values()]
         self.learnable = sum(self.learnable_sizes)
+        self.layers: dict[str, int] = {}
+        for name, shape in parameters.items():
+            part = name.split(".")[0]
+            self.layers[part] = self.layers.get(part, 0) + shape.numel()
 
     def __call__(self, phi: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
         """(logits [B, classes], A [B, 1, h, w]) in evaluation mode: BatchNorm by the running statistics in phi."""
