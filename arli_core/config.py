@@ -70,9 +70,10 @@ class Network(Section):
     name: Literal["conv", "masked-conv", "mlp", "residual", "resnet18"] = Field(
         default="conv", description="masked-conv: deeper before its attention, background masked from the head"
     )
-    attention: Literal["per-image", "released", "none"] = Field(
+    attention: Literal["per-image", "border", "released", "none"] = Field(
         default="per-image",
-        description="released: the released code's form, normalised over the batch; none: A is 1, no attack",
+        description="border: told against the image's edge, for objects that fill it; released: the released code's "
+        "form, normalised over the batch; none: A is 1, no attack",
     )
 
 

@@ -13,7 +13,16 @@ from torch import nn
 from arli_core import datasets
 from arli_core.attack import background_mask
 from arli_core.errors import ConfigError
-from arli_core.networks import ATTENTIONS, NAMES, Model, ReleasedAttention, SpatialAttention, at_image_size, build
+from arli_core.networks import (
+    ATTENTIONS,
+    NAMES,
+    BorderAttention,
+    Model,
+    ReleasedAttention,
+    SpatialAttention,
+    at_image_size,
+    build,
+)
 
 SHAPES = {"digits": (1, 8, 8), "mnist": (1, 28, 28), "scenes": (3, 40, 40)}
 
@@ -91,8 +100,12 @@ def test_constant_images_give_finite_attention_and_finite_gradients(name, value,
         assert torch.isfinite(gradient).all()
 
 
-def test_attention_of_constant_features_is_level():
-    attention = SpatialAttention()
+OURS = pytest.mark.parametrize("kind", [SpatialAttention, BorderAttention])
+
+
+@OURS
+def test_attention_of_constant_features_is_level(kind):
+    attention = kind()
     with torch.no_grad():
         found = attention(torch.full((2, 4, 9, 9), 5.0))
     torch.testing.assert_close(found, torch.full((2, 1, 9, 9), 0.5), atol=1e-6, rtol=0)
@@ -109,11 +122,12 @@ def test_dark_objects_draw_the_attention_that_light_ones_draw(shape):
     torch.testing.assert_close(pixels(phi, 2 - batch)[1], pixels(phi, batch)[1], atol=1e-5, rtol=0)
 
 
+@OURS
 @pytest.mark.parametrize("seed", range(5))
-def test_whatever_is_learned_more_response_is_never_less_attention(seed):
+def test_whatever_is_learned_more_response_is_never_less_attention(seed, kind):
     """Raising one response raises, before the normalisation, every place within its 7x7 window: a lone spot on level
     ground has the highest A of its image near it."""
-    attention = SpatialAttention()
+    attention = kind()
     features = torch.zeros(1, 3, 21, 21)
     features[:, :, 10, 10] = 1
     with torch.no_grad():
@@ -137,15 +151,18 @@ def test_attention_does_not_depend_on_contrast():
     torch.testing.assert_close(model(phi, 7 * batch)[1], model(phi, batch)[1], atol=1e-4, rtol=0)
 
 
-def test_attention_equals_its_formula_in_float64_loops():
-    attention = SpatialAttention().double()
+@OURS
+def test_attention_equals_its_formula_in_float64_loops(kind):
+    attention = kind().double()
     features = torch.randn(2, 3, 9, 8, generator=seeded(3), dtype=torch.float64)
     with torch.no_grad():  # away from its start, which is symmetric
         attention.log_mix += torch.randn(attention.log_mix.shape, generator=seeded(4), dtype=torch.float64)
         found = attention(features)
     kernel = math.e ** attention.log_mix[0].detach()  # [2, 7, 7]
     for b in range(2):
-        response = torch.stack([abs(f - f.mean()) for f in features[b]])
+        edge = torch.tensor([[y in (0, 8) or x in (0, 7) for x in range(8)] for y in range(9)])
+        background = [f[edge].mean() if kind is BorderAttention else f.mean() for f in features[b]]
+        response = torch.stack([abs(f - level) for f, level in zip(features[b], background, strict=True)])
         pooled = torch.stack([response.mean(0), response.max(0).values])  # [2, 9, 8]
         mixed = torch.zeros(9, 8, dtype=torch.float64)
         for y in range(9):
@@ -156,6 +173,20 @@ def test_attention_equals_its_formula_in_float64_loops():
                         mixed[y, x] += (kernel[:, v, u] * pooled[:, row, column]).sum()
         level = (mixed - mixed.mean()) / (mixed.var(correction=0) + 1e-5).sqrt()
         torch.testing.assert_close(found[b, 0], torch.sigmoid(level), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("share", [0.25, 0.6, 0.75])
+def test_told_against_the_border_an_object_may_fill_most_of_the_image(share):
+    """The border's reference knows object from ground whatever the object's size; the mean does up to half."""
+    features = torch.zeros(1, 1, 20, 20)
+    side = round(20 * share**0.5)
+    begin = (20 - side) // 2
+    features[:, :, begin : begin + side, begin : begin + side] = 1
+    inside = features[0, 0].bool()
+    with torch.no_grad():
+        border, mean = (kind()(features)[0, 0] for kind in (BorderAttention, SpatialAttention))
+    assert border[inside].mean() > border[~inside].mean() + 0.3
+    assert (mean[inside].mean() > mean[~inside].mean() + 0.3) == (share < 0.5)
 
 
 @every_network
@@ -407,7 +438,7 @@ def test_without_attention_a_is_one_and_nothing_else_changes(name):
 def test_unknown_names_are_told_the_known_ones():
     with pytest.raises(ValueError, match="'vgg': choose from conv, masked-conv, mlp, residual, resnet18"):
         build("vgg", (1, 8, 8), 4)
-    with pytest.raises(ValueError, match="'bam': choose from per-image, released, none"):
+    with pytest.raises(ValueError, match="'bam': choose from per-image, border, released, none"):
         build("conv", (1, 8, 8), 4, "bam")
 
 

@@ -56,7 +56,7 @@ OTHERS = {
     "augmentation.flip": [True],
     "augmentation.zoom": [0.8],
     "network.name": ["conv", "masked-conv", "residual", "resnet18"],
-    "network.attention": ["per-image", "released", "none"],
+    "network.attention": ["per-image", "border", "released", "none"],
     "train.epochs": [2],
     "train.batch_size": [50],
     "train.optimiser": ["sgd", "radam"],

@@ -9,7 +9,7 @@ and ImageNet-100.
 
 import torch
 
-from .attention import NoAttention, ReleasedAttention, SpatialAttention, at_image_size
+from .attention import BorderAttention, NoAttention, ReleasedAttention, SpatialAttention, at_image_size
 from .model import Model
 from .residual import ResidualNet
 from .resnet18 import ResNet18
@@ -18,6 +18,7 @@ from .small import MLP, ConvNet, MaskedConvNet
 __all__ = [
     "ATTENTIONS",
     "NAMES",
+    "BorderAttention",
     "Model",
     "NoAttention",
     "ReleasedAttention",
@@ -27,7 +28,12 @@ __all__ = [
 ]
 
 NAMES = ("conv", "masked-conv", "mlp", "residual", "resnet18")
-ATTENTIONS = {"per-image": SpatialAttention, "released": ReleasedAttention, "none": NoAttention}
+ATTENTIONS = {
+    "per-image": SpatialAttention,
+    "border": BorderAttention,
+    "released": ReleasedAttention,
+    "none": NoAttention,
+}
 
 
 def build(name: str, shape: tuple[int, int, int], classes: int, attention: str = "per-image") -> Model:

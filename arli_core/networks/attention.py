@@ -1,4 +1,4 @@
-"""Spatial attention: features [B, C, H, W] -> A [B, 1, H, W] in [0, 1], in two forms, and its absence."""
+"""Spatial attention: features [B, C, H, W] -> A [B, 1, H, W] in [0, 1], in three forms, and its absence."""
 
 import torch
 import torch.nn.functional as F
@@ -23,10 +23,26 @@ class SpatialAttention(nn.Module):
         self.log_mix = nn.Parameter((blur / blur.norm()).log())
 
     def forward(self, features: Tensor) -> Tensor:
-        response = (features - features.mean((2, 3), keepdim=True)).abs()
+        response = (features - self.reference(features)).abs()
         pooled = torch.cat([response.mean(1, keepdim=True), response.amax(1, keepdim=True)], 1)
         mixed = F.conv2d(F.pad(pooled, (3, 3, 3, 3), mode="replicate"), self.log_mix.exp())
         return torch.sigmoid(F.instance_norm(mixed, eps=1e-5))
+
+    def reference(self, features: Tensor) -> Tensor:
+        """What responses are told against, [B, C, 1, 1]."""
+        return features.mean((2, 3), keepdim=True)
+
+
+class BorderAttention(SpatialAttention):
+    """The same, with features less the mean over the image's outermost pixels.
+
+    Background is what the border shows. The mean over the whole image lies between object and background, and where
+    an object fills half of the image, as clothes do, the background responds as much as the object.
+    """
+
+    def reference(self, features: Tensor) -> Tensor:
+        sides = (features[..., 0, :], features[..., -1, :], features[..., 1:-1, 0], features[..., 1:-1, -1])
+        return torch.cat(sides, -1).mean(-1)[..., None, None]
 
 
 class ReleasedAttention(nn.Module):
