@@ -211,11 +211,11 @@ def test_p_and_mixing_move_the_vote_and_stand_in_the_address(place):
     assert not test.exception
 
 
-def test_p_and_mixing_that_do_not_exist_are_put_right_visibly(place):
+def test_p_and_mixing_that_do_not_exist_fall_back_visibly(place):
     test = open_page("forgetting", view="vote", p="1000", mixing="0.7", task="9", other="digits-finetune")
     for told in ("no p 1000; showing 100", "no mixing 0.7; showing 0.5", "no task 9; showing 2"):
         assert told in texts(test, "warning")
-    assert (test.query_params["p"], test.query_params["mixing"]) == ("100", "0.5")
+    assert [slider.value for slider in test.slider] == [100, 0.5]
     assert "p 'many' is not a whole number" in texts(open_page("forgetting", view="vote", p="many"), "warning")
     assert not test.exception
 
