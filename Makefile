@@ -29,7 +29,7 @@ $(VENV)/.app: requirements.txt
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'The lab needs Python 3.11 or newer; try make PYTHON=python3.12')"
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --upgrade pip
-	$(RUN) -m pip install -r requirements.txt
+	$(RUN) -m pip install -e .  # what requirements.txt names, and the lab itself, for scripts anywhere
 	touch $@
 
 $(VENV)/.test: $(VENV)/.app pyproject.toml

@@ -78,7 +78,10 @@ def configuration(config: Config) -> str:
 def script(record: Record) -> str:
     """A Python program that trains the run's configuration anew, prints its figures and draws them into PNG files."""
     what = "the accuracy matrix under each protocol" + (", then the last dif*" if _fuses(record) else "")
-    title = f'"""Trains a run of {record.config.method} again.\n\nPrints and draws, as PNG files here: {what}.\n"""\n'
+    title = (
+        f'"""Trains a run of {record.config.method} again.\n\nPrints and draws, as PNG files here: {what}. It needs '
+        'the lab: its own\ninterpreter, .venv/bin/python after `make app`, or arli_core on the path.\n"""\n'
+    )
     shown = 'Path(f"{name}.png").write_bytes(figures.export(figure, "png"))'
     parts = [title, _head("from pathlib import Path", shown), _configured(record), _TRAIN, _ACCURACY]
     return "\n".join([*parts, _DIF_STAR] if _fuses(record) else parts)
@@ -130,6 +133,7 @@ def _head(first: str, shown: str) -> str:
 {first}
 
 import numpy as np
+import torch
 
 from arli_core import figures
 from arli_core.config import parse, protocols
@@ -148,10 +152,12 @@ def show(figure, name):
 def _configured(record: Record) -> str:
     versions = {key: value for key, value in record.environment.items() if key != "platform"}
     device = record.started.device if record.started else None
+    threads = str(versions.pop("threads", ""))
     settings = indent(pformat(record.config.model_dump(), sort_dicts=False, width=100), "    ")
     return f"""\
 # Recorded on {device!r} with {versions!r}.
-# On the CPU, the same versions give the same figures; another number of threads may round differently.
+# On the CPU, the same versions and number of threads give the same figures.
+{f"torch.set_num_threads({int(threads)})" if threads.isdecimal() else "# How many torch had is not recorded."}
 config = parse(
 {settings}
 )

@@ -5,6 +5,8 @@ from collections.abc import Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from . import records
 from .config import Config
 from .errors import LabError, RecordError
@@ -40,7 +42,9 @@ def resume(run: str | Path) -> Progress:
 
 
 def _recorded(events: Iterator[Event], record: Record, path: Path) -> Progress:
-    kept = record
+    # Another number of threads adds up in another order, and so ends with other last digits.
+    threads = {"threads": str(torch.get_num_threads())}
+    kept = record = replace(record, environment={**record.environment, **threads})
     while True:
         began = time.perf_counter()
         try:

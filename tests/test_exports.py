@@ -1,6 +1,7 @@
 """Runs that leave the lab: an archive comes back as it was, and programs make the run again."""
 
 import ast
+import dataclasses
 import io
 import json
 import runpy
@@ -11,6 +12,7 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
+import torch
 from nbclient import NotebookClient
 
 from arli_core import exports, records, runs
@@ -177,6 +179,16 @@ def test_the_script_makes_the_run_again_and_its_figures(method, tmp_path, monkey
     assert sorted(file.name for file in tmp_path.glob("*.png")) == sorted(drawn)
 
 
+def test_programs_take_as_many_threads_as_the_run_had():
+    """Sums in another order have other last digits, and a run amplifies them."""
+    record = records.load("ari")
+    assert record.environment["threads"] == str(torch.get_num_threads())
+    for program in programs(dataclasses.replace(record, environment={**record.environment, "threads": "3"})):
+        assert "torch.set_num_threads(3)\n" in program
+    for program in programs(dataclasses.replace(record, environment={})):
+        assert "set_num_threads" not in program
+
+
 def test_the_notebook_makes_the_run_again_and_its_figures(tmp_path, monkeypatch):
     record = records.load("ari")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
@@ -217,7 +229,8 @@ def test_texts_of_a_run_never_become_code():
     """A run may come from anyone."""
     evil = '"""\nimport os; os.abort()\n# \\"\'\'\'\u2028os.abort()'
     record = Record(
-        tiny(**{"data.name": f"folder:{evil}"}).model_copy(update={"preset": evil}), environment={evil: evil}
+        tiny(**{"data.name": f"folder:{evil}"}).model_copy(update={"preset": evil}),
+        environment={evil: evil, "threads": "1)\nos.abort("},
     )
     for program in programs(record):
         tree = ast.parse(program)
