@@ -395,7 +395,7 @@ def accuracy_over_tasks(runs: Mapping[str, NDArray[np.float64]], ink: str = "bla
 
 def distances(matrix: NDArray[np.float64], names: Sequence[str], what: str, ink: str = "black") -> Figure:
     """D or dif [m, m] as a heat map, 0 dark and its largest entry yellow; `what` names it at the colour bar."""
-    figure, axes = _axes((4.8, 3.4), ink, f"{what}, its last row: {_told(names, matrix[-1])}")
+    figure, axes = _axes((4.2, 3.1), ink, f"{what}, its last row: {_told(names, matrix[-1])}")
     ticks = [f"${name}$" for name in names]
     seaborn.heatmap(
         matrix,
@@ -412,13 +412,13 @@ def distances(matrix: NDArray[np.float64], names: Sequence[str], what: str, ink:
     )
     for each in figure.axes:
         _colour(each, ink)
-    axes.tick_params(axis="both", labelrotation=0)
+    axes.tick_params(axis="both", labelrotation=0, labelsize=12)
     return figure
 
 
 def dif_star(matrix: NDArray[np.float64], names: Sequence[str], ink: str = "black") -> Figure:
     """dif* [m, m] as a heat map, white at the equal share 1/m, blue at 0, red from 2/m on; the last row outlined."""
-    figure, axes = _axes((4.8, 3.4), ink, f"dif*, its last row: {_told(names, matrix[-1])}")
+    figure, axes = _axes((4.2, 3.1), ink, f"dif*, its last row: {_told(names, matrix[-1])}")
     ticks = [f"${name}$" for name in names]
     seaborn.heatmap(
         matrix,
@@ -437,7 +437,7 @@ def dif_star(matrix: NDArray[np.float64], names: Sequence[str], ink: str = "blac
         _colour(each, ink)
     last = len(matrix) - 1
     axes.add_patch(Rectangle((0, last), len(matrix), 1, fill=False, edgecolor=ink, linewidth=2, clip_on=False))
-    axes.tick_params(axis="both", labelrotation=0)
+    axes.tick_params(axis="both", labelrotation=0, labelsize=12)
     return figure
 
 
