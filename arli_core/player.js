@@ -334,12 +334,14 @@ export function createPlayer(root, data, { onFrame }) {
     onFrame(frame);
   }
 
+  const told = (at) => `${data.unit} ${data.steps[at]} · frame ${at + 1} of ${last + 1}`;
+
   function show(next) {
     if (next === frame) return;
     frame = next;
     for (const view of views) view.show(frame);
     slider.value = frame;
-    status.textContent = `${data.unit} ${data.steps[frame]} · frame ${frame + 1} of ${last + 1}`;
+    status.textContent = told(frame);
     slider.setAttribute("aria-valuetext", status.textContent);
   }
 
@@ -400,6 +402,7 @@ export function createPlayer(root, data, { onFrame }) {
       ...(data.legend ? [make("p", { class: "legend" }, ...sentence(data.legend))] : []),
       ...(curves.length ? [row("curves", curves)] : []));
     slider.max = last;
+    status.dataset.longest = told(last);
     controls.hidden = last === 0; // a single frame, as of a run that trains now, leaves nothing to play
     if (asked) {
       setPlaying(false);
