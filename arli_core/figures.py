@@ -21,9 +21,9 @@ from .errors import LabError
 from .statistics import Interval
 
 KINDS = ("png", "pdf", "svg")
-RED, BLUE, ORANGE = "#d6604d", "#4393c3", "#e08214"
+RED, BLUE, ORANGE, VIOLET = "#d6604d", "#4393c3", "#e08214", "#5e4fa2"
 # Lines that also differ where red and green look alike, and in print: by lightness, marker and dashes.
-LINES = (BLUE, ORANGE, "#9970ab", "#1b9e8f", "#8a8a8a", "#c2a21c", RED, "#5e4fa2")
+LINES = (BLUE, ORANGE, "#9970ab", "#1b9e8f", "#8a8a8a", "#c2a21c", RED, VIOLET)
 MARKERS = "osD^vPX*"
 DASHES = ("-", "--", "-.", ":")
 GAP = 0.06  # between two pictures of a grid, of a picture's width
@@ -96,7 +96,7 @@ def grid(rows: Sequence[Row], answers: Sequence[tuple[str, str]], maps: str, ink
         image = strip.imshow(_side_by_side(row, gap), cmap=HIGH_RED if row.kind == "map" else "gray", vmin=0, vmax=1)
         drawn = image if row.kind == "map" else drawn
         strip.set(xticks=[], yticks=[])
-        strip.set_ylabel(row.name, fontsize=11)
+        strip.set_ylabel(row.name if len(row.name) < 13 else row.name.replace(" ", "\n", 1), fontsize=11)
         strip.spines[:].set_visible(False)
         strip.patch.set_alpha(0)
     for column, (label, prediction) in enumerate(answers):
@@ -106,7 +106,7 @@ def grid(rows: Sequence[Row], answers: Sequence[tuple[str, str]], maps: str, ink
     if drawn is not None:
         # Beside the rows of maps, yet taking its room from all, so that the columns stay in line.
         figure.colorbar(drawn, ax=strips.tolist(), label=maps, ticks=[0, 0.5, 1], shrink=0.62, anchor=(0, 0))
-    figure.supxlabel("above: class → prediction, bold where wrong", fontsize=8, color=ink)
+    figure.supxlabel("above: class → prediction, bold where wrong", fontsize=10, color=ink)
     for each in figure.axes:
         _colour(each, ink)
     return figure
@@ -166,7 +166,7 @@ def bars(
     told = "; ".join(f"{name}: {_told(names, values)}" for name, values in groups.items())
     figure, axes = _axes((4.2, 2.9), ink, f"{what} as bars, {told}")
     width = 0.8 / len(groups)
-    for at, (name, values, colour) in enumerate(zip(groups, groups.values(), (BLUE, ORANGE, RED), strict=False)):
+    for at, (name, values, colour) in enumerate(zip(groups, groups.values(), (BLUE, ORANGE, VIOLET), strict=False)):
         axes.bar(np.arange(len(names)) - 0.4 + (at + 0.5) * width, values, width, color=colour, label=name)
     step = 1 if len(names) <= 12 else 10  # as many names as can be read
     axes.set_xticks(range(0, len(names), step), names[::step], fontsize=11)
@@ -180,18 +180,24 @@ def bars(
 def unit_disc(eigenvalues: NDArray[np.complex128], ink: str = "black") -> Figure:
     """Eigenvalues on the complex unit disc: the first red, the others blue, |lambda_2| as a dashed circle."""
     told = ", ".join(f"{value:.3g}" for value in eigenvalues)
-    figure, axes = _axes((3.5, 3.3), ink, f"Eigenvalues in the complex unit disc: {told}")
+    figure, axes = _axes((3.1, 3.1), ink, f"Eigenvalues in the complex unit disc: {told}")
     angle = np.linspace(0, 2 * np.pi, 200)
     axes.plot(np.cos(angle), np.sin(angle), color=ink, linewidth=1)
     axes.axhline(0, color=ink, linewidth=0.5)
     axes.axvline(0, color=ink, linewidth=0.5)
     if len(eigenvalues) > 1:
         second = abs(eigenvalues[1])
-        axes.plot(second * np.cos(angle), second * np.sin(angle), color=BLUE, linewidth=1, linestyle="--")
-    # Blue is the smaller and on top: where lambda = 1 comes twice, both dots are seen.
-    axes.scatter(eigenvalues.real[:1], eigenvalues.imag[:1], s=110, color=RED, edgecolor=ink, zorder=3)
-    axes.scatter(eigenvalues.real[1:], eigenvalues.imag[1:], s=45, color=BLUE, edgecolor=ink, zorder=4)
-    axes.set(xlim=(-1.1, 1.1), ylim=(-1.1, 1.1), aspect="equal", xlabel="real part", ylabel="imaginary part")
+        circle = (second * np.cos(angle), second * np.sin(angle))
+        axes.plot(*circle, color=BLUE, linewidth=1, linestyle="--", label="|λ₂|")
+    # Blue is much the smaller and on top: where lambda = 1 comes twice, both dots are seen.
+    first, others = eigenvalues[:1], eigenvalues[1:]
+    axes.scatter(first.real, first.imag, s=170, color=RED, edgecolor=ink, linewidth=0.8, zorder=3, label="λ = 1")
+    axes.scatter(others.real, others.imag, s=35, color=BLUE, edgecolor=ink, linewidth=0.6, zorder=4, label="others")
+    axes.set(xlim=(-1.2, 1.2), ylim=(-1.2, 1.2), aspect="equal", xlabel="real part", ylabel="imaginary part")
+    axes.set(xticks=(-1, 0, 1), yticks=(-1, 0, 1))
+    figure.legend(
+        labelcolor=ink, frameon=False, loc="outside upper center", ncols=3, columnspacing=1, handlelength=1.2
+    )
     return figure
 
 
@@ -199,7 +205,7 @@ def limit_weights(
     measured: NDArray[np.float64], closed_form: NDArray[np.float64] | None, names: Sequence[str], ink: str = "black"
 ) -> Figure:
     """The left eigenvector pi [m] as bars, its closed form, where it has one, as dots, and the equal share 1/m."""
-    figure, axes = _axes((4.2, 3.3), ink, f"Weights in the limit as bars: {_told(names, measured)}")
+    figure, axes = _axes((3.7, 3.1), ink, f"Weights in the limit as bars: {_told(names, measured)}")
     axes.bar(range(len(names)), measured, color=BLUE, label="left eigenvector π, measured")
     if closed_form is not None:
         axes.scatter(range(len(names)), closed_form, color=RED, zorder=3, label="row sums of dif / sum of dif")
@@ -210,7 +216,7 @@ def limit_weights(
 def fusion_weights(rows: Mapping[str, NDArray[np.float64]], names: Sequence[str], ink: str = "black") -> Figure:
     """The weights [m] that models bring to phi_f as bars, one or two such rows side by side, by their names."""
     told = "; ".join(f"{name}: {_told(names, weights)}" for name, weights in rows.items())
-    figure, axes = _axes((5.2, 2.9), ink, f"Weights in phi_f as bars, {told}")
+    figure, axes = _axes((4.6, 2.9), ink, f"Weights in phi_f as bars, {told}")
     width = 0.8 / len(rows)
     for at, (name, weights, colour) in enumerate(zip(rows, rows.values(), (BLUE, ORANGE), strict=False)):
         axes.bar(np.arange(len(names)) - 0.4 + (at + 0.5) * width, weights, width, color=colour, label=name)
@@ -281,7 +287,7 @@ def intervals(
         _interval(axes, at, interval, values, ORANGE if name == reference else BLUE, bool(reference), ink)
     axes.set_yticks(range(len(rows)), [name.replace(" ", "\n", 1) for name in rows])
     for label in axes.get_yticklabels():
-        label.set_fontsize(8 if "\n" in label.get_text() else 10)
+        label.set_fontsize(9 if "\n" in label.get_text() else 10)
     axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel=what)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
@@ -352,7 +358,7 @@ def accuracy_over_tasks(runs: Mapping[str, NDArray[np.float64]], ink: str = "bla
     tasks = max(len(accuracy) for accuracy in runs.values())
     columns = 3 if tasks < 9 else 4
     rows = -(-(tasks + 1) // columns)
-    figure = Figure(figsize=(5.4, 0.9 + 1.45 * rows), layout="constrained")
+    figure = Figure(figsize=(5.4, 1.1 + 1.5 * rows), layout="constrained")
     told = ", ".join(f"{name} {accuracy[-1].mean():.2f}" for name, accuracy in runs.items())
     figure.set_label(f"Accuracy on each task over the tasks learned, as lines; their mean in the end: {told}")
     figure.patch.set_alpha(0)
@@ -363,9 +369,9 @@ def accuracy_over_tasks(runs: Mapping[str, NDArray[np.float64]], ink: str = "bla
         if panel > tasks:
             axes.set_visible(False)
             continue
-        axes.set_title("mean of all learned" if panel == 0 else f"on task {panel}", color=ink, fontsize=9)
+        axes.set_title("mean of all learned" if panel == 0 else f"on task {panel}", color=ink, fontsize=10)
         axes.set(xlim=(0.7, tasks + 0.3), ylim=(-0.03, 1.03), xticks=range(1, tasks + 1))
-        axes.tick_params(labelsize=8, labelbottom=panel + columns > tasks)
+        axes.tick_params(labelsize=9, labelbottom=panel + columns > tasks)
         for number, (name, accuracy) in enumerate(runs.items()):
             after = np.arange(1, len(accuracy) + 1)
             if panel > len(accuracy):
@@ -380,16 +386,16 @@ def accuracy_over_tasks(runs: Mapping[str, NDArray[np.float64]], ink: str = "bla
                 linestyle=DASHES[number],
                 label=name,
             )
-    figure.supxlabel("after learning task", fontsize=9, color=ink)
-    figure.supylabel("accuracy", fontsize=9, color=ink)
+    figure.supxlabel("after learning task", fontsize=10, color=ink)
+    figure.supylabel("accuracy", fontsize=10, color=ink)
     handles, names = panels[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper center", ncols=2, frameon=False, labelcolor=ink, fontsize=8)
+    figure.legend(handles, names, loc="outside upper center", ncols=2, frameon=False, labelcolor=ink, fontsize=10)
     return figure
 
 
 def distances(matrix: NDArray[np.float64], names: Sequence[str], what: str, ink: str = "black") -> Figure:
     """D or dif [m, m] as a heat map, 0 dark and its largest entry yellow; `what` names it at the colour bar."""
-    figure, axes = _axes((4.8, 3.4), ink, f"{what}, its last row: {_told(names, matrix[-1])}")
+    figure, axes = _axes((4.2, 3.1), ink, f"{what}, its last row: {_told(names, matrix[-1])}")
     ticks = [f"${name}$" for name in names]
     seaborn.heatmap(
         matrix,
@@ -406,13 +412,13 @@ def distances(matrix: NDArray[np.float64], names: Sequence[str], what: str, ink:
     )
     for each in figure.axes:
         _colour(each, ink)
-    axes.tick_params(axis="both", labelrotation=0)
+    axes.tick_params(axis="both", labelrotation=0, labelsize=12)
     return figure
 
 
 def dif_star(matrix: NDArray[np.float64], names: Sequence[str], ink: str = "black") -> Figure:
     """dif* [m, m] as a heat map, white at the equal share 1/m, blue at 0, red from 2/m on; the last row outlined."""
-    figure, axes = _axes((4.8, 3.4), ink, f"dif*, its last row: {_told(names, matrix[-1])}")
+    figure, axes = _axes((4.2, 3.1), ink, f"dif*, its last row: {_told(names, matrix[-1])}")
     ticks = [f"${name}$" for name in names]
     seaborn.heatmap(
         matrix,
@@ -431,7 +437,7 @@ def dif_star(matrix: NDArray[np.float64], names: Sequence[str], ink: str = "blac
         _colour(each, ink)
     last = len(matrix) - 1
     axes.add_patch(Rectangle((0, last), len(matrix), 1, fill=False, edgecolor=ink, linewidth=2, clip_on=False))
-    axes.tick_params(axis="both", labelrotation=0)
+    axes.tick_params(axis="both", labelrotation=0, labelsize=12)
     return figure
 
 

@@ -30,6 +30,9 @@ function label(text) {
   return make("span", {}, ...(cut < 0 ? [text] : [text.slice(0, cut), make("sub", {}, text.slice(cut + 1))]));
 }
 
+// The same in a sentence, wherever it speaks of such a model.
+const sentence = (text) => text.split(/(?<=φ)_(\w)/).map((part, at) => (at % 2 ? make("sub", {}, part) : part));
+
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 const bytes = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
 const floats = (text) => new Float32Array(bytes(text).buffer);
@@ -115,7 +118,7 @@ function imagePanel({ title, values: encoded, height, width, captions, colours, 
     make("div", { class: "gallery" }, ...captions.map((caption, index) =>
       make("figure", {}, canvases[index], make("figcaption", {}, caption)))),
     colourBar(colours, 0, 1));
-  node.style.setProperty("--size", Math.min(captions.length, 4));
+  node.style.setProperty("--size", Math.min(captions.length, 10));
 
   let current = null;
   return {
@@ -298,7 +301,7 @@ export function createPlayer(root, data, { onFrame }) {
     make("option", { value, ...(value === speed ? { selected: "" } : {}) }, `${value}×`)));
   const status = make("div", { class: "status" });
   const picture = make("div", { class: "picture" });
-  const controls = make("div", { class: "controls" }, make("div", { class: "moves" }, ...moves), slider, choice, status);
+  const controls = make("div", { class: "controls" }, make("div", { class: "moves" }, ...moves), choice, slider, status);
   const player = make("section",
     { class: "frame-player", role: "group", "aria-label": "Frame player", tabindex: -1 }, controls, picture);
 
@@ -331,12 +334,14 @@ export function createPlayer(root, data, { onFrame }) {
     onFrame(frame);
   }
 
+  const told = (at) => `${data.unit} ${data.steps[at]} · frame ${at + 1} of ${last + 1}`;
+
   function show(next) {
     if (next === frame) return;
     frame = next;
     for (const view of views) view.show(frame);
     slider.value = frame;
-    status.textContent = `${data.unit} ${data.steps[frame]} · frame ${frame + 1} of ${last + 1}`;
+    status.textContent = told(frame);
     slider.setAttribute("aria-valuetext", status.textContent);
   }
 
@@ -394,9 +399,10 @@ export function createPlayer(root, data, { onFrame }) {
     const row = (name, parts) => make("div", { class: name }, ...parts.map(({ node }) => node));
     picture.replaceChildren(
       row("panels", panels),
-      ...(data.legend ? [make("p", { class: "legend" }, data.legend)] : []),
+      ...(data.legend ? [make("p", { class: "legend" }, ...sentence(data.legend))] : []),
       ...(curves.length ? [row("curves", curves)] : []));
     slider.max = last;
+    status.dataset.longest = told(last);
     controls.hidden = last === 0; // a single frame, as of a run that trains now, leaves nothing to play
     if (asked) {
       setPlaying(false);

@@ -7,7 +7,7 @@ from arli_core.consensus import deviation_from_uniform, settled, spectrum
 from arli_core.fusion import dif
 from arli_core.player import Curve, MatrixPanel, payload
 from arli_core.records import Frames
-from pages.parts.drawing import download_frames, labels, uniform_panel
+from pages.parts.drawing import labels, save_frame, uniform_panel
 from pages.parts.frame import frame
 from pages.parts.layers import choose_layer, of_layer, tell_layer
 from pages.parts.player import play
@@ -61,8 +61,8 @@ names = labels(frames)
 models = len(names)
 
 st.markdown(
-    f"The distances **D** between the {models - 1} task models and the base φ_b, squared and regularised "
-    f"(**dif** = D∘D + {own:g}), each row over its sum: **dif\\***. Its last row fuses them into φ_f; "
+    f"The distances **D** between the {models - 1} task models and the base $φ_b$, squared and regularised "
+    f"(**dif** = D∘D + {own:g}), each row over its sum: **dif\\***. Its last row fuses them into $φ_f$; "
     f"the base moves there. As the models come to agree, every entry tends to 1/{models} = {1 / models:.3f}."
 )
 asked = eta != own
@@ -121,14 +121,14 @@ with right:
     first, second = st.columns(2), st.columns(2)
     first[0].metric("Largest deviation from 1/(n+1)", f"{deviation_from_uniform(matrix):.4f}")
     first[1].metric("Row sums within", f"{abs(matrix.sum(1) - 1).max():.1e} of 1")
-    second[0].metric("Share α of the way to φ_f (or of its step)", f"{frames.alpha[shown]:.3f}")
+    second[0].metric("Share α of the way to $φ_f$ (or of its step)", f"{frames.alpha[shown]:.3f}")
     second[1].metric("Learning rate", f"{frames.learning_rate[shown]:.2e}")
     if not frames.present[shown].all():
-        absent = ", ".join(f"φ_{task + 1}" for task in np.flatnonzero(~frames.present[shown]))
+        absent = ", ".join(f"$φ_{task + 1}$" for task in np.flatnonzero(~frames.present[shown]))
         st.info(f"No sample of {absent} was in this batch: the matrix covers the other models.")
     st.markdown(
         f"**Is it the optimum, or only the end of learning?** Uniform to the eye is a deviation of {SETTLED} "
         f"(dashed): {'; '.join(told)}. A rate that falls to 0 stops the models from moving, and models that do not "
         "move agree."
     )
-    download_frames(view, shown, **{f"dif* at {eta:g}": seen.dif_star} if asked else {})
+    save_frame(view, shown, eta, {"dif*": frames} | ({f"dif* at {eta:g}": seen} if asked else {}))

@@ -20,7 +20,7 @@ if names:
         found = table(names)
     st.dataframe(
         found,
-        height=min(38 + 35 * len(found), 290),
+        height="content" if len(found) < 9 else 340,
         column_config={
             "accuracy": st.column_config.NumberColumn(format="%.3f"),
             "forgetting": st.column_config.NumberColumn(format="%.3f"),

@@ -62,7 +62,7 @@ trained or not. What differs is the rest: the other eigenvalues lie on the real 
 inside the disc, because every entry is positive. So fusing again and again would bring all models to one, at the
 pace |λ₂|. The *left* eigenvector π says which one: each model counts by its row sum in dif.
 
-**What it does not show.** Training restarts every φᵢ from φ_b and uses the last row alone. That the Eq. 13 residual
+**What it does not show.** Training restarts every φᵢ from $φ_b$ and uses the last row alone. That the Eq. 13 residual
 falls says that the inner loop moves the models less and less, and the falling learning rate does that by itself.
 """
     )
@@ -86,7 +86,7 @@ def consensus_of_a_frame() -> None:
         f"distance falls like |λ₂|ᵏ = {abs(consensus.spectrum(T)[1]):.3g}ᵏ and never exceeds τᵏ = "
         f"{consensus.dobrushin(T):.3g}ᵏ times the start.\n\n"
         "**What it does not show.** Training. There, T fuses once and only its last row is used; then every φᵢ "
-        "starts from the new φ_b."
+        "starts from the new $φ_b$."
     )
 
 

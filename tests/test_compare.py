@@ -221,7 +221,7 @@ def test_the_page_says_what_the_command_line_says(place, shipped):
         assert (row["seeds"], line["failed"]) == (5, 0)
         if difference := line["difference"]:
             above = difference["low"] > 0 or difference["high"] < 0
-            assert row["verdict"].endswith("above chance") == above and above != (row["verdict"] == "within chance")
+            assert row["verdict"].endswith("beyond chance") == above and above != (row["verdict"] == "within chance")
     order = [float(cell.split()[0]) for cell in shown["average accuracy"]]
     assert order == sorted(order, reverse=True)
     shown = whole(open_page(view="methods", measure="forgetting")).dataframe[0].value

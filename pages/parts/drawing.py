@@ -1,13 +1,16 @@
 """What several pages draw alike: labels, panels and the colours that go with them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 from matplotlib.figure import Figure
 
+from arli_core import figures
 from arli_core.figures import KINDS, export
+from arli_core.fusion import dif
 from arli_core.player import MatrixPanel
 from arli_core.records import Frames
 
@@ -42,31 +45,47 @@ def picture(draw: Callable[..., Figure], name: str, place: str = "", table: pd.D
         figure = draw(ink=ink())
         narrow = int(110 * figure.get_figwidth())  # pixels; one image is not to fill the page
         st.pyplot(figure, width=narrow if narrow < 600 else "stretch", alt=str(figure.get_label()))
-    # A saved picture goes to paper or slides, which are white: the file is drawn in black.
     with st.popover("Save", icon=":material/download:"):
-        for kind in KINDS:
-            st.download_button(
-                kind.upper(), lambda kind=kind: export(draw(), kind), f"{name}.{kind}", key=f"{place}{name}-{kind}"
-            )
+        save_picture(draw, name, place)
         if table is not None:
             save_table(table, name, place)
 
 
+def save_picture(draw: Callable[..., Figure], name: str, place: str = "") -> None:
+    """The files of a picture, each drawn when it is asked for, and in black: paper and slides are white."""
+    for kind in KINDS:
+        st.download_button(
+            kind.upper(),
+            lambda kind=kind: export(draw(), kind),
+            f"{name}.{kind}",
+            key=f"{place}{name}-{kind}",
+            on_click="ignore",  # nothing on the page changes by it
+        )
+
+
 def save_table(table: pd.DataFrame, name: str, place: str = "") -> None:
     """The file of a table; its index comes first."""
-    st.download_button("CSV", table.to_csv, f"{name}.csv", "text/csv", key=f"{place}{name}-csv")
+    st.download_button("CSV", table.to_csv, f"{name}.csv", "text/csv", key=f"{place}{name}-csv", on_click="ignore")
 
 
-def download_frames(view: View, frame: int, **more: np.ndarray) -> None:
-    """The matrices of one frame as a table, and `more` [F, m, m] beside them, by their names."""
-    frames = view.frames
-    names = labels(frames)
-    table = pd.concat(
-        {
-            title: pd.DataFrame(values[frame], index=names, columns=names)
-            for title, values in {"D": frames.distance, "dif*": frames.dif_star, **more}.items()
-        },
-        names=["matrix", "model"],
-    )
-    file = f"{view.name}-task-{view.task}-frame-{frame}.csv"
-    st.download_button("This frame as CSV", table.to_csv(), file, "text/csv", icon=":material/download:")
+def save_frame(view: View, frame: int, eta: float, stars: Mapping[str, Frames]) -> None:
+    """The matrices of one frame: D, dif at eta, and dif* of each of `stars` by its name; pictures, and a table."""
+    frames, names = view.frames, labels(view.frames)
+    here = [names[model] for model in np.flatnonzero(np.append(frames.present[frame], True))]
+    regularised = {"D": frames.matrix("distance", frame)}
+    regularised[f"dif = D∘D + {eta:g}"] = dif(regularised["D"], eta)
+    fused = {name: each.matrix("dif_star", frame) for name, each in stars.items()}
+    draws = [partial(figures.distances, values, here, name) for name, values in regularised.items()]
+    draws += [partial(figures.dif_star, values, here) for values in fused.values()]
+    every = regularised | fused
+    file = f"{view.name}-task-{view.task}-frame-{frame}"
+    with st.popover("Save this frame", icon=":material/download:"):
+        for column, name, draw in zip(st.columns(len(every)), every, draws, strict=True):
+            with column:
+                st.text(name)
+                save_picture(draw, f"{file}-{name.split(' =')[0].replace('*', '-star').replace(' ', '-')}")
+        table = pd.concat(
+            {name: pd.DataFrame(values, index=here, columns=here) for name, values in every.items()},
+            names=["matrix", "model"],
+        )
+        save_table(table, file)

@@ -24,12 +24,25 @@ COMPACT = """<style>
 .stMainBlockContainer h5 {padding: 0}
 [data-testid="stSidebarHeader"] {height: 2.5rem; margin-bottom: 0}
 @media (min-width: 768px) {
-  [data-testid="stSidebar"]:not([aria-expanded="false"]) {width: 215px !important; min-width: 215px !important}
+  [data-testid="stSidebar"]:not([data-collapsed="true"]) {width: 215px !important; min-width: 215px !important}
 }
+/* Without its sidebar, a page has the button that opens it in the top left corner: room for that above the title. */
+.stApp:has([data-testid="stSidebar"][data-collapsed="true"]) .stMainBlockContainer {padding-top: 3.6rem}
+@media (max-width: 640px) {
+  .stMainBlockContainer {padding-left: 1rem; padding-right: 1rem}
+  /* Two figures side by side on a phone, where Streamlit gives each a line. */
+  [data-testid="stColumn"]:has(> [data-testid="stVerticalBlock"] > :only-child [data-testid="stMetric"]) {
+    min-width: calc(50% - 1rem)
+  }
+}
+/* What is chosen is not told by its tint alone. */
+[data-variant="segmented_control"][data-selected="true"] p {color: light-dark(#1f2328, #e8e8ec); font-weight: 600}
+:is(a, button):focus-visible {outline: 3px solid light-dark(#0f766e, #2a9d8f) !important; outline-offset: 1px}
+.stMainBlockContainer :is([data-testid="stMetricLabel"], [data-testid="stPageLink-NavLink"]) * {white-space: normal}
 [data-testid="stMetricValue"] {font-size: 1.5rem}
 [data-testid="stCaptionContainer"] {color: inherit; opacity: .8}
 /* White on an accent bright enough for a dark page is too pale as well. */
-[data-testid="stBaseButton-primary"] p {color: light-dark(#ffffff, #0b1512)}
+[data-testid="stBaseButton-primary"]:not(:disabled) p {color: light-dark(#ffffff, #0b1512)}
 </style>"""
 
 

@@ -15,7 +15,7 @@ from arli_core.figures import Row
 from arli_core.records import Record
 
 from .address import from_widget, number, write
-from .drawing import picture
+from .drawing import picture, save_table
 from .run_bar import View, choose_view, class_names, guarded
 
 if TYPE_CHECKING:  # torch is imported only where an iteration is made
@@ -178,6 +178,7 @@ def attack(view: View, found: "Iteration") -> None:
             index=pd.Index([f"task {model.task}" for model, _ in struck], name="loss"),
         )
         st.dataframe(table.T.style.format("{:.3f}"))
+        save_table(table.T, "losses")
     each = max(1, MOST // len(struck))
     shown = [(model, hit, slice(min(each, len(model.labels)))) for model, hit in struck]
 

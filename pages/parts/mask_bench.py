@@ -13,7 +13,7 @@ from arli_core.figures import HIGH_RED, Row
 from arli_core.metrics import known_mean, merits
 from arli_core.player import Curve, ImagePanel, payload
 
-from .drawing import picture
+from .drawing import picture, save_table
 from .player import play
 from .run_bar import View, learned
 
@@ -32,7 +32,7 @@ def figure9(view: View, found: "Masks", chosen: Chosen) -> None:
     held_out = merits(found.attention, found.objects, threshold)
     names = {
         "auroc": ("AUROC", "How often an object pixel has more attention than a background pixel; 0.5 is chance."),
-        "pointing": ("Pointing game", "Share of images whose highest A lies on the object."),
+        "pointing": ("Pointing", "The pointing game: share of images whose highest A lies on the object."),
         "overlap": ("Overlap", "Intersection over union of A above the threshold and the object."),
         "coverage": ("Coverage", "Share of pixels with A above the threshold."),
         "mean": ("Mean of A", "Over all pixels."),
@@ -118,7 +118,8 @@ def _attack(view: View, images: np.ndarray, targets: np.ndarray | None, labels: 
         columns[0].metric("Correct before", f"{np.mean(np.equal(truth, before)):.2f}")
         columns[1].metric("Correct after", f"{np.mean(np.equal(truth, after)):.2f}")
     columns[2].metric("Share of δ let through by B", "–" if np.isnan(done.let_through) else f"{done.let_through:.2f}")
-    st.dataframe(table, hide_index=True)
+    st.dataframe(table, hide_index=True, height="content")
+    save_table(table, f"attack-{view.name}-{view.task}", "table-")
     return done
 
 
@@ -156,7 +157,8 @@ def captum(view: View, found: "Masks", chosen: Chosen) -> None:
         {name: {key: known_mean(values) for key, values in merits(scores, objects, threshold).items()}
          for name, scores in maps.items()}
     ).T  # fmt: skip
-    st.dataframe(table.style.format("{:.3f}"))
+    st.dataframe(table.style.format("{:.3f}"), height="content")
+    save_table(table, name, "table-")
     st.caption("Means over the images shown. A is made by the network on its way; the others ask about its answer.")
     for each in told:
         if each.converged is not None and each.delta is not None and each.steps is not None:
@@ -206,6 +208,7 @@ def stability(view: View, found: "Masks", chosen: Chosen) -> None:
     ).set_index("change of the image")
     formats = {"correlation of A": "{:.3f}", "largest change of A": "{:.1e}", "AUROC after": "{:.3f}"}
     st.dataframe(table.style.format({**formats, "same answer": "{:.2f}"}, na_rep="–"))
+    save_table(table, f"stability-{view.name}-{view.task}")
     st.caption("A that follows the object stays when the image gets brighter or is inverted, and moves with a shift.")
 
 

@@ -114,7 +114,7 @@ def explain(lines: Sequence[Line], against: str, measure: str) -> None:
     )
     if overlap and paired.measurable:
         text += " – although the two bars overlap"
-    st.markdown(f"{text}. Of 20 such verdicts on rows that are truly alike, about one says “above chance”.")
+    st.markdown(f"{text}. Of 20 such verdicts on rows that are truly alike, about one says “beyond chance”.")
 
 
 def show(

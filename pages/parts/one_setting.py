@@ -61,7 +61,9 @@ def one_setting() -> None:
         described = next(keys(arm.method)[setting].description for arm in arms)
         st.markdown(f"**{setting}**: {described}." if described else f"**{setting}**")
         _say(found, setting, against, measure)
-    st.dataframe(table, column_config={"_index": st.column_config.Column(width="medium")}, height="content")
+    widths = {"_index": "medium", "verdict": 170, "seeds": 60}
+    widened = {name: st.column_config.Column(width=width) for name, width in widths.items()}
+    st.dataframe(table, column_config=widened, height="content")
     save_table(table, f"{sweep.preset}-{setting}-{measure}-{protocol}", "table-")
 
 

@@ -10,6 +10,7 @@ from .address import write
 from .consensus import draw, fuse_again, measure
 
 SIZES = range(2, 9)
+WIDE = 50  # pixels of a column, the least there is
 PRESET = np.array([[0.6, 0.3, 0.1], [0.2, 0.5, 0.3], [0.1, 0.2, 0.7]])
 
 
@@ -43,7 +44,7 @@ def to_address(matrix: np.ndarray) -> None:
 
 
 def own_matrix() -> None:
-    left, right = st.columns([5, 6])
+    left, right = st.columns([7, 8])
     with left:
         matrix = _edited()
         sound = _checked(matrix)
@@ -79,8 +80,9 @@ def _edited() -> np.ndarray:
     edited = st.data_editor(
         pd.DataFrame(table, index=pd.Index(labels, name="model"), columns=labels),
         column_config={
-            "_index": st.column_config.Column(disabled=True),
-            **{each: st.column_config.NumberColumn(format="%.4g") for each in labels},
+            # Narrow, so that eight models are seen without scrolling sideways.
+            "_index": st.column_config.Column(disabled=True, width=WIDE),
+            **{each: st.column_config.NumberColumn(format="%.4g", width=WIDE) for each in labels},
         },
         key=f"own-{known['revision']}",
         width="stretch",

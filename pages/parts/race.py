@@ -323,7 +323,7 @@ def _curves(racers: list[Racer], labels: list[str]) -> None:
     points = [(label, task, value) for label, found in averages.items() for task, value in found]
     if points:
         tasks = max(each.record.config.data.tasks for each in racers)
-        _chart(points, labels, ("tasks learned", (1, tasks)), ("accuracy, per-sample", (0, 1)))
+        _chart(points, labels, ("tasks learned", (1, tasks)), ("accuracy", (0, 1)))
     else:
         st.caption("Measured when the first task is done.")
     st.markdown(f"##### Loss in this task\n\n{legend}")
@@ -361,7 +361,8 @@ def _chart(
                 # Where the lines are one, both are seen.
                 "strokeDash": {**colour, "scale": {"domain": labels, "range": [[1, 0], [6, 4]]}},
             },
-            "height": 190,
+            "height": 210,
+            "config": {"axis": {"labelFontSize": 13, "titleFontSize": 14}},
         },
         width="stretch",
     )

@@ -96,10 +96,9 @@ def downloads(name: str, damaged: bool) -> None:
         "Script": ("py", "code", lambda: exports.script(record)),
         "Notebook": ("ipynb", "menu_book", lambda: exports.notebook(record)),
     }
-    for column, (label, (kind, icon, content)) in zip(st.columns(len(forms)), forms.items(), strict=True):
-        column.download_button(
-            label, content, f"{name}.{kind}", icon=f":material/{icon}:", help=f".{kind}", width="stretch"
-        )
+    with st.container(horizontal=True, gap="small"):
+        for label, (kind, icon, content) in forms.items():
+            st.download_button(label, content, f"{name}.{kind}", icon=f":material/{icon}:", help=f".{kind}")
     st.caption("The script and the notebook train the run again and draw its accuracy matrices and its last dif*.")
 
 

@@ -163,7 +163,7 @@ def verdict(difference: Interval | None) -> str:
         return "no interval"
     if not difference.measurable:
         return "within chance"
-    return f"{'higher' if difference.mean > 0 else 'lower'}, above chance"
+    return f"{'higher' if difference.mean > 0 else 'lower'}, beyond chance"
 
 
 def numbers(

@@ -39,14 +39,22 @@ def tried(preset: str) -> None:
         table = table.sort_values("accuracy", ascending=False, kind="stable")
     st.dataframe(
         table,
-        height=min(38 + 35 * len(table), 290),
+        height="content" if len(table) < 9 else 340,
         column_config={
-            "changed": st.column_config.TextColumn(help="What is not as in the preset, for its method"),
-            "accuracy": st.column_config.NumberColumn(format="%.3f", help="average over the tasks done, per-sample"),
-            "forgetting": st.column_config.NumberColumn(format="%.3f", help="per-sample"),
-            "seconds": st.column_config.NumberColumn(format="%.1f"),
-            "samples": st.column_config.NumberColumn(format="localized"),
-            "samples a second": st.column_config.NumberColumn(format="%.0f"),
+            # Widths, in pixels, at which all columns are seen beside the sidebar at 1280.
+            "_index": st.column_config.Column(width=160),
+            "method": st.column_config.Column(width=70),
+            "seed": st.column_config.Column(width=45),
+            "changed": st.column_config.TextColumn(help="What is not as in the preset, for its method", width=190),
+            "accuracy": st.column_config.NumberColumn(
+                format="%.3f", help="average over the tasks done, per-sample", width=75
+            ),
+            "forgetting": st.column_config.NumberColumn(format="%.3f", help="per-sample", width=80),
+            "seconds": st.column_config.NumberColumn(format="%.1f", width=70),
+            "samples": st.column_config.NumberColumn(format="localized", width=70),
+            "samples a second": st.column_config.NumberColumn("samples/s", format="%.0f", width=75),
+            "device": st.column_config.Column(width=60),
+            "status": st.column_config.Column(width=75),
         },
     )
     left, middle, right = st.columns([1, 4, 2], vertical_alignment="bottom")

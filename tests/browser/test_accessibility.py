@@ -32,6 +32,7 @@ def test_axe_finds_nothing_serious(app: str, page: Page, address: str):
         page.emulate_media(color_scheme=theme)
         page.wait_for_timeout(500)  # until the page has begun to follow
         complete(page, ADDRESSES[address])
+        page.wait_for_timeout(1200)  # what has just been drawn fades in, pale at first
         violations = Axe().run(page).response["violations"]
         serious = [each for each in violations if each["impact"] in ("serious", "critical")]
         found = [(theme, each["id"], [node["html"][:200] for node in each["nodes"]]) for each in serious]

@@ -68,7 +68,9 @@ def tell(finetune: Record, replay: Record, ari: Record) -> Told:
     gain = "more than" if vote > per_sample else "less than" if vote < per_sample else "as much as"
 
     def truth() -> None:
-        st.bar_chart(table.T, stack=False, horizontal=True, y_label="average accuracy", sort=False, height=300)
+        groups = {str(name): row.to_numpy() for name, row in table[::-1].iterrows()}
+        draw = partial(figures.bars, groups, list(table.columns), "average accuracy", 1.2)
+        picture(draw, "lesson-evaluation")
         st.dataframe(table.style.format("{:.3f}"))
         save_table(table, "lesson-evaluation")
 
@@ -123,8 +125,8 @@ def tell(finetune: Record, replay: Record, ari: Record) -> Told:
                 "pages/forgetting.py",
                 "Spoil the vote",
                 {"view": "vote", "run": "mnist-5k-replay", "other": "mnist-5k-ari", "mixing": "0.5"},
-                "Half of every voting group is of other tasks. Which accuracy does the vote fall below, and can a "
-                "larger p bring it back?",
+                "Half of every voting group is of other tasks now. Which accuracy does the vote fall below, and can "
+                "a larger p bring it back?",
             ),
         ),
     )

@@ -1,11 +1,16 @@
 """Lesson 1: what fine-tuning leaves of the first task, beside replay and ARI."""
 
+from functools import partial
+
 import pandas as pd
 import streamlit as st
 
+from arli_core import figures
 from arli_core.config import Ari
 from arli_core.records import Record
+from arli_core.statistics import Interval
 
+from ..drawing import picture as picture_of
 from ..run_bar import class_names
 from .lesson import Answer, Door, Lesson, Told, comparable
 
@@ -66,8 +71,11 @@ def tell(finetune: Record, replay: Record, ari: Record) -> Told:
         st.caption(f"Accuracy on held-out images of task 1 ({first}), once it is learned.")
 
     def truth() -> None:
-        index = pd.RangeIndex(1, tasks + 1, name="tasks learned")
-        st.line_chart(pd.DataFrame(curves, index), y_label="accuracy on task 1", x_label="tasks learned", height=300)
+        lines = {name: {at: Interval(1, value, None, None) for at, value in enumerate(values, 1)}
+                 for name, values in reversed(curves.items())}  # fmt: skip
+        table = pd.DataFrame(curves, pd.RangeIndex(1, tasks + 1, name="tasks learned"))
+        draw = partial(figures.curves, lines, "tasks learned", "accuracy on task 1")
+        picture_of(draw, "lesson-forgetting", table=table)
 
     return Told(
         scene=(
