@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from enum import Enum
 from types import ModuleType
 
-from . import records
+from . import locks, records
 from .config import Config
 from .errors import Busy, LabError
 from .events import Event, Step
@@ -223,7 +223,7 @@ class Jobs:
     @contextmanager
     def held(self, *names: str) -> Generator[None]:
         """While the files of these runs are moved: none of them begins to train, and afterwards their ended jobs are
-        forgotten. Busy where one is running or paused.
+        forgotten. Busy where one is running or paused, here or in another process.
         """
         with self._lock:
             for job in self.alive():
@@ -231,6 +231,8 @@ class Jobs:
                     raise Busy(
                         f"{job.name} is {job.state.value}; nothing was changed. Stop it on the Train page first."
                     )
+            for name in names:
+                locks.refuse_held(records.locate(name))
             yield
             for name in names:
                 self._jobs.pop(name, None)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from . import records
+from . import locks, records
 from .config import Config
 from .errors import LabError, RecordError
 from .events import Event, Finished, Saved, Started
@@ -20,16 +20,19 @@ Progress = Generator[tuple[Record, Event]]
 def train(config: Config, run: str | Path, overwrite: bool = False) -> Progress:
     """Trains and records a new run; yields the record after each event.
 
-    What cannot run, or cannot be written, raises a LabError before anything on disk is touched.
+    What cannot run, or cannot be written, raises a LabError before anything on disk is touched; Busy where another
+    process trains there.
     """
     events = learn(config)
+    locks.refuse_held(records.locate(run))
     path = records.claim(run, overwrite)
     return _recorded(events, Record(config), path)
 
 
 def resume(run: str | Path) -> Progress:
-    """Goes on with a run from where it was last saved; it ends as if it had not been interrupted."""
+    """Goes on with a run from where it was last saved; it ends as if it had not been interrupted. Busy as `train`."""
     path = records.locate(run)
+    locks.refuse_held(path)
     record = records.load(path)
     if record.finished:
         raise RecordError(f"{path} is finished; there is nothing to resume")
@@ -42,6 +45,11 @@ def resume(run: str | Path) -> Progress:
 
 
 def _recorded(events: Iterator[Event], record: Record, path: Path) -> Progress:
+    with locks.hold(path):
+        yield from _saved(events, record, path)
+
+
+def _saved(events: Iterator[Event], record: Record, path: Path) -> Progress:
     # Another number of threads adds up in another order, and so ends with other last digits.
     threads = {"threads": str(torch.get_num_threads())}
     kept = record = replace(record, environment={**record.environment, **threads})

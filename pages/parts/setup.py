@@ -5,7 +5,7 @@ from typing import Any, Literal, get_args, get_origin
 import streamlit as st
 
 from arli_core import config as settings
-from arli_core import records
+from arli_core import locks, records
 from arli_core.config import Config
 from arli_core.errors import LabError
 from arli_core.jobs import Jobs
@@ -109,6 +109,9 @@ def _unfinished(live: Jobs) -> None:
     st.markdown("##### Stopped or interrupted")
     for name in waiting:
         left, right = st.columns([5, 1], vertical_alignment="center")
+        if locks.held(records.locate(name)):
+            left.markdown(f"**{name}** is being trained by another process.")
+            continue
         left.markdown(f"**{name}** can go on from where it was last saved.")
         if right.button("Resume", key=f"resume-{name}", width="stretch"):
             try:

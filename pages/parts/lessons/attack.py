@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import streamlit as st
+from matplotlib.figure import Figure
 
 from arli_core import figures, records
 from arli_core.config import Ari
@@ -150,7 +151,7 @@ def tell(record: Record) -> Told:
     )
 
 
-def _grid(rows: list[Row], pairs: list[tuple[str, str]], ink: str = "black") -> figures.Figure:
+def _grid(rows: list[Row], pairs: list[tuple[str, str]], ink: str = "black") -> Figure:
     return figures.grid(rows, pairs, "A and B", ink)
 
 

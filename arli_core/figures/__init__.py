@@ -1,0 +1,49 @@
+"""Printed figures: values in, a matplotlib Figure out; never pyplot, whose state all sessions of a process share.
+
+A figure's label says what it shows, for those who do not see it.
+"""
+
+from .canvas import BLUE, DASHES, KINDS, LINES, MARKERS, ORANGE, RED, VIOLET, export, kind_of
+from .charts import (
+    accuracy_over_tasks,
+    bars,
+    curves,
+    fusion_weights,
+    intervals,
+    limit_weights,
+    unit_disc,
+    vote_curves,
+)
+from .matrices import accuracy_matrix, confusion, dif_star, distances
+from .pictures import HIGH_RED, MasksDrawn, Row, figure9, grid, strips
+
+__all__ = [
+    "BLUE",
+    "DASHES",
+    "HIGH_RED",
+    "KINDS",
+    "LINES",
+    "MARKERS",
+    "ORANGE",
+    "RED",
+    "VIOLET",
+    "MasksDrawn",
+    "Row",
+    "accuracy_matrix",
+    "accuracy_over_tasks",
+    "bars",
+    "confusion",
+    "curves",
+    "dif_star",
+    "distances",
+    "export",
+    "figure9",
+    "fusion_weights",
+    "grid",
+    "intervals",
+    "kind_of",
+    "limit_weights",
+    "strips",
+    "unit_disc",
+    "vote_curves",
+]

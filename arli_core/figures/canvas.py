@@ -1,0 +1,62 @@
+"""What all figures share: axes without a ground, ink, the colours of lines, and files."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from ..errors import LabError
+
+KINDS = ("png", "pdf", "svg")
+RED, BLUE, ORANGE, VIOLET = "#d6604d", "#4393c3", "#e08214", "#5e4fa2"
+# Lines that also differ where red and green look alike, and in print: by lightness, marker and dashes.
+LINES = (BLUE, ORANGE, "#9970ab", "#1b9e8f", "#8a8a8a", "#c2a21c", RED, VIOLET)
+MARKERS = "osD^vPX*"
+DASHES = ("-", "--", "-.", ":")
+
+
+def told_of(names: Sequence[str], values: NDArray[np.float64]) -> str:
+    return ", ".join(f"{name} {value:.2f}" for name, value in zip(names, values, strict=True))
+
+
+def bare_axes(size: tuple[float, float], ink: str, label: str) -> tuple[Figure, Axes]:
+    """One pair of axes without a ground of its own: a page's light or dark one shows through."""
+    figure = Figure(figsize=size, layout="constrained")
+    figure.set_label(label)
+    figure.patch.set_alpha(0)
+    axes = figure.add_subplot()
+    axes.patch.set_alpha(0)
+    in_ink(axes, ink)
+    return figure, axes
+
+
+def in_ink(axes: Axes, ink: str) -> None:
+    """Text and lines in `ink`."""
+    axes.tick_params(colors=ink)
+    for label in (axes.xaxis.label, axes.yaxis.label):
+        label.set_color(ink)
+    for spine in axes.spines.values():
+        spine.set_color(ink)
+
+
+def kind_of(path: Path) -> str:
+    """`png`, `pdf` or `svg`, from a file's suffix; LabError for another."""
+    kind = path.suffix.lower().removeprefix(".")
+    if kind not in KINDS:
+        endings = ", ".join(f".{each}" for each in KINDS)
+        raise LabError(f"{path} has no ending of a known figure format; valid endings: {endings}")
+    return kind
+
+
+def export(figure: Figure, kind: str) -> bytes:
+    """The file of a figure; the text of a pdf or svg stays text, which can be searched and edited."""
+    content = io.BytesIO()
+    figure.patch.set_alpha(1)  # a file is looked at on any ground, and so brings its own
+    with matplotlib.rc_context({"pdf.fonttype": 42, "svg.fonttype": "none"}):
+        figure.savefig(content, format=kind, dpi=200)
+    return content.getvalue()

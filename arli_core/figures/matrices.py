@@ -1,0 +1,111 @@
+"""Matrices as heat maps."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import seaborn
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+
+from .canvas import bare_axes, in_ink, told_of
+
+
+def accuracy_matrix(accuracy: NDArray[np.float64], names: Sequence[str], ink: str = "black") -> Figure:
+    """R [N, N] as a heat map: row = after learning a task, column = on a task, 0..1, empty above the diagonal."""
+    figure, axes = bare_axes((4.8, 3.4), ink, f"Accuracies after the last task: {told_of(names, accuracy[-1])}")
+    seaborn.heatmap(
+        accuracy,
+        mask=np.isnan(accuracy),
+        vmin=0,
+        vmax=1,
+        cmap="viridis",
+        annot=True,
+        fmt=".2f",
+        square=True,
+        xticklabels=list(names),
+        yticklabels=list(names),
+        cbar_kws={"label": "accuracy"},
+        ax=axes,
+    )
+    for each in figure.axes:
+        in_ink(each, ink)
+    axes.set(xlabel="on task", ylabel="after learning task")
+    axes.tick_params(axis="both", labelrotation=0)
+    return figure
+
+
+def distances(matrix: NDArray[np.float64], names: Sequence[str], what: str, ink: str = "black") -> Figure:
+    """D or dif [m, m] as a heat map, 0 dark and its largest entry yellow; `what` names it at the colour bar."""
+    figure, axes = bare_axes((4.2, 3.1), ink, f"{what}, its last row: {told_of(names, matrix[-1])}")
+    ticks = [f"${name}$" for name in names]
+    seaborn.heatmap(
+        matrix,
+        vmin=0,
+        vmax=float(matrix.max()) or 1,
+        cmap="viridis",
+        annot=True,
+        fmt=".0f" if matrix.max() > 99 else ".2f",
+        square=True,
+        xticklabels=ticks,
+        yticklabels=ticks,
+        cbar_kws={"label": what},
+        ax=axes,
+    )
+    for each in figure.axes:
+        in_ink(each, ink)
+    axes.tick_params(axis="both", labelrotation=0, labelsize=12)
+    return figure
+
+
+def dif_star(matrix: NDArray[np.float64], names: Sequence[str], ink: str = "black") -> Figure:
+    """dif* [m, m] as a heat map, white at the equal share 1/m, blue at 0, red from 2/m on; the last row outlined."""
+    figure, axes = bare_axes((4.2, 3.1), ink, f"dif*, its last row: {told_of(names, matrix[-1])}")
+    ticks = [f"${name}$" for name in names]
+    seaborn.heatmap(
+        matrix,
+        vmin=0,
+        vmax=2 / len(matrix),
+        cmap="RdBu_r",
+        annot=True,
+        fmt=".2f",
+        square=True,
+        xticklabels=ticks,
+        yticklabels=ticks,
+        cbar_kws={"label": "weight"},
+        ax=axes,
+    )
+    for each in figure.axes:
+        in_ink(each, ink)
+    last = len(matrix) - 1
+    axes.add_patch(Rectangle((0, last), len(matrix), 1, fill=False, edgecolor=ink, linewidth=2, clip_on=False))
+    axes.tick_params(axis="both", labelrotation=0, labelsize=12)
+    return figure
+
+
+def confusion(counts: NDArray[np.int64], names: Sequence[str], ink: str = "black") -> Figure:
+    """Row = class, column = answer [C, C]; colour is the share of the class, 0..1, the numbers are samples."""
+    right = counts.diagonal() / np.maximum(counts.sum(1), 1)
+    figure, axes = bare_axes(
+        (4.8, 3.8), ink, f"Confusion matrix; share of each class answered right: {told_of(names, right)}"
+    )
+    few = len(counts) <= 12
+    seaborn.heatmap(
+        counts / np.maximum(counts.sum(1, keepdims=True), 1),
+        vmin=0,
+        vmax=1,
+        cmap="viridis",
+        annot=counts if few else False,
+        fmt="d",
+        annot_kws={"size": 8},
+        square=True,
+        xticklabels=list(names) if few else 10,
+        yticklabels=list(names) if few else 10,
+        cbar_kws={"label": "share of the class"},
+        ax=axes,
+    )
+    for each in figure.axes:
+        in_ink(each, ink)
+    axes.set(xlabel="answer", ylabel="class")
+    axes.tick_params(axis="both", labelrotation=0)
+    return figure

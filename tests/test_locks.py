@@ -1,0 +1,77 @@
+"""One process at a time trains a run."""
+
+import subprocess
+import sys
+
+import pytest
+
+from arli_core import locks, records, runs
+from arli_core.config import preset
+from arli_core.errors import Busy
+from arli_core.jobs import Jobs
+
+ELSEWHERE = """
+import sys, time
+from pathlib import Path
+from arli_core.locks import hold
+with hold(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """The name of a half-trained run, and another process that holds its lock."""
+    monkeypatch.setenv("ARLI_CHECKPOINTS", str(tmp_path))
+    progress = runs.train(preset("digits", "finetune", **{"train.epochs": 2, "device": "cpu"}), "run")
+    for _ in range(30):
+        next(progress)
+    progress.close()
+    with subprocess.Popen(
+        [sys.executable, "-c", ELSEWHERE, str(tmp_path / "run")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout.readline() == b"held\n"
+        yield "run", process
+        process.kill()
+
+
+def content(name):
+    return {file.name: file.read_bytes() for file in records.locate(name).iterdir()}
+
+
+def test_a_run_in_training_elsewhere_is_left_alone(elsewhere):
+    name, _ = elsewhere
+    before = content(name)
+    config = records.config_of(name)
+    for attempt in (
+        lambda: runs.resume(name),
+        lambda: runs.train(config, name, overwrite=True),
+        lambda: Jobs().held(name).__enter__(),
+    ):
+        with pytest.raises(Busy, match="run is being trained elsewhere; nothing was changed"):
+            attempt()
+    assert locks.held(records.locate(name)) and content(name) == before
+
+
+def test_a_process_that_is_killed_holds_nothing(elsewhere):
+    name, process = elsewhere
+    process.kill()
+    process.wait()
+    assert not locks.held(records.locate(name))
+    next(runs.resume(name))
+
+
+def test_a_run_is_held_from_its_first_event_to_its_end(tmp_path):
+    config = preset("digits", "finetune", **{"data.tasks": 2, "train.epochs": 1, "device": "cpu"})
+    progress = runs.train(config, tmp_path / "run")
+    assert not locks.held(tmp_path / "run")
+    next(progress)
+    assert locks.held(tmp_path / "run") and not locks.held(tmp_path / "other")
+    for _ in progress:
+        pass
+    assert not locks.held(tmp_path / "run")
+    progress = runs.train(config, tmp_path / "run", overwrite=True)
+    next(progress)
+    progress.close()
+    assert not locks.held(tmp_path / "run")
