@@ -43,7 +43,8 @@ with left:
             [],
             frames.iteration.tolist(),
             autoplay=True,
-            legend="Red: more than an equal share; blue: less; white: all six models weigh the same.",
+            legend="Each row says how much of each model goes into a mixture: red more than an equal share, blue "
+            "less. The framed row makes the next base φ_b; white everywhere: all models weigh the same.",
         )
         play(data, key="start")
     else:

@@ -14,6 +14,7 @@ from arli_core.records import Frames, Record
 from .address import write
 from .drawing import PROTOCOL_NAMES, labels, uniform_panel
 from .player import play
+from .run_actions import links
 from .run_bar import class_names, jobs
 from .setup import watch
 
@@ -30,7 +31,9 @@ def _view(job: Job, drawn: State) -> None:
     _controls(job)
     _numbers(job, record)
     if not record.tasks_begun:
-        if job.alive:
+        if job.state is State.PAUSED:
+            st.info("Paused before the first iteration: “One step” makes it, “Go on” all.", icon=":material/pause:")
+        elif job.alive:
             st.info("Loading data and torch; the first iteration is seconds away.", icon=":material/hourglass_empty:")
         return
     frames = record.frames(record.tasks_begun)
@@ -66,6 +69,8 @@ def _controls(job: Job) -> None:
         columns[2].button("Stop", icon=":material/stop:", on_click=job.stop, width="stretch")
     else:
         columns[3].button("Train another", icon=":material/add:", on_click=_forget, width="stretch")
+    if job.state is State.FINISHED:
+        links(job.name, damaged=False)
 
 
 def _go_on(job: Job) -> None:
@@ -108,7 +113,8 @@ def _accuracy(record: Record) -> None:
     if not record.tasks:
         st.caption("Measured when the first task is done.")
         return
-    names = protocols(record.config)
+    # The strictest first: it is in sight, and the others flatter.
+    names = sorted(protocols(record.config), key=lambda name: not name.startswith("per_sample"))
     rows: dict[str, dict[str, float | None]] = {
         f"{task}: {class_names(record, task)}": {
             PROTOCOL_NAMES[name]: record.accuracy[name][-1][task - 1] for name in names

@@ -115,7 +115,7 @@ def _attack(view: View, images: np.ndarray, targets: np.ndarray | None, labels: 
         columns[0].metric("Answer before", ", ".join(before))
         columns[1].metric("Answer after", ", ".join(after))
     else:
-        columns[0].metric("Correct before", f"{np.mean(np.equal(truth, before)):.2f}")
+        columns[0].metric(f"Correct before, of {len(truth)}", f"{np.mean(np.equal(truth, before)):.2f}")
         columns[1].metric("Correct after", f"{np.mean(np.equal(truth, after)):.2f}")
     columns[2].metric("Share of δ let through by B", "–" if np.isnan(done.let_through) else f"{done.let_through:.2f}")
     st.dataframe(table, hide_index=True, height="content")

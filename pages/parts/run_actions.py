@@ -65,6 +65,7 @@ def links(name: str, damaged: bool) -> None:
     fuses = isinstance(config, Ari)
     places = [
         ("matrix", "Open in Matrix", "grid_on", damaged or not fuses),
+        ("spectrum", "Open in Spectrum", "scatter_plot", damaged or not fuses),
         ("masks", "Open in Masks", "visibility", damaged),
         ("forgetting", "Open in Forgetting", "history_toggle_off", damaged),
     ]

@@ -139,7 +139,7 @@ def tell(record: Record) -> Told:
                 "pages/masks.py",
                 "The attack, with its knobs",
                 {"run": RUN, "view": "attack"},
-                "Raise ε until answers change; then set B to 1 − A. What gets through then?",
+                "Raise ε until most answers change; then set B to 1 − A. What gets through then?",
             ),
             Door(
                 "pages/masks.py",

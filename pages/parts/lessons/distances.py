@@ -55,7 +55,7 @@ def reason(falls: int | None, steady: int | None) -> str:
     if falls is not None and steady is None:
         return (
             "**The twist:** with the same settings and a learning rate that stays as it is, dif\\* does not stay "
-            "there. So it is the falling rate that makes dif\\* uniform: models that no longer move agree. "
+            "there. So here it is the falling rate that makes dif\\* uniform: models that no longer move agree. "
             "Uniformity marks the end of learning, it does not show an optimum."
         )
     if falls is not None:

@@ -86,7 +86,7 @@ def tell(finetune: Record, replay: Record, ari: Record) -> Told:
         ),
         equation=rf"F = \max_i R_i - R_{tasks}",
         picture=picture,
-        question=f"After task {tasks}, how many images of task 1 does fine-tuning still get right?",
+        question=f"After task {tasks}, what share of the images of task 1 does fine-tuning still get right?",
         answers=answers(left, classes, told_the_task, 1 / finetune.config.data.classes_per_task),
         measured=f"**{left:.3f}** of them, from {curves['fine-tuning'][0]:.3f} after task 1.",
         figures={f"{name}: then → now": f"{values[0]:.3f} → {values[-1]:.3f}" for name, values in curves.items()},
@@ -98,7 +98,8 @@ def tell(finetune: Record, replay: Record, ari: Record) -> Told:
         not_shown=(
             "That ARI's fusion is what helps. These are single runs with one seed. Over several seeds "
             "(docs/results.md), replay whose batches hold as many images of every class, from the same memory, is "
-            "nearly level with ARI on these data. Nor does fine-tuning know nothing: see lesson 6."
+            "nearly level with ARI on these data. And fine-tuning still tells classes apart when it is told the "
+            "task: see lesson 6."
         ),
         misconception=(
             "“It forgets little by little, and chance is the floor.” Ask what a network that answers at random would "
