@@ -61,8 +61,8 @@ names = labels(frames)
 models = len(names)
 
 st.markdown(
-    f"The distances **D** between the {models - 1} task model{'s' * (models > 2)} and the base $φ_b$, squared and regularised "
-    f"(**dif** = D∘D + {own:g}), each row over its sum: **dif\\***. Its last row fuses them into $φ_f$; "
+    f"The distances **D** between the {models - 1} task model{'s' * (models > 2)} and the base $φ_b$, squared and "
+    f"regularised (**dif** = D∘D + {own:g}), each row over its sum: **dif\\***. Its last row fuses them into $φ_f$; "
     f"the base moves there. As the models come to agree, every entry tends to 1/{models} = {1 / models:.3f}."
 )
 asked = eta != own

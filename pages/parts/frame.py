@@ -43,6 +43,7 @@ COMPACT = """<style>
 [data-testid="stCaptionContainer"] {color: inherit; opacity: .8}
 /* White on an accent bright enough for a dark page is too pale as well. */
 [data-testid="stBaseButton-primary"]:not(:disabled) p {color: light-dark(#ffffff, #0b1512)}
+[data-testid="stElementContainer"]:has(style) {display: none}
 </style>"""
 
 
@@ -50,7 +51,8 @@ def frame(title: str) -> None:
     """Every page's first line: page settings, heading and sidebar."""
     icon = next(icon for links in SECTIONS.values() for _, label, icon in links if label == title)
     st.set_page_config(page_title=f"{title} · ARI lab", page_icon=icon, layout="wide")
-    st.html(COMPACT)
+    # Not st.html, whose part of Streamlit the browser would have to fetch before anything is shown.
+    st.markdown(COMPACT, unsafe_allow_html=True)
     carried = {key: st.query_params[key] for key in SHARED if key in st.query_params}
     with st.sidebar:
         st.markdown("### ARI lab")
