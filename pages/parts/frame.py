@@ -38,7 +38,9 @@ COMPACT = """<style>
 /* What is chosen is not told by its tint alone. */
 [data-variant="segmented_control"][data-selected="true"] p {color: light-dark(#1f2328, #e8e8ec); font-weight: 600}
 :is(a, button):focus-visible {outline: 3px solid light-dark(#0f766e, #2a9d8f) !important; outline-offset: 1px}
-.stMainBlockContainer :is([data-testid="stMetricLabel"], [data-testid="stPageLink-NavLink"]) * {white-space: normal}
+.stMainBlockContainer :is([data-testid="stMetricLabel"], [data-testid="stPageLink-NavLink"]) :not(.katex, .katex *) {
+  white-space: normal
+}
 [data-testid="stMetricValue"] {font-size: 1.5rem}
 [data-testid="stCaptionContainer"] {color: inherit; opacity: .8}
 /* White on an accent bright enough for a dark page is too pale as well. */
