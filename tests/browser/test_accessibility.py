@@ -7,7 +7,15 @@ from reading import complete
 
 ADDRESSES = {
     "": "Start",
+    "lessons": "Lessons",
+    **{f"lessons?lesson={name}": "Lessons" for name in ("forgetting", "attack", "distances", "eigenvector")},
+    "lessons?lesson=consensus&key=1": "Lessons",
+    "lessons?lesson=evaluation": "Lessons",
+    "lessons?key=1": "Lessons",
     "train": "Train",
+    "train?view=race": "Train",
+    "train?view=parts&part=3": "Train",
+    "train?view=parts&part=5": "Train",
     "matrix": "Matrix",
     "matrix?eta=100": "Matrix",
     "spectrum": "Spectrum",
@@ -21,6 +29,12 @@ ADDRESSES = {
     "masks?view=stability": "Masks",
     "masks?view=own-image": "Masks",
     "forgetting": "Forgetting",
+    "forgetting?view=confusion": "Forgetting",
+    "forgetting?view=vote": "Forgetting",
+    "compare": "Compare",
+    "compare?view=parts": "Compare",
+    "compare?view=setting": "Compare",
+    "compare?view=runs": "Compare",
     "runs": "Runs",
 }
 

@@ -97,9 +97,9 @@ def tell(record: Record) -> Told:
         },
         truth=lambda: fuse_again(T, points, names, "lesson-consensus-truth"),
         why=(
-            f"How fast: what is left of a distance shrinks like |λ₂|ᵏ = {abs(second):.3f}ᵏ.{sides} Because η > 0, "
-            "every entry of T is positive: everyone listens to everyone, and there is one meeting point "
-            "(Perron-Frobenius). Two camps that never listen to each other would never meet."
+            f"How fast: in the long run each fusion leaves |λ₂| = {abs(second):.2f} of the distances.{sides} They "
+            "meet in one point because, with η > 0, everyone listens to everyone. Two camps that never listen to "
+            "each other would never meet."
         ),
         not_shown=(
             "Training. There T fuses once, the base alone moves, and then every φᵢ starts from the new base and is "
