@@ -44,7 +44,11 @@ COMPACT = """<style>
 [data-testid="stMetricValue"] {font-size: 1.5rem}
 [data-testid="stCaptionContainer"] {color: inherit; opacity: .8}
 /* White on an accent bright enough for a dark page is too pale as well. */
-[data-testid="stBaseButton-primary"]:not(:disabled) p {color: light-dark(#ffffff, #0b1512)}
+[data-testid="stBaseButton-primary"]:not(:disabled) p, [data-testid="stMultiSelect"] span[title] {
+  color: light-dark(#ffffff, #0b1512)
+}
+/* As large as the text around it: an equation that has to be scrolled is not read. */
+.katex-display > .katex {font-size: 1em; padding: 6px}
 [data-testid="stElementContainer"]:has(style) {display: none}
 </style>"""
 

@@ -222,7 +222,7 @@ def own_image(view: View, found: "Masks", chosen: Chosen) -> None:
     shape = found.images.shape[1:]
     upload = read_upload(file.getvalue(), file.name, (shape[0], shape[1], shape[2]))
     left, right = st.columns([1, 4])
-    left.image(upload.original, caption=f"{upload.name}, {upload.size[0]}x{upload.size[1]}")
+    left.image(upload.original, caption=f"{upload.name}, {upload.size[0]}x{upload.size[1]}", alt=upload.name)
     right.markdown("\n".join(f"- {note}" for note in upload.notes) or "Used as it is.")
     with right:
         st.caption("The network answers with one of the classes it knows, whatever the image shows.")

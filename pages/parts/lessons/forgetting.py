@@ -65,7 +65,7 @@ def tell(finetune: Record, replay: Record, ari: Record) -> Told:
         if (started := finetune.started) is not None and len(started.probes):
             of_task = started.probe_units // finetune.config.data.classes_per_task + 1
             captions = [f"task {task}" for task in of_task]
-            st.image([image.transpose(1, 2, 0) for image in started.probes], captions, width=80)
+            st.image([image.transpose(1, 2, 0) for image in started.probes], captions, width=80, alt=captions)
         for column, (name, values) in zip(st.columns(len(curves)), curves.items(), strict=True):
             column.metric(f"{name}, after task 1", f"{values[0]:.3f}")
         st.caption(f"Accuracy on held-out images of task 1 ({first}), once it is learned.")
