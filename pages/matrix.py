@@ -9,7 +9,7 @@ from arli_core.player import Curve, MatrixPanel, payload
 from arli_core.records import Frames
 from pages.parts.drawing import labels, save_frame, uniform_panel
 from pages.parts.frame import frame
-from pages.parts.layers import choose_layer, of_layer, tell_layer
+from pages.parts.layers import ALL, choose_layer, of_layer, tell_layer
 from pages.parts.player import play
 from pages.parts.run_bar import View, at_other_schedule, choose_view, guarded, open_run, show_live
 from pages.parts.what_if import choose_eta, draw_row, with_eta
@@ -42,7 +42,7 @@ def beside(view: View, layer: str) -> tuple[str, str, Frames] | None:
         record = guarded(open_run, other)
         if view.task > record.tasks_begun or len(frames := record.frames(view.task)) != len(view.frames):
             return None
-        if frames.layers.shape == view.frames.layers.shape:
+        if layer == ALL or frames.layers.shape == view.frames.layers.shape:
             return other, record.config.train.schedule, guarded(of_layer, frames, record, layer, view.eta)
     return None
 
@@ -131,4 +131,5 @@ with right:
         f"(dashed): {'; '.join(told)}. A rate that falls to 0 stops the models from moving, and models that do not "
         "move agree."
     )
-    save_frame(view, shown, eta, {"dif*": frames} | ({f"dif* at {eta:g}": seen} if asked else {}))
+    file = f"{view.name}-task-{view.task}-frame-{shown}" + (f"-{layer}" if layer != ALL else "")
+    save_frame(file, frames, shown, eta, {"dif*": frames} | ({f"dif* at {eta:g}": seen} if asked else {}))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 from streamlit.testing.v1 import AppTest
 
 from arli_core import exports, fusion, metrics, records, runs
@@ -461,6 +462,22 @@ def test_a_run_under_way_is_neither_renamed_nor_deleted(place, monkeypatch):
         job.stop()
 
 
+def test_a_run_paused_before_its_first_iteration_says_how_it_goes_on(place):
+    from pages.parts import run_bar
+
+    jobs = run_bar.jobs()
+    alone = [jobs.start("waiting", preset("digits", "finetune", **TINY), paused=True)]
+    both = jobs.race({name: preset("digits", "finetune", **TINY) for name in ("one", "two")}, paused=True)
+    try:
+        for query in ({"run": "waiting"}, {"view": "race", "run": "one", "other": "two"}):
+            test = open_page("train", **query)
+            assert "Paused before the first iteration" in texts(test, "info") and not test.exception
+            assert "Loading" not in texts(test, "info")
+    finally:
+        for job in (*alone, *both):
+            job.stop()
+
+
 def test_an_exported_run_is_imported_under_another_name(place):
     archive = exports.archive("digits-ari", records.files("digits-ari"))
     test = open_page("runs", run="digits-cut")
@@ -564,6 +581,36 @@ def test_the_slider_of_eta_answers_as_the_fusion_does(place):
     next(button for button in test.button if button.label.startswith("Back to")).click().run()
     assert "eta" not in test.query_params and "not a new training run" not in texts(test, "info")
     np.testing.assert_array_equal(values(panels(test)[2]), recorded)
+
+
+def test_one_layer_stands_for_the_whole_model_where_it_is_chosen(place):
+    record = records.load("digits-ari")
+    frames, eta = record.frames(2), record.config.fusion.eta
+    for number, layer in enumerate(record.started.layers):
+        test = open_page("matrix", run="digits-ari", task="2", layer=layer)
+        assert not test.exception and not test.warning and f"**{layer} alone**" in texts(test, "info")
+        distance, dif, dif_star = map(values, panels(test))
+        for frame in range(len(frames)):
+            here = np.ix_(*[np.append(frames.present[frame], True)] * 2)
+            np.testing.assert_allclose(distance[frame][here], frames.layers[frame, number][here], rtol=1e-6)
+            regularised = fusion.dif(frames.layers[frame, number][here].astype(float), eta)
+            np.testing.assert_allclose(dif[frame][here], regularised, rtol=1e-6)
+            np.testing.assert_allclose(dif_star[frame][here], fusion.dif_star(regularised), atol=1e-6)
+    whole = open_page("matrix", run="digits-ari", task="2", layer="nose")
+    assert "There is no layer nose; showing whole models" in texts(whole, "warning")
+    np.testing.assert_allclose(values(panels(whole)[0]), frames.distance, rtol=1e-6)
+
+
+def test_a_run_recorded_without_layers_has_no_choice_of_them(place):
+    index = place / "digits-ari" / "run.json"
+    content = json.loads(index.read_text())
+    del content["layers"]
+    index.write_text(json.dumps(content))
+    for file in (place / "digits-ari").glob("task-*.safetensors"):
+        save_file({name: value for name, value in load_file(file).items() if name != "layers"}, file)
+    test = open_page("matrix", run="digits-ari", layer="head")
+    assert not test.exception and "There is no layer head; showing whole models" in texts(test, "warning")
+    assert "digits-steady" in str(json.loads(test.get("bidi_component")[0].proto.json)["curves"])  # still beside it
 
 
 def test_the_slider_of_eta_goes_to_the_address(place):

@@ -14,8 +14,6 @@ from arli_core.fusion import dif
 from arli_core.player import MatrixPanel
 from arli_core.records import Frames
 
-from .run_bar import View
-
 PROTOCOL_NAMES = {"per_sample": "per-sample", "task_aware": "task-aware", "vote": "group vote"}
 PROTOCOL_NAMES |= {f"{name}_adapted": f"{text}, adapted" for name, text in PROTOCOL_NAMES.items()}
 
@@ -68,9 +66,9 @@ def save_table(table: pd.DataFrame, name: str, place: str = "") -> None:
     st.download_button("CSV", table.to_csv, f"{name}.csv", "text/csv", key=f"{place}{name}-csv", on_click="ignore")
 
 
-def save_frame(view: View, frame: int, eta: float, stars: Mapping[str, Frames]) -> None:
+def save_frame(file: str, frames: Frames, frame: int, eta: float, stars: Mapping[str, Frames]) -> None:
     """The matrices of one frame: D, dif at eta, and dif* of each of `stars` by its name; pictures, and a table."""
-    frames, names = view.frames, labels(view.frames)
+    names = labels(frames)
     here = [names[model] for model in np.flatnonzero(np.append(frames.present[frame], True))]
     regularised = {"D": frames.matrix("distance", frame)}
     regularised[f"dif = D∘D + {eta:g}"] = dif(regularised["D"], eta)
@@ -78,7 +76,6 @@ def save_frame(view: View, frame: int, eta: float, stars: Mapping[str, Frames]) 
     draws = [partial(figures.distances, values, here, name) for name, values in regularised.items()]
     draws += [partial(figures.dif_star, values, here) for values in fused.values()]
     every = regularised | fused
-    file = f"{view.name}-task-{view.task}-frame-{frame}"
     with st.popover("Save this frame", icon=":material/download:"):
         for column, name, draw in zip(st.columns(len(every)), every, draws, strict=True):
             with column:

@@ -4,9 +4,13 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from playwright.sync_api import Browser, Page, TimeoutError, expect
 from reading import LOADED, complete
+
+from arli_core import records
 
 ROOT = Path(__file__).parents[2]
 PAGES = {
@@ -203,6 +207,22 @@ def test_back_and_forward_go_through_what_the_reader_did(app: str, page: Page):
     shown("5: 8 9", 4)
     page.go_forward()
     shown("3: 4 5", 1)
+
+
+def test_what_is_saved_of_a_frame_is_what_is_shown(app: str, page: Page, runs: Path):
+    page.goto(f"{app}/matrix?run=mnist-5k-ari&task=5&frame=3&layer=head")
+    complete(page, "Matrix")
+    expect(page.locator("[data-testid=stImage] img")).to_be_visible(timeout=LOADED)
+    page.wait_for_timeout(1000)  # what is drawn last moves the button, and what opens from it stays behind
+    page.get_by_role("button", name="Save this frame").click()
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="CSV").last.click()
+    assert saved.value.suggested_filename == "mnist-5k-ari-task-5-frame-3-head.csv"
+    table = pd.read_csv(saved.value.path(), index_col=[0, 1])
+    record = records.load(runs / "mnist-5k-ari")
+    expected = record.frames(5).layers[3, list(record.started.layers).index("head")]
+    np.testing.assert_allclose(table.loc["D"].to_numpy(), expected, rtol=1e-6)
+    np.testing.assert_allclose(table.loc["dif*"].to_numpy().sum(1), 1)
 
 
 def test_a_page_adds_nothing_of_its_own_to_the_history(app: str, page: Page):
