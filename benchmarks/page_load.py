@@ -56,6 +56,8 @@ def server(script: Path) -> Iterator[str]:
                 break
             except OSError:
                 time.sleep(0.1)
+        else:
+            raise TimeoutError(f"the server of {script} did not answer within a minute")
         yield url
     finally:
         process.terminate()

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import seaborn
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
@@ -37,15 +38,40 @@ def accuracy_matrix(accuracy: NDArray[np.float64], names: Sequence[str], ink: st
 
 def distances(matrix: NDArray[np.float64], names: Sequence[str], what: str, ink: str = "black") -> Figure:
     """D or dif [m, m] as a heat map, 0 dark and its largest entry yellow; `what` names it at the colour bar."""
-    figure, axes = bare_axes((4.2, 3.1), ink, f"{what}, its last row: {told_of(names, matrix[-1])}")
+    label, digits = f"{what}, its last row: {told_of(names, matrix[-1])}", ".0f" if matrix.max() > 99 else ".2f"
+    figure, _ = _of_models(matrix, names, "viridis", float(matrix.max()) or 1, digits, what, label, ink)
+    return figure
+
+
+def dif_star(matrix: NDArray[np.float64], names: Sequence[str], ink: str = "black") -> Figure:
+    """dif* [m, m] as a heat map, white at the equal share 1/m, blue at 0, red from 2/m on; the last row outlined."""
+    label = f"dif*, its last row: {told_of(names, matrix[-1])}"
+    figure, axes = _of_models(matrix, names, "RdBu_r", 2 / len(matrix), ".2f", "weight", label, ink)
+    last = len(matrix) - 1
+    axes.add_patch(Rectangle((0, last), len(matrix), 1, fill=False, edgecolor=ink, linewidth=2, clip_on=False))
+    return figure
+
+
+def _of_models(
+    matrix: NDArray[np.float64],
+    names: Sequence[str],
+    colours: str,
+    high: float,
+    digits: str,
+    what: str,
+    label: str,
+    ink: str,
+) -> tuple[Figure, Axes]:
+    """A heat map [m, m] of models from 0 to `high`, with its values in the cells; `what` stands at the colour bar."""
+    figure, axes = bare_axes((4.2, 3.1), ink, label)
     ticks = [f"${name}$" for name in names]
     seaborn.heatmap(
         matrix,
         vmin=0,
-        vmax=float(matrix.max()) or 1,
-        cmap="viridis",
+        vmax=high,
+        cmap=colours,
         annot=True,
-        fmt=".0f" if matrix.max() > 99 else ".2f",
+        fmt=digits,
         square=True,
         xticklabels=ticks,
         yticklabels=ticks,
@@ -55,32 +81,7 @@ def distances(matrix: NDArray[np.float64], names: Sequence[str], what: str, ink:
     for each in figure.axes:
         in_ink(each, ink)
     axes.tick_params(axis="both", labelrotation=0, labelsize=12)
-    return figure
-
-
-def dif_star(matrix: NDArray[np.float64], names: Sequence[str], ink: str = "black") -> Figure:
-    """dif* [m, m] as a heat map, white at the equal share 1/m, blue at 0, red from 2/m on; the last row outlined."""
-    figure, axes = bare_axes((4.2, 3.1), ink, f"dif*, its last row: {told_of(names, matrix[-1])}")
-    ticks = [f"${name}$" for name in names]
-    seaborn.heatmap(
-        matrix,
-        vmin=0,
-        vmax=2 / len(matrix),
-        cmap="RdBu_r",
-        annot=True,
-        fmt=".2f",
-        square=True,
-        xticklabels=ticks,
-        yticklabels=ticks,
-        cbar_kws={"label": "weight"},
-        ax=axes,
-    )
-    for each in figure.axes:
-        in_ink(each, ink)
-    last = len(matrix) - 1
-    axes.add_patch(Rectangle((0, last), len(matrix), 1, fill=False, edgecolor=ink, linewidth=2, clip_on=False))
-    axes.tick_params(axis="both", labelrotation=0, labelsize=12)
-    return figure
+    return figure, axes
 
 
 def confusion(counts: NDArray[np.int64], names: Sequence[str], ink: str = "black") -> Figure:
