@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from itertools import islice
 from pathlib import Path
@@ -475,6 +476,27 @@ def test_a_run_paused_before_its_first_iteration_says_how_it_goes_on(place):
             assert "Loading" not in texts(test, "info")
     finally:
         for job in (*alone, *both):
+            job.stop()
+
+
+def test_a_run_whose_data_are_on_their_way_says_so(place, monkeypatch):
+    from arli_core import jobs as registry
+    from pages.parts import run_bar
+
+    loaded = threading.Event()
+    real = registry._runs
+    monkeypatch.setattr(registry, "_runs", lambda: loaded.wait() and real())
+    jobs = run_bar.jobs()
+    configs = {name: preset("digits", "finetune", **TINY) for name in ("one", "two")}
+    both = jobs.race(configs)
+    try:
+        for query in ({"run": "one"}, {"view": "race", "run": "one", "other": "two"}):
+            test = open_page("train", **query)
+            assert "Loading data and torch" in texts(test, "info") and not test.exception
+            assert "Paused" not in texts(test, "info")
+    finally:
+        loaded.set()
+        for job in both:
             job.stop()
 
 

@@ -355,7 +355,8 @@ def test_a_race_is_started_paused_stepped_stopped_and_goes_on_from_its_page(lab)
     names = ["digits-ari-0", "digits-replay-balanced-0"]
     assert [test.query_params[key] for key in ("view", "run", "other")] == ["race", *names]
     racers = [run_bar.jobs().get(name) for name in names]
-    assert {"Go on", "One step", "Stop"} <= set(labels(test)) and "Loading data" in texts(test, "info")
+    assert {"Go on", "One step", "Stop"} <= set(labels(test))
+    assert "Paused before the first iteration" in texts(test, "info")
     racers[0].step()
     wait(lambda: all(job.record.last for job in racers), *racers)
     test = open_train(view="race", run=names[0], other=names[1])  # as a reload, or a second tab
