@@ -13,7 +13,7 @@ from pages.parts.address import choose_one
 from pages.parts.answers import Side, choose_protocol, confusion, vote
 from pages.parts.drawing import PROTOCOL_NAMES, picture
 from pages.parts.frame import frame
-from pages.parts.run_bar import choose_run, class_names, guarded, open_run
+from pages.parts.run_bar import choose_run, class_names, guarded, open_run, say_untaught
 
 
 def matrices(sides: Sequence[Side]) -> None:
@@ -33,7 +33,7 @@ def side(place: str, name: str, record: Record, protocol: str) -> None:
     ticks = [f"{task}: {class_names(record, task)}" for task in tasks]
     st.markdown(f"**{record.config.method}** · {len(record.tasks)} of {len(tasks)} tasks · seed {record.config.seed}")
     if not record.tasks:
-        st.info("No task is done yet.", icon=":material/hourglass_empty:")
+        say_untaught(name, record)
         return
     accuracy = record.accuracy_matrix(protocol)
     table = pd.DataFrame(accuracy, ticks, ticks).rename_axis("after learning task")

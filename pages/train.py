@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from arli_core import records
 from pages.parts.address import choose_one
 from pages.parts.frame import frame
 from pages.parts.iteration import part_by_part
@@ -13,10 +14,13 @@ from pages.parts.tried import tried
 
 
 def train() -> None:
-    job = jobs().get(st.query_params.get("run", ""))
+    name = st.query_params.get("run", "")
+    job = jobs().get(name)
     if job:
         show(job)
     else:
+        if name and name not in records.names():
+            st.warning(f"{name} is not recorded here.", icon=":material/swap_horiz:")
         ask()
         tried(st.session_state["preset-box"])
 

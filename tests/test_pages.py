@@ -18,6 +18,7 @@ from streamlit.testing.v1 import AppTest
 
 from arli_core import exports, fusion, metrics, records, runs
 from arli_core.config import preset
+from arli_core.errors import LabError
 
 ROOT = Path(__file__).parents[1]
 LAB = ["train", "matrix", "spectrum", "masks", "forgetting", "compare", "runs"]
@@ -230,6 +231,26 @@ def test_answers_of_runs_cut_short_and_of_one_beside_itself(place, view):
     assert "digits-begun has not learned its first task" in texts(test, "info")
     (place / "digits-ari" / "weights-2.safetensors").write_bytes(b"damaged")
     assert "weights-2.safetensors" in texts(open_page("forgetting", view=view, run="digits-ari"), "error")
+
+
+@pytest.mark.parametrize(
+    ("page", "query"),
+    [
+        ("matrix", {"run": "failed"}),
+        ("masks", {"run": "failed"}),
+        ("train", {"view": "parts", "run": "failed"}),
+        ("forgetting", {"other": "failed"}),
+        ("forgetting", {"view": "confusion", "other": "failed"}),
+        ("compare", {"view": "runs", "runs": "digits-ari,failed"}),
+    ],
+)
+def test_a_run_that_failed_before_it_learned_anything_says_why(place, page, query):
+    diverging = preset("digits", "ari", **TINY, **{"train.learning_rate": 1e30})
+    with pytest.raises(LabError, match="diverged"):
+        list(runs.train(diverging, place / "failed"))
+    test = open_page(page, **query)
+    assert "failed has not" in texts(test, "error") and "diverged in task 1" in texts(test, "error")
+    assert not test.exception and "yet" not in texts(test, "info")
 
 
 @pytest.mark.parametrize("part", range(1, 7))
@@ -477,6 +498,12 @@ def test_a_run_paused_before_its_first_iteration_says_how_it_goes_on(place):
     finally:
         for job in (*alone, *both):
             job.stop()
+
+
+def test_a_run_that_train_does_not_know_is_told(place):
+    test = open_page("train", run="nobody")
+    assert "nobody is not recorded here" in texts(test, "warning") and not test.exception
+    assert not open_page("train", run="digits-ari").warning
 
 
 def test_a_run_whose_data_are_on_their_way_says_so(place, monkeypatch):

@@ -15,7 +15,7 @@ from arli_core.records import Record
 
 from .address import Number, choose_one, from_widget, number, write
 from .drawing import PROTOCOL_NAMES, picture
-from .run_bar import choose_task, guarded
+from .run_bar import choose_task, guarded, say_untaught
 
 if TYPE_CHECKING:  # torch is imported only where answers are asked for
     from arli_core.answers import Answers
@@ -136,8 +136,7 @@ def _common_task(sides: Sequence[Side]) -> int:
     """A task that both runs have learned; the page ends, kindly, where there is none."""
     done = min(len(record.tasks) for _, record in sides)
     if not done:
-        waiting = next(name for name, record in sides if not record.tasks)
-        st.info(f"{waiting} has not learned its first task yet.", icon=":material/hourglass_empty:")
+        say_untaught(*next(side for side in sides if not side[1].tasks))
         st.stop()
     return choose_task(sides[0][1], done)
 

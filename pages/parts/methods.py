@@ -31,8 +31,7 @@ SCALES = {"all": "All", "0.2": "± 0.2", "0.1": "± 0.1", "0.05": "± 0.05"}
 
 def methods() -> None:
     left, middle, right, last = st.columns([3, 3, 4, 4])
-    with left:
-        sweep = choose_sweep()
+    sweep = choose_sweep(left)
     with middle:
         protocol = choose_protocol(sweep.arms)
     with right:

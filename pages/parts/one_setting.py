@@ -28,8 +28,7 @@ def one_setting() -> None:
     one, two, three, four = st.columns([3, 4, 3, 4])
     rows, five, _ = st.columns([3, 4, 7], vertical_alignment="bottom")
     command = "sweep --preset mnist-5k --methods ari,replay-balanced --vary memory.budget=20,50,100"
-    with one:
-        sweep = choose_sweep(comparisons.curves, "a setting with several values", command)
+    sweep = choose_sweep(one, comparisons.curves, "a setting with several values", command)
     curves = comparisons.curves(sweep)
     with two:
         setting = choose_one("setting", {key: key for key in curves}, "Setting", "lines", "against", box=True)

@@ -28,8 +28,7 @@ SWITCHES = {
 def parts_of_ari() -> None:
     left, right, last = st.columns([3, 3, 5], vertical_alignment="bottom")
     command = "ablate --preset mnist-5k"
-    with left:
-        sweep = choose_sweep(comparisons.parts, "all 12 combinations of ARI's switches", command)
+    sweep = choose_sweep(left, comparisons.parts, "all 12 combinations of ARI's switches", command)
     arms = comparisons.parts(sweep)
     with right:
         protocol = choose_protocol(arms)

@@ -115,14 +115,21 @@ def choose_view(fusing: bool = False, of_done_tasks: bool = False, asked: str = 
     record = guarded(open_run, name)
     tasks = len(record.tasks) if of_done_tasks else record.tasks_begun
     if not tasks:
-        what = "learned its first task" if of_done_tasks else "an iteration recorded"
-        st.info(f"{name} has not {what} yet.", icon=":material/hourglass_empty:")
+        say_untaught(name, record, "learned its first task" if of_done_tasks else "an iteration recorded")
         st.stop()
     with right:
         task = choose_task(record, tasks, asked)
     frames = record.frames(task)
     frame = number("frame", 0, 0, len(frames) - 1)
     return View(name, record, task, frame)
+
+
+def say_untaught(name: str, record: Record, what: str = "learned its first task") -> None:
+    """Why a run has nothing to show, and whether it ever will."""
+    if record.error:
+        st.error(f"{name} has not {what}: {record.error}", icon=":material/error:")
+    else:
+        st.info(f"{name} has not {what} yet.", icon=":material/hourglass_empty:")
 
 
 def show_live(view: View) -> None:

@@ -16,7 +16,7 @@ from arli_core.records import Record
 
 from .address import choose_one, write
 from .drawing import PROTOCOL_NAMES, picture, save_table
-from .run_bar import choose_run, open_run
+from .run_bar import choose_run, open_run, say_untaught
 
 MOST = 4
 USUAL = ("mnist-5k-ari", "mnist-5k-replay", "mnist-5k-finetune")
@@ -36,12 +36,13 @@ def side_by_side() -> None:
     plot, words = st.columns([6, 5])
     with plot:
         begun = {name: record for name, record in runs.items() if record.tasks}
+        for name, record in runs.items():
+            if name not in begun:
+                say_untaught(name, record)
         if begun:
             accuracy = {name: record.accuracy_matrix(protocol) for name, record in begun.items()}
             table = pd.concat({name: _over_tasks(matrix) for name, matrix in accuracy.items()}, names=["run"])
             picture(partial(figures.accuracy_over_tasks, accuracy), f"runs-{protocol}", table=table)
-        else:
-            st.info("None of these runs has learned its first task yet.", icon=":material/hourglass_empty:")
     with words:
         seeds = sorted({record.config.seed for record in runs.values()})
         st.markdown(

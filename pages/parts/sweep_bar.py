@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from arli_core import comparisons, experiments
 from arli_core.comparisons import Line, Sweep
@@ -27,9 +28,13 @@ SHOWN = 3  # damaged files, each with its message
 
 
 def choose_sweep(
-    fits: Callable[[Sweep], Any] = lambda sweep: sweep.arms, without: str = "", command: str = ""
+    place: DeltaGenerator,
+    fits: Callable[[Sweep], Any] = lambda sweep: sweep.arms,
+    without: str = "",
+    command: str = "",
 ) -> Sweep:
-    """A select box of the sweeps that fit; ends the page, kindly, with a command that makes one, where none does.
+    """A select box, in `place`, of the sweeps that fit; ends the page, kindly, with a command that makes one, where
+    none does.
 
     without: what those that do not fit are lacking.
     """
@@ -55,7 +60,7 @@ def choose_sweep(
         st.warning(f"{what}; showing {first}.", icon=":material/swap_horiz:")
         asked = first
     st.session_state["sweep-box"] = asked
-    st.selectbox(
+    place.selectbox(
         "Sweep", list(fitting), key="sweep-box",
         on_change=from_widget, args=("sweep", "sweep-box", "rows", "lines", "against", "setting"),
     )  # fmt: skip
