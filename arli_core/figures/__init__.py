@@ -3,7 +3,7 @@
 A figure's label says what it shows, for those who do not see it.
 """
 
-from .canvas import BLUE, DASHES, KINDS, LINES, MARKERS, ORANGE, RED, VIOLET, export, kind_of
+from .canvas import BLUE, KINDS, LOOKS, ORANGE, RED, VIOLET, Look, export, kind_of, looks
 from .charts import (
     accuracy_over_tasks,
     bars,
@@ -19,14 +19,13 @@ from .pictures import HIGH_RED, MasksDrawn, Row, figure9, grid, strips
 
 __all__ = [
     "BLUE",
-    "DASHES",
     "HIGH_RED",
     "KINDS",
-    "LINES",
-    "MARKERS",
+    "LOOKS",
     "ORANGE",
     "RED",
     "VIOLET",
+    "Look",
     "MasksDrawn",
     "Row",
     "accuracy_matrix",
@@ -43,6 +42,7 @@ __all__ = [
     "intervals",
     "kind_of",
     "limit_weights",
+    "looks",
     "strips",
     "unit_disc",
     "vote_curves",

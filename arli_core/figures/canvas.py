@@ -1,8 +1,10 @@
 """What all figures share: axes without a ground, ink, the colours of lines, and files."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib
 import numpy as np
@@ -14,10 +16,43 @@ from ..errors import LabError
 
 KINDS = ("png", "pdf", "svg")
 RED, BLUE, ORANGE, VIOLET = "#d6604d", "#4393c3", "#e08214", "#5e4fa2"
-# Lines that also differ where red and green look alike, and in print: by lightness, marker and dashes.
-LINES = (BLUE, ORANGE, "#9970ab", "#1b9e8f", "#8a8a8a", "#c2a21c", RED, VIOLET)
-MARKERS = "osD^vPX*"
-DASHES = ("-", "--", "-.", ":")
+
+
+class Look(NamedTuple):
+    """Of a line: where red and green look alike, and in print, lines differ by lightness, dashes and marker."""
+
+    colour: str
+    dashes: str
+    marker: str
+
+
+# A method has one look on all pages; those seen together most have the looks told apart best.
+LOOKS = {
+    "ari": Look(BLUE, "-", "o"),
+    "replay": Look(ORANGE, "--", "s"),
+    "finetune": Look("#8a8a8a", ":", "v"),
+    "replay-balanced": Look("#9970ab", "-.", "D"),
+    "itaml": Look("#1b9e8f", "--", "^"),
+    "der++": Look("#c2a21c", ":", "P"),
+    "joint": Look(VIOLET, "-.", "*"),
+    "ewc": Look(RED, "--", "X"),
+    "lwf": Look("#a6611a", ":", "<"),
+    "ari-paper": Look("#2166ac", "-.", ">"),
+    "ari-released": Look("#7fb8da", "--", "h"),
+}
+
+
+def looks(methods: Mapping[str, str]) -> dict[str, Look]:
+    """The look of each line, given the method that it is of, by its name: the method's own, and for further lines of
+    the same method those of methods that are not there.
+    """
+    present = set(methods.values())
+    others = cycle([look for method, look in LOOKS.items() if method not in present] or LOOKS.values())
+    found, taken = {}, set()
+    for name, method in methods.items():
+        found[name] = next(others) if method in taken else LOOKS[method]
+        taken.add(method)
+    return found
 
 
 def told_of(names: Sequence[str], values: NDArray[np.float64]) -> str:

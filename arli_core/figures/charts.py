@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ..statistics import Interval
-from .canvas import BLUE, DASHES, LINES, MARKERS, ORANGE, RED, VIOLET, bare_axes, in_ink, told_of
+from .canvas import BLUE, ORANGE, RED, VIOLET, bare_axes, in_ink, looks, told_of
 
 
 def bars(
@@ -149,8 +149,15 @@ def _interval(
     axes.plot(interval.mean, at, "o", color=colour, markersize=7, markeredgecolor=ink)
 
 
-def curves(lines: Mapping[str, Mapping[Any, Interval]], setting: str, what: str, ink: str = "black") -> Figure:
+def curves(
+    lines: Mapping[str, Mapping[Any, Interval]],
+    methods: Mapping[str, str],
+    setting: str,
+    what: str,
+    ink: str = "black",
+) -> Figure:
     """By name, a line of means over the values of a setting, each with its interval; values in their given order.
+    methods: by the same names, the method that each line is of, and that it looks like.
 
     Numbers stand where they belong, on a logarithmic axis where they span more than a power of ten; anything else
     stands side by side.
@@ -161,6 +168,7 @@ def curves(lines: Mapping[str, Mapping[Any, Interval]], setting: str, what: str,
     log = numbers and min(every) > 0 and max(every) >= 10 * min(every)
     place = {value: float(value) if numbers else at for at, value in enumerate(every)}
     span = max(place.values()) - min(place.values())
+    look = looks({name: methods[name] for name in lines})
     for number, (name, line) in enumerate(lines.items()):
         aside = 0.012 * (number - (len(lines) - 1) / 2)  # so that equal values do not hide each other
         known = {value: interval for value, interval in line.items() if interval.mean is not None}
@@ -173,9 +181,9 @@ def curves(lines: Mapping[str, Mapping[Any, Interval]], setting: str, what: str,
             x,
             mean,
             half,
-            color=LINES[number % len(LINES)],
-            marker=MARKERS[number % len(MARKERS)],
-            linestyle=DASHES[number % len(DASHES)],
+            color=look[name].colour,
+            marker=look[name].marker,
+            linestyle=look[name].dashes,
             capsize=2,
             label=name,
         )
@@ -188,9 +196,11 @@ def curves(lines: Mapping[str, Mapping[Any, Interval]], setting: str, what: str,
     return figure
 
 
-def accuracy_over_tasks(runs: Mapping[str, NDArray[np.float64]], ink: str = "black") -> Figure:
+def accuracy_over_tasks(
+    runs: Mapping[str, NDArray[np.float64]], methods: Mapping[str, str], ink: str = "black"
+) -> Figure:
     """By name, R [N, N] of a run: a panel for each task with its accuracy after each task learned, all on one scale,
-    and before them the mean over the tasks learned so far."""
+    and before them the mean over the tasks learned so far. methods: as in `curves`."""
     tasks = max(len(accuracy) for accuracy in runs.values())
     columns = 3 if tasks < 9 else 4
     rows = -(-(tasks + 1) // columns)
@@ -198,6 +208,7 @@ def accuracy_over_tasks(runs: Mapping[str, NDArray[np.float64]], ink: str = "bla
     told = ", ".join(f"{name} {accuracy[-1].mean():.2f}" for name, accuracy in runs.items())
     figure.set_label(f"Accuracy on each task over the tasks learned, as lines; their mean in the end: {told}")
     figure.patch.set_alpha(0)
+    look = looks({name: methods[name] for name in runs})
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
     for panel, axes in enumerate(panels):
         axes.patch.set_alpha(0)
@@ -208,7 +219,7 @@ def accuracy_over_tasks(runs: Mapping[str, NDArray[np.float64]], ink: str = "bla
         axes.set_title("mean of all learned" if panel == 0 else f"on task {panel}", color=ink, fontsize=10)
         axes.set(xlim=(0.7, tasks + 0.3), ylim=(-0.03, 1.03), xticks=range(1, tasks + 1))
         axes.tick_params(labelsize=9, labelbottom=panel + columns > tasks)
-        for number, (name, accuracy) in enumerate(runs.items()):
+        for name, accuracy in runs.items():
             after = np.arange(1, len(accuracy) + 1)
             if panel > len(accuracy):
                 continue
@@ -216,10 +227,10 @@ def accuracy_over_tasks(runs: Mapping[str, NDArray[np.float64]], ink: str = "bla
             axes.plot(
                 after,
                 accuracy[:, panel - 1] if panel else mean,
-                color=LINES[number],
-                marker=MARKERS[number],
+                color=look[name].colour,
+                marker=look[name].marker,
                 markersize=4,
-                linestyle=DASHES[number],
+                linestyle=look[name].dashes,
                 label=name,
             )
     figure.supxlabel("after learning task", fontsize=10, color=ink)
@@ -233,15 +244,17 @@ def vote_curves(
     groups: Sequence[int],
     curves: Mapping[str, NDArray[np.float64]],
     alone: Mapping[str, float],
+    methods: Mapping[str, str],
     chosen: int,
     ink: str = "black",
 ) -> Figure:
-    """Accuracy of the vote [P] over the group size p, one line a run; dotted, the same run without a vote."""
+    """Accuracy of the vote [P] over the group size p, one line a run; dotted, the same run without a vote.
+    methods: as in `curves`."""
     told = ", ".join(f"{name} {values[-1]:.2f}" for name, values in curves.items())
     figure, axes = bare_axes((5.4, 3.4), ink, f"Accuracy of the vote over the group size; for the largest {told}")
-    for (name, values), colour in zip(curves.items(), (RED, BLUE), strict=False):
-        axes.plot(groups, values, color=colour, marker="o", markersize=3, label=name)
-        axes.axhline(alone[name], color=colour, linestyle=":", linewidth=1.2)
+    for name, look in looks({name: methods[name] for name in curves}).items():
+        axes.plot(groups, curves[name], color=look.colour, marker=look.marker, markersize=4, label=name)
+        axes.axhline(alone[name], color=look.colour, linestyle=":", linewidth=1.2)
     axes.axvline(chosen, color=ink, linewidth=1, linestyle="--")
     axes.set(xscale="log", ylim=(0, 1.02), xlabel="p, samples that vote together", ylabel="accuracy, mean over tasks")
     axes.set_xticks([1, 2, 5, 10, 20, 50, 100], ["1", "2", "5", "10", "20", "50", "100"])

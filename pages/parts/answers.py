@@ -101,7 +101,7 @@ def vote(sides: Sequence[Side]) -> None:
         help=f"The settings with which {sides[0][0]} was evaluated.",
     )
     groups = sorted({*GROUPS, own.group, group})
-    curves, alone = {}, {}
+    curves, alone, methods = {}, {}, {}
     for column, (name, record) in zip(st.columns(2), _named(sides), strict=True):
         run = name.removesuffix(" (beside)")
         found = _answered(run, record, task)
@@ -109,6 +109,7 @@ def vote(sides: Sequence[Side]) -> None:
         votes = _votes(*key, groups, mixing, found)
         curves[name] = np.array([np.mean(each) for each in votes])
         told = {protocol: record.accuracy[protocol][task - 1] for protocol in PROTOCOLS}
+        methods[name] = record.config.method
         alone[name] = float(np.mean(told["per_sample"]))
         chosen = float(curves[name][groups.index(group)])
         recorded = float(np.mean(told["vote"]))
@@ -122,7 +123,7 @@ def vote(sides: Sequence[Side]) -> None:
     file = f"vote-{sides[0][0]}-{sides[1][0]}-{task}-{mixing:g}"
     left, right = st.columns([5, 3])
     with left:
-        picture(partial(figures.vote_curves, groups, curves, alone, group), file, table=table)
+        picture(partial(figures.vote_curves, groups, curves, alone, methods, group), file, table=table)
     right.markdown(
         "**What this shows.** Line: accuracy of the group vote, mean over tasks; dotted: the same network when every "
         "sample speaks for itself; dashed: the p chosen. A larger p hands the vote more knowledge of the test data, "

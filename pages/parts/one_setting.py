@@ -54,8 +54,11 @@ def one_setting() -> None:
             else {value: line.measures[measure] for value, line in points.items()}
             for label, points in found.items()
         }
+        methods = {label: next(iter(points.values())).method for label, points in lines.items()}
         title = f"{MEASURE_NAMES[measure]}, {PROTOCOL_NAMES[protocol]}"
-        picture(partial(figures.curves, drawn, setting, title), f"{setting}-{measure}-{protocol}", table=table)
+        picture(
+            partial(figures.curves, drawn, methods, setting, title), f"{setting}-{measure}-{protocol}", table=table
+        )
     with words:
         described = next(keys(arm.method)[setting].description for arm in arms)
         st.markdown(f"**{setting}**: {described}." if described else f"**{setting}**")

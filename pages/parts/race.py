@@ -11,7 +11,7 @@ from arli_core import race as races
 from arli_core import records
 from arli_core.config import Config
 from arli_core.errors import LabError
-from arli_core.figures import BLUE, ORANGE
+from arli_core.figures import looks
 from arli_core.jobs import Job
 from arli_core.records import Record
 
@@ -23,8 +23,6 @@ from .setup import PRESETS, free, knob, under_way, watch
 
 SHARED = ("data.tasks", "train.epochs", "train.batch_size", "memory.budget", "memory.batches")
 RECORDED = ("mnist-5k-ari", "mnist-5k-finetune")  # two that ship, to look at before the first race
-COLOURS = (BLUE, ORANGE)
-MARKS = tuple(f':color[●]{{foreground="{colour}"}}' for colour in COLOURS)
 
 
 @dataclass(frozen=True)
@@ -123,7 +121,7 @@ def _configured(preset: str, methods: list[str], seed: int) -> list[Config]:
             field = settings.keys(holders[key].method)[key]
             with columns[at % 3]:
                 shared[key] = knob(key, field, settings.value_of(holders[key], key), f"{place}-{key}")
-        for column, mark, config in zip(st.columns(2), MARKS, defaults, strict=True):
+        for column, mark, config in zip(st.columns(2), _marks(methods), defaults, strict=True):
             field = settings.keys(config.method)["train.learning_rate"]
             with column:
                 st.markdown(f"{mark} {config.method}, its own")
@@ -148,7 +146,7 @@ def _start(preset: str, methods: list[str], configs: list[Config]) -> None:
     taken = {*records.names(), *(job.name for job in live.alive())}
     names: list[str] = []
     columns = st.columns([5, 5, 3, 3], vertical_alignment="bottom")
-    for column, config, mark in zip(columns, configs, MARKS, strict=False):
+    for column, config, mark in zip(columns, configs, _marks(methods), strict=False):
         suggested = free(f"{preset}-{config.method}-{config.seed}", {*taken, *names})
         names.append(
             column.text_input(f"{mark} Name of the run", suggested, key=f"race-{mark}-{suggested}", max_chars=60)
@@ -226,7 +224,7 @@ def _view(names: tuple[str, str], drawn: list[str]) -> None:
         st.rerun()
     methods = [each.record.config.method for each in racers]
     labels = methods if methods[0] != methods[1] else list(names)
-    _heads(racers, labels)
+    _heads(racers)
     _controls(racers)
     begun = [each.record.tasks_begun for each in racers]
     if not any(begun):
@@ -246,8 +244,17 @@ def _view(names: tuple[str, str], drawn: list[str]) -> None:
     _in_common(labels, [each.record.config for each in racers])
 
 
-def _heads(racers: list[Racer], labels: list[str]) -> None:
-    for column, mark, racer in zip(st.columns(2), MARKS, racers, strict=True):
+def _colours(methods: list[str]) -> list[str]:
+    return [look.colour for look in looks(dict(zip(("one", "other"), methods, strict=True))).values()]
+
+
+def _marks(methods: list[str]) -> list[str]:
+    return [f':color[●]{{foreground="{colour}"}}' for colour in _colours(methods)]
+
+
+def _heads(racers: list[Racer]) -> None:
+    marks = _marks([each.record.config.method for each in racers])
+    for column, mark, racer in zip(st.columns(2), marks, racers, strict=True):
         record, last = racer.record, racer.record.last
         tasks = record.config.data.tasks
         told = f"task {min(max(record.tasks_begun, 1), tasks)} of {tasks}"
@@ -317,7 +324,9 @@ def _forget() -> None:
 
 
 def _curves(racers: list[Racer], labels: list[str]) -> None:
-    legend = "  ".join(f"{mark} {label}" for mark, label in zip(MARKS, labels, strict=True))
+    methods = [each.record.config.method for each in racers]
+    colours = _colours(methods)
+    legend = "  ".join(f"{mark} {label}" for mark, label in zip(_marks(methods), labels, strict=True))
     st.markdown(f"##### Average accuracy after each task\n\n{legend}")
     averages = {
         label: enumerate(races.average_accuracies(each.record), 1) for each, label in zip(racers, labels, strict=True)
@@ -325,7 +334,7 @@ def _curves(racers: list[Racer], labels: list[str]) -> None:
     points = [(label, task, value) for label, found in averages.items() for task, value in found]
     if points:
         tasks = max(each.record.config.data.tasks for each in racers)
-        _chart(points, labels, ("tasks learned", (1, tasks)), ("accuracy", (0, 1)))
+        _chart(points, labels, colours, ("tasks learned", (1, tasks)), ("accuracy", (0, 1)))
     else:
         st.caption("Measured when the first task is done.")
     st.markdown(f"##### Loss in this task\n\n{legend}")
@@ -334,12 +343,13 @@ def _curves(racers: list[Racer], labels: list[str]) -> None:
         if each.record.tasks_begun:
             frames = each.record.frames(each.record.tasks_begun)
             losses += [(label, *point) for point in zip(frames.iteration.tolist(), frames.loss.tolist(), strict=True)]
-    _chart(losses, labels, ("iteration", None), ("loss", None), points=False)
+    _chart(losses, labels, colours, ("iteration", None), ("loss", None), points=False)
 
 
 def _chart(
     rows: list[tuple[str, int, float]],
     labels: list[str],
+    colours: list[str],
     x: tuple[str, tuple[int, int] | None],
     y: tuple[str, tuple[int, int] | None],
     points: bool = True,
@@ -351,7 +361,7 @@ def _chart(
         ticks = {"format": "d", "tickMinStep": 1} if field == "x" else {"tickCount": 4}
         return {"field": field, "type": "quantitative", "title": title, "scale": scale, "axis": ticks}
 
-    colour = {"field": "run", "type": "nominal", "scale": {"domain": labels, "range": list(COLOURS)}, "legend": None}
+    colour = {"field": "run", "type": "nominal", "scale": {"domain": labels, "range": colours}, "legend": None}
     st.vega_lite_chart(
         pd.DataFrame(rows, columns=["run", "x", "y"]),
         {

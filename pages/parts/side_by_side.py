@@ -42,7 +42,8 @@ def side_by_side() -> None:
         if begun:
             accuracy = {name: record.accuracy_matrix(protocol) for name, record in begun.items()}
             table = pd.concat({name: _over_tasks(matrix) for name, matrix in accuracy.items()}, names=["run"])
-            picture(partial(figures.accuracy_over_tasks, accuracy), f"runs-{protocol}", table=table)
+            methods = {name: record.config.method for name, record in begun.items()}
+            picture(partial(figures.accuracy_over_tasks, accuracy, methods), f"runs-{protocol}", table=table)
     with words:
         seeds = sorted({record.config.seed for record in runs.values()})
         st.markdown(

@@ -14,7 +14,7 @@ from ..drawing import picture as picture_of
 from ..run_bar import class_names
 from .lesson import Answer, Door, Lesson, Told, comparable
 
-NAMES = ("fine-tuning", "replay", "ARI")
+METHODS = {"fine-tuning": "finetune", "replay": "replay", "ARI": "ari"}
 
 
 def answers(left: float, classes: int, told_the_task: float, chance: float) -> tuple[Answer, ...]:
@@ -54,7 +54,7 @@ def answers(left: float, classes: int, told_the_task: float, chance: float) -> t
 
 def tell(finetune: Record, replay: Record, ari: Record) -> Told:
     comparable(finetune, replay, ari)
-    runs = dict(zip(NAMES, (finetune, replay, ari), strict=True))
+    runs = dict(zip(METHODS, (finetune, replay, ari), strict=True))
     curves = {name: record.accuracy_matrix("per_sample")[:, 0].tolist() for name, record in runs.items()}
     tasks, classes = finetune.config.data.tasks, finetune.config.data.tasks * finetune.config.data.classes_per_task
     first, left = class_names(finetune, 1) or "its classes", curves["fine-tuning"][-1]
@@ -74,7 +74,7 @@ def tell(finetune: Record, replay: Record, ari: Record) -> Told:
         lines = {name: {at: Interval(1, value, None, None) for at, value in enumerate(values, 1)}
                  for name, values in reversed(curves.items())}  # fmt: skip
         table = pd.DataFrame(curves, pd.RangeIndex(1, tasks + 1, name="tasks learned"))
-        draw = partial(figures.curves, lines, "tasks learned", "accuracy on task 1")
+        draw = partial(figures.curves, lines, METHODS, "tasks learned", "accuracy on task 1")
         picture_of(draw, "lesson-forgetting", table=table)
 
     return Told(

@@ -1,0 +1,44 @@
+"""What lines look like."""
+
+from itertools import combinations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arli_core import figures
+from arli_core.config import METHODS
+from arli_core.figures import LOOKS, looks
+
+RUNS = st.dictionaries(st.text(min_size=1), st.sampled_from(METHODS), min_size=1, max_size=len(METHODS))
+
+
+def test_every_method_has_a_look_told_from_all_others_by_colour_and_without_it():
+    assert LOOKS.keys() == set(METHODS)
+    for one, other in combinations(LOOKS.values(), 2):
+        assert one.colour != other.colour and (one.dashes, one.marker) != (other.dashes, other.marker)
+
+
+@given(RUNS)
+def test_a_method_looks_the_same_whatever_stands_beside_it(methods):
+    found = looks(methods)
+    assert list(found) == list(methods) and len(set(found.values())) == len(methods)
+    for method in set(methods.values()):
+        first = next(name for name in methods if methods[name] == method)
+        assert found[first] == LOOKS[method]
+
+
+def test_more_lines_of_one_method_than_there_are_looks_are_drawn_all_the_same():
+    accuracy = {f"run {at}": np.full((2, 2), at / 20) for at in range(20)}
+    drawn = figures.accuracy_over_tasks(accuracy, dict.fromkeys(accuracy, "ari")).axes[0].lines
+    assert len(drawn) == 20 and drawn[0].get_color() == LOOKS["ari"].colour
+
+
+def test_a_run_has_one_colour_in_all_charts():
+    accuracy = {"a": np.eye(2), "b": np.eye(2)}
+    methods = {"b": "ari", "a": "finetune"}
+    over_tasks = figures.accuracy_over_tasks(accuracy, methods).axes[0].lines
+    vote = figures.vote_curves([1, 5], {"a": np.ones(2), "b": np.ones(2)}, {"a": 0.5, "b": 0.5}, methods, 5)
+    of_vote = {line.get_label(): line.get_color() for line in vote.axes[0].lines}
+    for line in over_tasks:
+        assert line.get_color() == of_vote[line.get_label()] == LOOKS[methods[line.get_label()]].colour
