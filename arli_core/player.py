@@ -271,6 +271,11 @@ def _encode(values: ArrayLike, dtype: str) -> str:
     return base64.b64encode(np.ascontiguousarray(values, dtype).tobytes()).decode("ascii")
 
 
+def decoded(values: str, dtype: str) -> np.ndarray:
+    """The numbers of a payload, flat: `<f4`, or `u1` of images."""
+    return np.frombuffer(base64.b64decode(values), dtype)
+
+
 def _colours(panel: MatrixPanel | ImagePanel) -> list[str]:
     _require(
         panel,

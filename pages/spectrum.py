@@ -25,7 +25,8 @@ def choose_frame(view: View, player: str, curves: list[Curve]) -> tuple[int, lis
     data = payload(
         [uniform_panel(frames.dif_star, names)], curves, frames.iteration.tolist(), frame=view.frame, legend=LEGEND
     )
-    shown = play(data, key=f"{player}-{view.name}-{view.task}", follow="frame")
+    name = f"{player}-{view.name}-{view.task}"
+    shown = play(data, key=name, follow="frame", file=name)
     here = [*np.flatnonzero(frames.present[shown]), len(names) - 1]
     return shown, [names[model] for model in here]
 

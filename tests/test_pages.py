@@ -599,6 +599,24 @@ def test_every_table_can_be_saved_as_csv(place, name, tables):
     assert len([button for button in test.get("download_button") if button.proto.label == "CSV"]) == tables
 
 
+@pytest.mark.parametrize(
+    ("name", "query", "file"),
+    [
+        ("spectrum", {}, "eigenvalues-digits-ari-2-iteration-"),
+        ("spectrum", {"view": "consensus"}, "consensus-digits-ari-2-0-fusion-0"),
+        ("spectrum", {"view": "own"}, "own-fused-fusion-0"),
+        ("spectrum", {"view": "break"}, "-fusion-0"),
+        ("masks", {}, "masks-digits-ari-2-iteration-"),
+        ("masks", {"view": "drift"}, "drift-digits-ari-after-task-"),
+    ],
+)
+def test_what_a_player_shows_can_be_saved_in_every_format(place, name, query, file):
+    test = open_page(name, run="digits-ari", **query)
+    assert not test.exception
+    kinds = [button.proto.label for button in test.get("download_button") if file in button.proto.id]
+    assert kinds == ["PNG", "PDF", "SVG"]
+
+
 def panels(test: AppTest, player: int = 0) -> list[dict]:
     return json.loads(test.get("bidi_component")[player].proto.json)["panels"]
 

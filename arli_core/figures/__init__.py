@@ -16,6 +16,7 @@ from .charts import (
 )
 from .matrices import accuracy_matrix, confusion, dif_star, distances
 from .pictures import HIGH_RED, MasksDrawn, Row, figure9, grid, strips
+from .recording import recording
 
 __all__ = [
     "BLUE",
@@ -43,6 +44,7 @@ __all__ = [
     "kind_of",
     "limit_weights",
     "looks",
+    "recording",
     "strips",
     "unit_disc",
     "vote_curves",

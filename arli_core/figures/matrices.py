@@ -5,11 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 import seaborn
 from matplotlib.axes import Axes
+from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from .canvas import bare_axes, in_ink, told_of
+
+SIZE = (4.2, 3.1)  # inches, of a matrix alone
 
 
 def accuracy_matrix(accuracy: NDArray[np.float64], names: Sequence[str], ink: str = "black") -> Figure:
@@ -38,50 +41,54 @@ def accuracy_matrix(accuracy: NDArray[np.float64], names: Sequence[str], ink: st
 
 def distances(matrix: NDArray[np.float64], names: Sequence[str], what: str, ink: str = "black") -> Figure:
     """D or dif [m, m] as a heat map, 0 dark and its largest entry yellow; `what` names it at the colour bar."""
-    label, digits = f"{what}, its last row: {told_of(names, matrix[-1])}", ".0f" if matrix.max() > 99 else ".2f"
-    figure, _ = _of_models(matrix, names, "viridis", float(matrix.max()) or 1, digits, what, label, ink)
+    figure, axes = bare_axes(SIZE, ink, f"{what}, its last row: {told_of(names, matrix[-1])}")
+    heat_map(axes, matrix, names, "viridis", 0, float(matrix.max()) or 1, 0 if matrix.max() > 99 else 2, what, ink)
     return figure
 
 
 def dif_star(matrix: NDArray[np.float64], names: Sequence[str], ink: str = "black") -> Figure:
     """dif* [m, m] as a heat map, white at the equal share 1/m, blue at 0, red from 2/m on; the last row outlined."""
-    label = f"dif*, its last row: {told_of(names, matrix[-1])}"
-    figure, axes = _of_models(matrix, names, "RdBu_r", 2 / len(matrix), ".2f", "weight", label, ink)
-    last = len(matrix) - 1
-    axes.add_patch(Rectangle((0, last), len(matrix), 1, fill=False, edgecolor=ink, linewidth=2, clip_on=False))
+    figure, axes = bare_axes(SIZE, ink, f"dif*, its last row: {told_of(names, matrix[-1])}")
+    heat_map(axes, matrix, names, "RdBu_r", 0, 2 / len(matrix), 2, "weight", ink, len(matrix) - 1)
     return figure
 
 
-def _of_models(
+def heat_map(
+    axes: Axes,
     matrix: NDArray[np.float64],
     names: Sequence[str],
-    colours: str,
+    colours: str | Colormap,
+    low: float,
     high: float,
-    digits: str,
+    digits: int,
     what: str,
-    label: str,
     ink: str,
-) -> tuple[Figure, Axes]:
-    """A heat map [m, m] of models from 0 to `high`, with its values in the cells; `what` stands at the colour bar."""
-    figure, axes = bare_axes((4.2, 3.1), ink, label)
+    marked: int | None = None,
+) -> None:
+    """A matrix [m, m] of models from `low` to `high`, with its values in the cells, blank where there is none; `what`
+    stands at the colour bar. marked: the row that is outlined.
+    """
     ticks = [f"${name}$" for name in names]
     seaborn.heatmap(
         matrix,
-        vmin=0,
+        mask=np.isnan(matrix),
+        vmin=low,
         vmax=high,
         cmap=colours,
         annot=True,
-        fmt=digits,
+        fmt=f".{digits}f",
         square=True,
         xticklabels=ticks,
         yticklabels=ticks,
         cbar_kws={"label": what},
         ax=axes,
     )
-    for each in figure.axes:
+    bar = axes.collections[0].colorbar
+    for each in (axes, bar.ax) if bar else (axes,):
         in_ink(each, ink)
     axes.tick_params(axis="both", labelrotation=0, labelsize=12)
-    return figure, axes
+    if marked is not None:
+        axes.add_patch(Rectangle((0, marked), len(matrix), 1, fill=False, edgecolor=ink, linewidth=2, clip_on=False))
 
 
 def confusion(counts: NDArray[np.int64], names: Sequence[str], ink: str = "black") -> Figure:

@@ -37,7 +37,7 @@ def fuse_again(matrix: np.ndarray, models: np.ndarray, names: Sequence[str], key
     legend += " Cross: where π takes them." if target is not None else " No cross: no single place to go to."
     steps = range(len(fused.powers))
     data = payload(panels, [distance], steps, 0, True, 5, legend, unit="fusion")
-    play(data, key)
+    play(data, key, file=key)
 
 
 def draw(matrix: np.ndarray, names: Sequence[str], key: str, closed: np.ndarray | None = None) -> None:

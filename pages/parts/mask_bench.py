@@ -63,7 +63,8 @@ def _while_learning(view: View) -> None:
     panel = ImagePanel("A of held-out images", frames.attention[latest], captions, HIGH_RED, first[latest].tolist())
     legend = "Red: high attention; blue: low. Each frame shows the A recorded last."
     data = payload([panel], [], frames.iteration.tolist(), frame=view.frame, legend=legend)
-    play(data, f"masks-{view.name}-{view.task}", follow="frame")
+    name = f"masks-{view.name}-{view.task}"
+    play(data, name, follow="frame", file=name)
 
 
 def attack(view: View, found: "Masks", chosen: Chosen) -> None:
@@ -189,7 +190,8 @@ def drift(view: View, found: "Masks", chosen: Chosen) -> None:
         objects = found.objects[chosen]
         curves = [Curve("AUROC of A, mean", [known_mean(merits(each, objects)["auroc"]) for each in maps])]
     legend = "Red: high attention; blue: low. One frame a task."
-    play(payload([panel], curves, tasks.tolist(), legend=legend, unit="after task"), "drift-tasks")
+    data = payload([panel], curves, tasks.tolist(), legend=legend, unit="after task")
+    play(data, "drift-tasks", file=f"drift-{view.name}")
 
 
 def stability(view: View, found: "Masks", chosen: Chosen) -> None:

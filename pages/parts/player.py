@@ -1,13 +1,15 @@
 """The frame player in a page: `play(payload(...), key)`."""
 
+from functools import partial
 from pathlib import Path
 
 import streamlit as st
 from streamlit.components import v2 as components
 
-from arli_core import player
+from arli_core import figures, player
 
 from .address import write
+from .drawing import save_picture
 
 _source = Path(player.__file__)
 _component = components.component(
@@ -17,11 +19,12 @@ _component = components.component(
 )
 
 
-def play(payload: dict, key: str, follow: str | None = None) -> int:
+def play(payload: dict, key: str, follow: str | None = None, file: str = "") -> int:
     """The player on the page; the frame that the reader paused, stepped or scrubbed to, payload["frame"] before that.
 
     follow: the query parameter that goes where the reader goes. payload["frame"] is then what the address says, and
     the player goes there when that changes by other means: a link, the browser's way back.
+    file: the name, without the frame, under which the reader can save what is shown; none, no offer.
     What the player reported moves nothing and sends nothing, so a recording travels to the browser once.
     """
     wanted, last, request = payload["frame"], len(payload["steps"]) - 1, f"{key}.request"
@@ -40,7 +43,12 @@ def play(payload: dict, key: str, follow: str | None = None) -> int:
     told()
     _component(key=key, data={**payload, "frame": min(start, last), "jump": jump}, on_frame_change=told)
     reached = _reported(key, last)
-    return wanted if reached is None else reached
+    shown = wanted if reached is None else reached
+    if file:
+        with st.popover("Save this frame", icon=":material/download:"):
+            name = f"{file}-{payload['unit'].replace(' ', '-')}-{payload['steps'][shown]}"
+            save_picture(partial(figures.recording, payload, shown), name)
+    return shown
 
 
 def _reported(key: str, last: int) -> int | None:

@@ -225,6 +225,23 @@ def test_what_is_saved_of_a_frame_is_what_is_shown(app: str, page: Page, runs: P
     np.testing.assert_allclose(table.loc["dif*"].to_numpy().sum(1), 1)
 
 
+def test_a_player_s_frame_is_saved_as_it_stands(app: str, page: Page, runs: Path):
+    page.goto(f"{app}/spectrum?run=mnist-5k-ari&task=5&frame=3")
+    complete(page, "Spectrum")
+    page.get_by_label("One frame forward").click()
+    page.wait_for_url(re.compile("frame=4"))
+    complete(page, "Spectrum")
+    page.wait_for_timeout(1000)
+    page.get_by_role("button", name="Save this frame").click()
+    with page.expect_download(timeout=LOADED) as saved:
+        page.get_by_role("button", name="SVG").last.click()
+    frames = records.load(runs / "mnist-5k-ari").frames(5)
+    assert saved.value.suggested_filename == f"eigenvalues-mnist-5k-ari-5-iteration-{frames.iteration[4]}.svg"
+    content = saved.value.path().read_text()
+    for value in frames.dif_star[4].ravel():
+        assert f">{value:.2f}<" in content
+
+
 def test_a_page_adds_nothing_of_its_own_to_the_history(app: str, page: Page):
     page.goto(f"{app}/runs")
     complete(page, "Runs")
