@@ -14,6 +14,10 @@ from hypothesis import strategies as some
 from streamlit.testing.v1 import AppTest
 
 from arli_core import records
+from arli_core.answers import answers_of
+from arli_core.config import Evaluation
+from arli_core.consensus import stationary
+from arli_core.metrics import average_accuracy
 from pages.parts.lessons import attack, consensus, distances, eigenvector, evaluation, forgetting
 
 ROOT = Path(__file__).parents[1]
@@ -381,11 +385,29 @@ def test_the_key_of_a_lesson_opens_all_of_it_at_once(name):
     told, lesson = texts(test, "markdown"), _told(name)
     for part in (lesson.scene, lesson.question, lesson.why, lesson.not_shown, lesson.misconception):
         assert part in told
+    for door in lesson.now_try:
+        assert door.label in told and door.outcome in told
+        assert door.outcome not in texts(predict(open_lesson(name), 0), "markdown")
     assert lesson.figures.items() <= shown(test).items()
     assert links(test) == {
         "The lesson, as students see it": f"lesson={name}",
         "Answer key of all lessons": "key=1",
     }
+
+
+def test_of_a_group_that_is_half_of_other_tasks_no_p_makes_a_better_vote_than_each_sample_alone():
+    for name in ("mnist-5k-replay", "mnist-5k-ari"):
+        record = records.load(name)
+        found = answers_of(record, len(record.tasks))
+        alone = record.figure(average_accuracy, "per_sample")
+        for group in (2, 5, 10, 20, 50, 100):
+            assert np.mean(found.accuracies(Evaluation(group=group, mixing=0.5))["vote"]) < alone - 0.3
+
+
+def test_a_camp_that_listens_to_another_follows_it():
+    camps = np.kron(np.eye(2), [[0.6, 0.4], [0.3, 0.7]])
+    camps[0] = [0.5, 0.3, 0.2, 0]
+    np.testing.assert_allclose(stationary(camps)[:2], 0, atol=1e-12)
 
 
 # Where the runs are not as they should be

@@ -8,7 +8,7 @@ from arli_core.fusion import dif
 from arli_core.player import PointPanel, payload
 from arli_core.records import Record
 
-from ..consensus import AGREED, fuse_again
+from ..consensus import AGREED, MOST, fuse_again
 from ..drawing import labels, uniform_panel
 from ..player import play
 from .lesson import Answer, Door, Lesson, Told, fused
@@ -63,6 +63,7 @@ def tell(record: Record) -> Told:
     apart = consensus.spread(consensus.repeated_fusion(T, points, 5).models)
     limit = np.linalg.matrix_power(T, FUSIONS)[-1]
     second, most = consensus.spectrum(T)[1], int(limit.argmax())
+    needed = [consensus.fusions_until(frames.matrix("dif_star", at), AGREED, MOST) for at in (0, len(frames) - 1)]
     sides = " λ₂ is negative: with each fusion the models change sides." if second.real < 0 else ""
 
     def picture() -> None:
@@ -116,12 +117,16 @@ def tell(record: Record) -> Told:
                 "Fuse the models of another iteration",
                 {"run": RUN, "task": str(task), "frame": "0", "view": "consensus"},
                 "Step the left player on and watch the right one: fewer and fewer fusions are needed.",
+                f"Until {AGREED:g} of a difference is left, it takes {needed[0]} fusions with the first matrix and "
+                f"{needed[1]} with the last.",
             ),
             Door(
                 "pages/spectrum.py",
                 "Two camps",
                 {"view": "break", "example": "two-blocks"},
                 "They never meet. Press “Change this matrix” and let one model listen across: what now?",
+                "Now all meet, where the other camp does: it listens to nobody outside, so it alone decides, and "
+                "π is 0 on the camp that listens.",
             ),
         ),
     )

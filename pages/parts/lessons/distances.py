@@ -9,9 +9,11 @@ from arli_core.records import Frames, Record
 
 from ..drawing import labels, uniform_panel
 from ..player import play
+from ..what_if import with_eta
 from .lesson import Answer, Door, Lesson, Told, fused
 
 RUN, STEADY = "mnist-5k-ari", "mnist-5k-ari-constant"
+SMALL = 100  # an η to try
 SETTLED = 0.03  # a deviation that the eye takes for uniform, as on the Matrix page
 LEGEND = "White is the equal share 1/(n+1), red more, blue less; the outlined last row holds the weights of φ_f."
 
@@ -71,6 +73,17 @@ def settling(frames: Frames, first: int | None) -> str:
     return "never" if first is None else f"{frames.iteration[first]:,} of {frames.iterations:,}"
 
 
+def of_task_1(frames: Frames, stays: int | None) -> str:
+    """What becomes of dif* in the first task at a constant rate, from the frame where it settles."""
+    if stays is None:
+        return "It does not settle there either: the one task model keeps moving away from the base."
+    return (
+        f"It does, from {settling(frames, stays)}, at the same rate: there is one task model, its loss ends at "
+        f"{frames.loss[-1]:.3f}, and hardly a gradient is left to move it. With several tasks, each batch pulls "
+        "their models apart anew."
+    )
+
+
 def tell(record: Record, steady: Record) -> Told:
     task = min(len(record.tasks), len(steady.tasks))
     frames, others = fused(RUN, record, task), fused(STEADY, steady, task)
@@ -81,6 +94,10 @@ def tell(record: Record, steady: Record) -> Told:
     heaviest = [name for name, here in zip(names, [*frames.present[0], True], strict=True) if here][start.argmax()]
     own, theirs = deviations(frames), deviations(others)
     falls, stays = settled(own, SETTLED), settled(theirs, SETTLED)
+    less = with_eta(frames, SMALL)
+    smaller, later = less.matrix("dif_star", 0)[-1], settled(deviations(less), SETTLED)
+    first = fused(STEADY, steady, 1)
+    alone = of_task_1(first, settled(deviations(first), SETTLED))
 
     def picture() -> None:
         panel = uniform_panel(frames.dif_star[:1], names, f"dif* in the first iteration of task {task}")
@@ -140,14 +157,18 @@ def tell(record: Record, steady: Record) -> Told:
             Door(
                 "pages/matrix.py",
                 "Another η, from the start",
-                {"run": RUN, "task": str(task), "frame": "0", "eta": "100"},
-                f"Here η is 100 in place of {eta:g}. Who gains weight, and what does it do to the way to uniform?",
+                {"run": RUN, "task": str(task), "frame": "0", "eta": str(SMALL)},
+                f"Here η is {SMALL}, not {eta:g}. Who gains weight, and what does it do to the way to uniform?",
+                f"{heaviest}, which weighs most already, gains: {start.max():.2f} becomes {smaller.max():.2f}. The "
+                f"smaller η, the more distances count. dif\\* stays uniform from {settling(frames, later)}, where it "
+                f"did from {settling(frames, falls)}.",
             ),
             Door(
                 "pages/matrix.py",
                 "The rate that stays",
                 {"run": STEADY, "task": str(task), "frame": "0"},
                 "Play it: dif\\* comes and goes. Then go to task 1: does it settle there, and why?",
+                alone,
             ),
         ),
     )

@@ -120,6 +120,9 @@ def tell(finetune: Record, replay: Record, ari: Record) -> Told:
                 "Replay beside ARI, protocol by protocol",
                 {"run": "mnist-5k-replay", "other": "mnist-5k-ari"},
                 "Switch from task-aware to per-sample: which run changes, and in which tasks?",
+                f"Replay, in the older tasks: on average {replay.accuracy_matrix('task_aware')[-1, :-1].mean():.3f} "
+                f"becomes {older:.3f} there, and {newest:.3f} is left of the newest. ARI: "
+                f"{ari.accuracy_matrix('task_aware')[-1].mean():.3f} becomes {table.loc['ARI', 'per-sample']:.3f}.",
             ),
             Door(
                 "pages/forgetting.py",
@@ -127,6 +130,8 @@ def tell(finetune: Record, replay: Record, ari: Record) -> Told:
                 {"view": "vote", "run": "mnist-5k-replay", "other": "mnist-5k-ari", "mixing": "0.5"},
                 "Half of every voting group is of other tasks now. Which accuracy does the vote fall below, and can "
                 "a larger p bring it back?",
+                "Below the per-sample accuracy, in both runs, and no p brings it back: half of a group is no "
+                "majority for the right task, and where the vote is wrong it is wrong for the whole group.",
             ),
         ),
     )

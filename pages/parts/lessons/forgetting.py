@@ -111,12 +111,17 @@ def tell(finetune: Record, replay: Record, ari: Record) -> Told:
                 "The whole accuracy matrices",
                 {"run": "mnist-5k-ari", "other": "mnist-5k-finetune"},
                 "Follow the first column down; then set the protocol to task-aware. What comes back?",
+                f"Fine-tuning's first column falls from {curves['fine-tuning'][0]:.3f} to {left:.3f} per sample, and "
+                f"ends at {told_the_task:.3f} task-aware: what comes back is what the network can still tell apart "
+                "within a task, once somebody names the task.",
             ),
             Door(
                 "pages/train.py",
                 "Train one that remembers",
                 {"again": "mnist-5k-finetune"},
                 "Set the method to replay-balanced, start it (half a minute), and watch task 1.",
+                "Task 1 falls far less: every batch holds as many images of its classes as of the new ones. Compare "
+                "has five seeds of it, beside ARI.",
             ),
         ),
     )

@@ -32,12 +32,13 @@ class Answer:
 
 @dataclass(frozen=True)
 class Door:
-    """A link into the lab that opens the lesson's scene, and what to do there."""
+    """A link into the lab that opens the lesson's scene, what to do there, and, for the key, what comes of it."""
 
     page: str
     label: str
     query: Mapping[str, str]
     task: str
+    outcome: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,6 +143,8 @@ def answer_key(lesson: Lesson, pictures: bool) -> None:
         told.truth()
     _explanation(told)
     st.markdown(f"**Talk about.** {told.misconception}")
+    tries = "\n".join(f"- *{door.label}*: {door.outcome}" for door in told.now_try)
+    st.markdown(f"**What comes of “Now try”.**\n\n{tries}")
 
 
 def missing(lesson: Lesson) -> list[str]:
