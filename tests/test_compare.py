@@ -17,6 +17,8 @@ from arli_core import comparisons, experiments, records, runs
 from arli_core.config import preset
 from arli_core.errors import RecordError
 from arli_core.experiments import ablation, name_of, plan
+from arli_core.statistics import Interval
+from pages.parts.sweep_bar import verdict, written
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = ROOT / "checkpoints" / "sweeps"
@@ -232,7 +234,7 @@ def test_the_page_says_what_the_command_line_says(place, shipped):
 def test_the_ablation_is_the_published_one(place):
     test = whole(open_page(view="parts"))
     effects, rows = (each.value for each in test.dataframe)
-    assert list(effects["average accuracy"])[:2] == ["+0.009 [+0.004, +0.014]", "−0.005 [−0.010, −0.000]"]
+    assert list(effects["average accuracy"])[:2] == ["+0.009 [+0.004, +0.014]", "−0.0050 [−0.0098, −0.0003]"]
     text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     for cell in effects["average accuracy"][:2]:
         assert cell in text
@@ -441,3 +443,19 @@ def test_the_page_needs_no_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_an_interval_is_written_with_as_many_digits_as_its_side_of_zero_takes():
+    assert written(Interval(5, 0.9213, 0.907, 0.9351)) == "0.921 [0.907, 0.935]"
+    assert written(Interval(3, 0.0032, 0.00021, 0.0062), "+") == "+0.0032 [+0.0002, +0.0062]"
+    assert written(Interval(3, -0.0032, -0.0062, -0.00021), "+") == "−0.0032 [−0.0062, −0.0002]"
+    assert written(Interval(3, 0.0, -0.0002, 0.0002), "+") == "+0.000 [−0.000, +0.000]"
+    assert written(Interval(1, 0.5, None, None)) == "0.500" and written(Interval(0, None, None, None)) == "–"
+
+
+@given(st.floats(-1, 1), st.floats(0, 0.1))
+def test_what_is_written_and_the_verdict_agree(mean, half):
+    interval = Interval(3, mean, mean - half, mean + half)
+    low, high = (float(end.replace("−", "-")) for end in written(interval, "+").split("[")[1][:-1].split(","))
+    if verdict(interval) != "within chance" and min(abs(mean - half), abs(mean + half)) > 1e-6:
+        assert low > 0 or high < 0

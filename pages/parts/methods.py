@@ -113,6 +113,9 @@ def explain(lines: Sequence[Line], against: str, measure: str) -> None:
     )
     if overlap and paired.measurable:
         text += " – although the two bars overlap"
+    if paired.measurable:
+        size = abs(paired.mean)
+        text += f". Beyond chance is not yet large: {size:.3f} is {1000 * size:.0f} images in 1,000"
     st.markdown(f"{text}. Of 20 such verdicts on rows that are truly alike, about one says “beyond chance”.")
 
 

@@ -147,17 +147,23 @@ def tell_common(sweep: Sweep) -> None:
 
 
 def written(interval: Interval, sign: str = "") -> str:
-    """A mean and its interval: `0.921 [0.907, 0.935]`; sign "+": of a difference."""
+    """A mean and its interval: `0.921 [0.907, 0.935]`; sign "+": of a difference. As many digits as it takes to see
+    on which side of 0 the interval lies.
+    """
     if interval.mean is None:
         return "–"
-    mean = number(interval.mean, sign)
     if interval.low is None or interval.high is None:
-        return mean
-    return f"{mean} [{number(interval.low, sign)}, {number(interval.high, sign)}]"
+        return number(interval.mean, sign)
+    nearest = min(abs(interval.low), abs(interval.high))
+    digits = 3
+    while interval.measurable and digits < 6 and not round(nearest, digits):
+        digits += 1
+    mean, low, high = (number(value, sign, digits) for value in (interval.mean, interval.low, interval.high))
+    return f"{mean} [{low}, {high}]"
 
 
-def number(value: float, sign: str = "") -> str:
-    return f"{value:{sign}.3f}".replace("-", "−")
+def number(value: float, sign: str = "", digits: int = 3) -> str:
+    return f"{value:{sign}.{digits}f}".replace("-", "−")
 
 
 def verdict(difference: Interval | None) -> str:
