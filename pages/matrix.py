@@ -4,6 +4,7 @@ import numpy as np
 import streamlit as st
 
 from arli_core.consensus import deviation_from_uniform, settled, spectrum
+from arli_core.figures import typeset
 from arli_core.fusion import dif
 from arli_core.player import Curve, MatrixPanel, payload
 from arli_core.records import Frames
@@ -124,7 +125,7 @@ with right:
     second[0].metric("Share α of the way to $φ_f$ (or of its step)", f"{frames.alpha[shown]:.3f}")
     second[1].metric("Learning rate", f"{frames.learning_rate[shown]:.2e}")
     if not frames.present[shown].all():
-        absent = ", ".join(f"$φ_{task + 1}$" for task in np.flatnonzero(~frames.present[shown]))
+        absent = ", ".join(typeset(f"φ_{task + 1}") for task in np.flatnonzero(~frames.present[shown]))
         st.info(f"No sample of {absent} was in this batch: the matrix covers the other models.")
     st.markdown(
         f"**Is it the optimum, or only the end of learning?** Uniform to the eye is a deviation of {SETTLED} "

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from arli_core import figures
 from arli_core.config import METHODS
-from arli_core.figures import LOOKS, looks
+from arli_core.figures import LOOKS, looks, typeset
 
 RUNS = st.dictionaries(st.text(min_size=1), st.sampled_from(METHODS), min_size=1, max_size=len(METHODS))
 
@@ -42,3 +42,8 @@ def test_a_run_has_one_colour_in_all_charts():
     of_vote = {line.get_label(): line.get_color() for line in vote.axes[0].lines}
     for line in over_tasks:
         assert line.get_color() == of_vote[line.get_label()] == LOOKS[methods[line.get_label()]].colour
+
+
+def test_names_of_models_become_formulas_wherever_they_stand():
+    assert typeset("φ_b moves to φ_f, φ_12 counts most") == "$φ_{b}$ moves to $φ_{f}$, $φ_{12}$ counts most"
+    assert typeset("φᵢ and 3") == "φᵢ and 3"

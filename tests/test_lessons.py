@@ -251,7 +251,7 @@ def test_distances_end_where_the_record_does():
     first, last = star_of("mnist-5k-ari", 5, 0)[-1], star_of("mnist-5k-ari", 5, -1)[-1]
     own, steady = (deviations_of(run, 5) for run in ("mnist-5k-ari", "mnist-5k-ari-constant"))
     names = [f"φ_{n}" for n in range(1, 6)] + ["φ_b"]
-    assert shown(test)[f"Weight of {names[first.argmax()]}, first"] == f"{first.max():.3f}"
+    assert shown(test)[f"Weight of $φ_{{{names[first.argmax()][2:]}}}$, first"] == f"{first.max():.3f}"
     assert shown(test)["Deviation, first"] == f"{own[0]:.3f}"
     assert float(shown(test)["Deviation, last"]) == pytest.approx(own[-1], rel=0.1)
     assert shown(test)["Rate stays: deviation, last"] == f"{steady[-1]:.3f}"
@@ -276,7 +276,7 @@ def test_every_matrix_of_shares_has_the_eigenvector():
 def test_models_meet_where_repeated_fusion_takes_them():
     test = predict(open_lesson("consensus"), 2)
     T, gram = star_of("mnist-5k-ari", 5, 0), arrays("mnist-5k-ari", 5)["gram"][0]
-    name, powers = "φ_5", [np.eye(6)]
+    name, powers = "$φ_{5}$", [np.eye(6)]
     for _ in range(200):
         powers.append(powers[-1] @ T)
 
@@ -289,7 +289,7 @@ def test_models_meet_where_repeated_fusion_takes_them():
     D = arrays("mnist-5k-ari", 5)["distance"][0]
     dif = D**2 + index_of("mnist-5k-ari")["config"]["fusion"]["eta"]
     assert shown(test)[f"{name}: share of dif"] == f"{dif[4].sum() / dif.sum():.3f}"
-    assert shown(test)[f"{name} in the first φ_f"] == f"{T[5, 4]:.3f}"
+    assert shown(test)[f"{name} in the first $φ_f$"] == f"{T[5, 4]:.3f}"
     assert shown(test)["Apart after 1 fusion"] == f"{apart(powers[1]) / apart(powers[0]):.1%}"
     assert shown(test)["Apart after 5 fusions"] == f"{apart(powers[5]) / apart(powers[0]):.1%}"
     assert test.success

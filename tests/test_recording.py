@@ -36,7 +36,7 @@ def test_a_matrix_has_its_values_in_its_cells_in_the_player_s_colours(frame):
     figure.draw_without_rendering()
     drawn = [to_hex(colour) for colour in axes.collections[0].get_facecolors()]
     assert drawn == [data["panels"][0]["colours"][int(value * 256)] for value in MATRICES[frame].ravel()]
-    assert [tick.get_text() for tick in axes.get_xticklabels()] == [f"${name}$" for name in LABELS]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["$φ_{1}$", "$φ_{2}$", "$φ_{b}$"]
     assert figure.get_suptitle() == f"iteration {STEPS[frame]}" and figure.get_supxlabel() == "red is high"
     (outline,) = axes.patches
     assert outline.get_xy() == (0, 2) and outline.get_width() == 3

@@ -3,7 +3,7 @@
 A figure's label says what it shows, for those who do not see it.
 """
 
-from .canvas import BLUE, KINDS, LOOKS, ORANGE, RED, VIOLET, Look, export, kind_of, looks
+from .canvas import BLUE, KINDS, LOOKS, ORANGE, RED, VIOLET, Look, export, kind_of, looks, typeset
 from .charts import (
     accuracy_over_tasks,
     bars,
@@ -46,6 +46,7 @@ __all__ = [
     "looks",
     "recording",
     "strips",
+    "typeset",
     "unit_disc",
     "vote_curves",
 ]

@@ -1,6 +1,7 @@
 """What all figures share: axes without a ground, ink, the colours of lines, and files."""
 
 import io
+import re
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
@@ -53,6 +54,11 @@ def looks(methods: Mapping[str, str]) -> dict[str, Look]:
         found[name] = next(others) if method in taken else LOOKS[method]
         taken.add(method)
     return found
+
+
+def typeset(text: str) -> str:
+    """The text with the names of models in it, such as φ_12, as formulas."""
+    return re.sub(r"φ_(\w+)", r"$φ_{\1}$", text)
 
 
 def told_of(names: Sequence[str], values: NDArray[np.float64]) -> str:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ..statistics import Interval
-from .canvas import BLUE, ORANGE, RED, VIOLET, bare_axes, in_ink, looks, told_of
+from .canvas import BLUE, ORANGE, RED, VIOLET, bare_axes, in_ink, looks, told_of, typeset
 
 
 def bars(
@@ -87,7 +87,7 @@ def fusion_weights(rows: Mapping[str, NDArray[np.float64]], names: Sequence[str]
 def _shares(axes: Axes, names: Sequence[str], highest: float, what: str, ink: str) -> None:
     """What bars of weights share: the equal share 1/m as a dashed line, the models' names, room for the legend."""
     axes.axhline(1 / len(names), color=ink, linewidth=1, linestyle="--", label=f"equal share 1/{len(names)}")
-    axes.set_xticks(range(len(names)), [f"${name}$" for name in names], fontsize=13)
+    axes.set_xticks(range(len(names)), [typeset(name) for name in names], fontsize=13)
     axes.set_ylabel(what)
     axes.set_ylim(0, 1.5 * highest)
     axes.legend(labelcolor=ink, frameon=False, loc="upper right")

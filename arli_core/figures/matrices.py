@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from .canvas import bare_axes, in_ink, told_of
+from .canvas import bare_axes, in_ink, told_of, typeset
 
 SIZE = (4.2, 3.1)  # inches, of a matrix alone
 
@@ -68,7 +68,7 @@ def heat_map(
     """A matrix [m, m] of models from `low` to `high`, with its values in the cells, blank where there is none; `what`
     stands at the colour bar. marked: the row that is outlined.
     """
-    ticks = [f"${name}$" for name in names]
+    ticks = [typeset(name) for name in names]
     seaborn.heatmap(
         matrix,
         mask=np.isnan(matrix),

@@ -10,7 +10,7 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure, SubFigure
 
 from ..player import decoded
-from .canvas import BLUE, LOOKS, ORANGE, in_ink
+from .canvas import BLUE, LOOKS, ORANGE, in_ink, typeset
 from .matrices import heat_map
 
 LINES = ((BLUE, "-"), (ORANGE, "--"), (LOOKS["finetune"].colour, ":"))  # as in the player
@@ -32,7 +32,7 @@ def recording(payload: dict[str, Any], frame: int, ink: str = "black") -> Figure
     figure.set_label(f"{', '.join(part['title'] for part in (*panels, *curves))}; {where}")
     figure.patch.set_alpha(0)
     figure.suptitle(where, color=ink)
-    figure.supxlabel(payload["legend"], color=ink, fontsize=9, wrap=True)
+    figure.supxlabel(typeset(payload["legend"]), color=ink, fontsize=9, wrap=True)
     heights = [height for height in (top, CURVE * len(curves)) if height]
     rows = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights).flatten()
     for row in rows:
@@ -86,7 +86,7 @@ def _points(place: SubFigure, panel: dict[str, Any], frame: int, ink: str) -> No
     axes.scatter(*values[0].T, s=330, facecolor="none", edgecolor=ink, linestyle="--", linewidth=0.8)
     axes.scatter(*values[frame].T, s=330, facecolor="white", edgecolor=BLUE, linewidth=2)
     for label, (x, y) in zip(panel["labels"], values[frame], strict=True):
-        axes.text(x, y, f"${label}$", ha="center", va="center")
+        axes.text(x, y, typeset(label), ha="center", va="center")
     if panel["target"] is not None:
         axes.scatter(*panel["target"], marker="x", color=ORANGE, zorder=3)
 
@@ -96,7 +96,7 @@ def _curve(axes: Axes, curve: dict[str, Any], steps: list[int], frame: int, ink:
     for line, (colour, dashes) in zip([curve, *curve["others"]], LINES, strict=False):
         values = decoded(line["values"], "<f4")
         axes.plot(steps, np.where(values > 0, values, np.nan) if curve["log"] else values, dashes, color=colour,
-                  label=line["name"])  # fmt: skip
+                  label=typeset(line["name"]))  # fmt: skip
     if curve["log"]:
         axes.set_yscale("log")
     if curve["reference"] is not None:
@@ -109,7 +109,7 @@ def _curve(axes: Axes, curve: dict[str, Any], steps: list[int], frame: int, ink:
 
 def _bare(axes: Axes, title: str, ink: str) -> Axes:
     axes.patch.set_alpha(0)
-    axes.set_title(title, color=ink, fontsize=11)
+    axes.set_title(typeset(title), color=ink, fontsize=11)
     in_ink(axes, ink)
     return axes
 

@@ -11,7 +11,7 @@ import streamlit as st
 
 from arli_core import figures, records
 from arli_core.config import Ari
-from arli_core.figures import Row
+from arli_core.figures import Row, typeset
 from arli_core.records import Record
 
 from .address import from_widget, number, write
@@ -119,9 +119,10 @@ def train_clean(view: View, found: "Iteration") -> None:
     config = _config(view)
     furthest = max(found.models, key=lambda model: model.clean_distance)
     losses = _losses(found, r"\ell(X)", [(model.clean_loss, model.loss_after) for model in found.models])
-    start = f"the base φ_b{_after(view)}" if config.fusion.reset else "the model of the task before it"
+    start = f"the base $φ_b${_after(view)}" if config.fusion.reset else "the model of the task before it"
     highest = max(found.models, key=lambda model: model.clean_loss)
-    why = "whose loss was the highest" if furthest is highest else f"though φ_{highest.task} had the highest loss"
+    lost = _called(highest.task)
+    why = "whose loss was the highest" if furthest is highest else f"though {lost} had the highest loss"
     rounds = config.fusion.inner_steps
     _step(
         view,
@@ -133,8 +134,8 @@ def train_clean(view: View, found: "Iteration") -> None:
             losses,
             rf"d(\varphi_{{{furthest.task}}}, \varphi_b) = {_short(furthest.clean_distance)}",
         ],
-        f"**What to notice.** φ_{furthest.task} moves furthest from φ_b, {why}. The distance at which a model "
-        "ends up will decide its weight.",
+        f"**What to notice.** {_called(furthest.task)} moves furthest from $φ_b$, {why}. The distance at which a "
+        "model ends up will decide its weight.",
         {
             "before the step": np.array([model.clean_loss for model in found.models]),
             "after": np.array([model.loss_after for model in found.models]),
@@ -199,8 +200,8 @@ def attack(view: View, found: "Iteration") -> None:
 
 def train_attacked(view: View, found: "Iteration") -> None:
     config = _config(view)
-    rose = [f"φ_{model.task}" for model in found.models if model.attacked_loss_after > model.attacked_loss]
-    back = [f"φ_{model.task}" for model in found.models if model.distance < model.clean_distance]
+    rose = [_called(model.task) for model in found.models if model.attacked_loss_after > model.attacked_loss]
+    back = [_called(model.task) for model in found.models if model.distance < model.clean_distance]
     images = r"\tilde X_i" if config.attack.epsilon else "X_i"
     of = r"\ell(\tilde X)" if config.attack.epsilon else r"\ell(X)"
     at = "the attacked images" if config.attack.epsilon else "the same samples once more"
@@ -215,9 +216,8 @@ def train_attacked(view: View, found: "Iteration") -> None:
         ],
         "**What to notice.** "
         + (f"For {', '.join(rose)} the step is too long: the loss rises. " if rose else "Every task's loss falls. ")
-        + (
-            f"{', '.join(back)} comes back nearer to φ_b." if back else "All are now further from φ_b than before it."
-        ),
+        + (f"{', '.join(back)} comes back nearer to" if back else "All are now further than before it from")
+        + " $φ_b$.",
         {
             "before the step": np.array([model.attacked_loss for model in found.models]),
             "after": np.array([model.attacked_loss_after for model in found.models]),
@@ -272,7 +272,7 @@ def fuse(view: View, found: "Iteration") -> None:
                 if fusion.weights == "adaptive"
                 else f"Weights ({fusion.weights}) weigh"
             )
-            + " all models into φ_f; the base "
+            + " all models into $φ_f$; the base "
             + ("goes there." if fusion.base_rate is None else "makes a step of its own Adam towards it.")
         )
         terms = [rf"{weight:.2f}\,{name}" for weight, name in zip(row, names, strict=True)]
@@ -296,17 +296,18 @@ def fuse(view: View, found: "Iteration") -> None:
     tasks = [f"task {model.task}" for model in found.models]
     with right:
         table = pd.DataFrame(found.losses, pd.Index(tasks, name="loss on the batch"))
-        losses = {_math(name): values for name, values in found.losses.items()}
+        losses = {typeset(name): values for name, values in found.losses.items()}
         picture(partial(figures.bars, losses, tasks, "loss on the batch"), _name(view, "losses"), table=table)
     better = int((found.losses["next φ_b"] < found.losses["φ_b"]).sum())
     told = (
-        f"**What to notice.** On this batch the next base is better than φ_b for {better} of {len(tasks)} tasks; its "
-        f"mean loss over tasks goes from {found.losses['φ_b'].mean():.3f} to {found.losses['next φ_b'].mean():.3f}. "
+        f"**What to notice.** On this batch the next base is better than $φ_b$ for {better} of {len(tasks)} tasks; "
+        f"its mean loss over tasks goes from {found.losses['φ_b'].mean():.3f} to "
+        f"{found.losses['next φ_b'].mean():.3f}. "
     )
     if fusion.base_rate is not None:
         told += (
-            f"φ_f itself has {found.losses['φ_f'].mean():.3f}. The base takes its direction alone: Adam's first step "
-            f"moves every parameter equally far, {_short(found.base_moved)} together, where φ_f lies "
+            f"$φ_f$ itself has {found.losses['φ_f'].mean():.3f}. The base takes its direction alone: Adam's first "
+            f"step moves every parameter equally far, {_short(found.base_moved)} together, where $φ_f$ lies "
             f"{_short(found.fused_moved)} away."
         )
     st.markdown(told)
@@ -336,7 +337,7 @@ def _step(
     with right:
         names = _models(found)[:-1]
         table = pd.DataFrame({"distance from φ_b": moved}, pd.Index(names, name="model"))
-        draw = partial(figures.bars, {"": moved}, [f"${name}$" for name in names], "distance from $φ_b$")
+        draw = partial(figures.bars, {"": moved}, [typeset(name) for name in names], "distance from $φ_b$")
         picture(draw, _name(view, f"{what}-distance"), table=table)
 
 
@@ -370,8 +371,8 @@ def _models(found: "Iteration") -> list[str]:
     return [*(f"φ_{model.task}" for model in found.models), "φ_b"]
 
 
-def _math(name: str) -> str:
-    return name.replace("φ_b", "$φ_b$").replace("φ_f", "$φ_f$")
+def _called(task: int) -> str:
+    return typeset(f"φ_{task}")
 
 
 def _distance(config: Ari) -> str:

@@ -4,6 +4,7 @@ import numpy as np
 
 from arli_core import consensus
 from arli_core.config import Ari
+from arli_core.figures import typeset
 from arli_core.fusion import dif
 from arli_core.player import PointPanel, payload
 from arli_core.records import Record
@@ -34,7 +35,7 @@ def answers(T: np.ndarray, regularised: np.ndarray) -> tuple[Answer, ...]:
             "Every model is as far from the others as any, and so all count alike.",
         ),
         Answer(
-            "At φ_f, where the first fusion takes the base",
+            "At $φ_f$, where the first fusion takes the base",
             agree and at_once,
             "Each row of T is the same, nearly: one fusion does it all.",
         ),
@@ -63,6 +64,7 @@ def tell(record: Record) -> Told:
     apart = consensus.spread(consensus.repeated_fusion(T, points, 5).models)
     limit = np.linalg.matrix_power(T, FUSIONS)[-1]
     second, most = consensus.spectrum(T)[1], int(limit.argmax())
+    furthest = typeset(names[most])
     needed = [consensus.fusions_until(frames.matrix("dif_star", at), AGREED, MOST) for at in (0, len(frames) - 1)]
     sides = " λ₂ is negative: with each fusion the models change sides." if second.real < 0 else ""
 
@@ -85,13 +87,13 @@ def tell(record: Record) -> Told:
         question="Where do the models meet?",
         answers=answers(T, regularised),
         measured=(
-            f"{names[most]} counts **{limit[most]:.3f}** where they meet; {T[-1, most]:.3f} in the first φ_f, "
+            f"{furthest} counts **{limit[most]:.3f}** where they meet; {T[-1, most]:.3f} in the first $φ_f$, "
             f"1/{len(names)} = {1 / len(names):.3f} in the plain mean."
         ),
         figures={
-            f"{names[most]} where they meet": f"{limit[most]:.3f}",
-            f"{names[most]}: share of dif": f"{regularised.sum(1)[most] / regularised.sum():.3f}",
-            f"{names[most]} in the first φ_f": f"{T[-1, most]:.3f}",
+            f"{furthest} where they meet": f"{limit[most]:.3f}",
+            f"{furthest}: share of dif": f"{regularised.sum(1)[most] / regularised.sum():.3f}",
+            f"{furthest} in the first $φ_f$": f"{T[-1, most]:.3f}",
             "|λ₂|": f"{abs(second):.3f}",
             "Apart after 1 fusion": f"{apart[1] / apart[0]:.1%}",
             "Apart after 5 fusions": f"{apart[5] / apart[0]:.1%}",

@@ -4,6 +4,7 @@ import numpy as np
 
 from arli_core.config import Ari
 from arli_core.consensus import deviation_from_uniform, settled
+from arli_core.figures import typeset
 from arli_core.player import Curve, payload
 from arli_core.records import Frames, Record
 
@@ -25,12 +26,12 @@ def answers(row: np.ndarray) -> tuple[Answer, ...]:
     most = int(row.argmax())
     return (
         Answer(
-            f"φ_{models - 1}, the newest task's model, weighs most",
+            f"{typeset(f'φ_{models - 1}')}, the newest task's model, weighs most",
             not level and most == models - 2,
             "The newest task still moves its model furthest from the base.",
         ),
         Answer(
-            "φ_b, the base, weighs most: little is left to change",
+            "$φ_b$, the base, weighs most: little is left to change",
             not level and most == models - 1,
             "This cannot be: at distance 0 from itself, the base has the smallest entry of its own row.",
         ),
@@ -91,7 +92,8 @@ def tell(record: Record, steady: Record) -> Told:
     eta = record.config.fusion.eta
     start, end = (frames.matrix("dif_star", frame)[-1] for frame in (0, -1))
     models, names = len(end), labels(frames)
-    heaviest = [name for name, here in zip(names, [*frames.present[0], True], strict=True) if here][start.argmax()]
+    there = [name for name, here in zip(names, [*frames.present[0], True], strict=True) if here]
+    heaviest, newest = typeset(there[start.argmax()]), typeset(names[-2])
     own, theirs = deviations(frames), deviations(others)
     falls, stays = settled(own, SETTLED), settled(theirs, SETTLED)
     less = with_eta(frames, SMALL)
@@ -121,10 +123,11 @@ def tell(record: Record, steady: Record) -> Told:
 
     return Told(
         scene=(
-            f"Task {task} begins. Each task so far has its model, φ_1 to φ_{models - 1}, trained for a moment from "
-            "the base φ_b. **D** holds the distances between them all; the last row of **dif\\*** weighs them for "
-            f"φ_f, which the base moves to. Now {heaviest} has {start.max():.2f} of the weight: what is far counts "
-            f"most. The learning rate goes from {frames.learning_rate[0]:.2g} to {frames.learning_rate[-1]:.1e}."
+            f"Task {task} begins. Each task so far has its model, $φ_1$ to {newest}, trained for a moment "
+            "from the base $φ_b$. **D** holds the distances between them all; the last row of **dif\\*** weighs them "
+            f"for $φ_f$, which the base moves to. Now {heaviest} has {start.max():.2f} of the weight: what is far "
+            f"counts most. The learning rate goes from {frames.learning_rate[0]:.2g} to "
+            f"{frames.learning_rate[-1]:.1e}."
         ),
         equation=(
             rf"\begin{{aligned}} dif &= D\circ D + {eta:g} \\"
