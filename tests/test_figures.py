@@ -5,6 +5,7 @@ from itertools import combinations
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.colors import to_rgb
 
 from arli_core import figures
 from arli_core.config import METHODS
@@ -17,6 +18,33 @@ def test_every_method_has_a_look_told_from_all_others_by_colour_and_without_it()
     assert LOOKS.keys() == set(METHODS)
     for one, other in combinations(LOOKS.values(), 2):
         assert one.colour != other.colour and (one.dashes, one.marker) != (other.dashes, other.marker)
+
+
+# sRGB as someone without the cones for green sees it: Machado, Oliveira and Fernandes (2009), severity 1, linear RGB.
+DEUTERANOPIA = np.array(
+    [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]]
+)
+TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+
+
+def linear(colour: str) -> np.ndarray:
+    c = np.array(to_rgb(colour))
+    return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
+
+
+def lab(rgb: np.ndarray) -> np.ndarray:
+    """CIELAB of linear RGB under D65: equal distances look about equally different; 2 is just seen."""
+    x = TO_XYZ @ rgb / np.array([0.9505, 1, 1.089])
+    f = np.where(x > 0.008856, np.cbrt(x), 7.787 * x + 16 / 116)
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+def test_the_methods_seen_together_most_are_told_apart_by_colour_with_deuteranopia_too():
+    often = [linear(LOOKS[name].colour) for name in list(LOOKS)[:6]]
+    for one, other in combinations(often, 2):
+        assert np.linalg.norm(lab(one) - lab(other)) > 14
+        seen = [lab(np.clip(DEUTERANOPIA @ each, 0, 1)) for each in (one, other)]
+        assert np.linalg.norm(seen[0] - seen[1]) > 14
 
 
 @given(RUNS)

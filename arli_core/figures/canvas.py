@@ -20,7 +20,7 @@ RED, BLUE, ORANGE, VIOLET = "#d6604d", "#4393c3", "#e08214", "#5e4fa2"
 
 
 class Look(NamedTuple):
-    """Of a line: where red and green look alike, and in print, lines differ by lightness, dashes and marker."""
+    """Of a line: where red and green look alike, and in print, lines differ by lightness, or by dashes and marker."""
 
     colour: str
     dashes: str
@@ -31,15 +31,15 @@ class Look(NamedTuple):
 LOOKS = {
     "ari": Look(BLUE, "-", "o"),
     "replay": Look(ORANGE, "--", "s"),
-    "finetune": Look("#8a8a8a", ":", "v"),
-    "replay-balanced": Look("#9970ab", "-.", "D"),
-    "itaml": Look("#1b9e8f", "--", "^"),
-    "der++": Look("#c2a21c", ":", "P"),
-    "joint": Look(VIOLET, "-.", "*"),
-    "ewc": Look(RED, "--", "X"),
-    "lwf": Look("#a6611a", ":", "<"),
-    "ari-paper": Look("#2166ac", "-.", ">"),
-    "ari-released": Look("#7fb8da", "--", "h"),
+    "finetune": Look("#686868", ":", "v"),
+    "replay-balanced": Look("#8a3fc4", "-.", "D"),
+    "itaml": Look("#19a58f", "--", "^"),
+    "der++": Look("#8a6400", ":", "P"),
+    "joint": Look("#3d7d2f", "-.", "*"),
+    "ewc": Look("#d1495b", "--", "X"),
+    "lwf": Look("#b0603a", ":", "<"),
+    "ari-paper": Look("#1d6fa5", "-.", ">"),
+    "ari-released": Look("#86a9c4", "--", "h"),
 }
 
 
