@@ -6,8 +6,9 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
-from arli_core import figures, metrics
-from arli_core.config import protocols
+from arli_core import figures, metrics, records
+from arli_core.config import Data, protocols
+from arli_core.errors import LabError
 from arli_core.records import Record
 from pages.parts.address import choose_one
 from pages.parts.answers import Side, choose_protocol, confusion, vote
@@ -49,6 +50,19 @@ def side(place: str, name: str, record: Record, protocol: str) -> None:
         column.metric(label, "–" if value is None else f"{value:.3f}")
 
 
+def comparable_to(name: str, record: Record) -> str:
+    """Another run on the same data: fine-tuning where there is one, since nothing forgets more."""
+    others = [each for each in records.names() if each != name and _data(each) == record.config.data]
+    return next((each for each in others if records.config_of(each).method == "finetune"), (others or [name])[0])
+
+
+def _data(name: str) -> Data | None:
+    try:
+        return records.config_of(name).data
+    except LabError:  # damaged: said where it is chosen
+        return None
+
+
 VIEWS = {
     "matrices": ("Accuracy matrices", matrices),
     "confusion": ("Confusion", confusion),
@@ -57,9 +71,11 @@ VIEWS = {
 
 frame("Forgetting")
 shown = choose_one("view", {key: title for key, (title, _) in VIEWS.items()}, "View")
-sides = []
-for column, key, default in zip(st.columns(2), ("run", "other"), ("mnist-5k-ari", "mnist-5k-finetune"), strict=True):
-    with column:
-        name = choose_run("Run" if key == "run" else "Beside it", key, default)
-        sides.append((name, guarded(open_run, name)))
+left, right = st.columns(2)
+with left:
+    name = choose_run(default="mnist-5k-ari")
+    sides = [(name, guarded(open_run, name))]
+with right:
+    name = choose_run("Beside it", "other", comparable_to(*sides[0]))
+    sides.append((name, guarded(open_run, name)))
 VIEWS[shown][1](sides)

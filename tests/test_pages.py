@@ -214,6 +214,17 @@ def test_p_and_mixing_move_the_vote_and_stand_in_the_address(place):
     assert not test.exception
 
 
+def test_beside_a_run_stands_one_on_the_same_data(place):
+    index = place / "digits-finetune" / "run.json"
+    test = open_page("forgetting", run="digits-ari")
+    assert [box.value for box in test.selectbox[:2]] == ["digits-ari", "digits-finetune"]
+    index.write_text(index.read_text().replace('"tasks": 2', '"tasks": 3', 1))
+    test = open_page("forgetting", run="digits-ari")
+    assert [box.value for box in test.selectbox[:2]] == ["digits-ari", "digits-begun"]
+    test = open_page("forgetting", run="digits-finetune")
+    assert [box.value for box in test.selectbox[:2]] == ["digits-finetune", "digits-finetune"]
+
+
 def test_p_and_mixing_that_do_not_exist_fall_back_visibly(place):
     test = open_page("forgetting", view="vote", p="1000", mixing="0.7", task="9", other="digits-finetune")
     for told in ("no p 1000; showing 100", "no mixing 0.7; showing 0.5", "no task 9; showing 2"):
