@@ -70,10 +70,11 @@ class Network(Section):
     name: Literal["conv", "masked-conv", "mlp", "residual", "resnet18"] = Field(
         default="conv", description="masked-conv: deeper before its attention, background masked from the head"
     )
-    attention: Literal["per-image", "border", "released", "none"] = Field(
+    attention: Literal["per-image", "border", "local", "released", "none"] = Field(
         default="per-image",
-        description="border: told against the image's edge, for objects that fill it; released: the released code's "
-        "form, normalised over the batch; none: A is 1, no attack",
+        description="border: told against the image's edge, for objects that fill it; local: over the strength "
+        "around, for objects on textures; released: the released code's form, normalised over the batch; none: A is "
+        "1, no attack",
     )
 
 

@@ -254,7 +254,7 @@ def test_unknown_presets_and_methods_are_answered_with_the_valid_ones():
         ("data.tasks", 0, r"greater than or equal to 1"),
         ("data.evaluate_on", "train", r"'test' or 'validation'"),
         ("network.name", "resnet", r"'conv', 'masked-conv', 'mlp', 'residual' or 'resnet18'"),
-        ("network.attention", "bam", r"'per-image', 'border', 'released' or 'none'"),
+        ("network.attention", "bam", r"'per-image', 'border', 'local', 'released' or 'none'"),
         ("memory.budget", 0, r"greater than or equal to 1"),
         ("memory.batches", "some", r"'mixed', 'every-task' or 'balanced'"),
         ("attack.epsilon", 1.5, r"less than or equal to 1"),

@@ -17,6 +17,7 @@ from arli_core.networks import (
     ATTENTIONS,
     NAMES,
     BorderAttention,
+    LocalAttention,
     Model,
     ReleasedAttention,
     SpatialAttention,
@@ -100,7 +101,7 @@ def test_constant_images_give_finite_attention_and_finite_gradients(name, value,
         assert torch.isfinite(gradient).all()
 
 
-OURS = pytest.mark.parametrize("kind", [SpatialAttention, BorderAttention])
+OURS = pytest.mark.parametrize("kind", [SpatialAttention, BorderAttention, LocalAttention])
 
 
 @OURS
@@ -122,7 +123,7 @@ def test_dark_objects_draw_the_attention_that_light_ones_draw(shape):
     torch.testing.assert_close(pixels(phi, 2 - batch)[1], pixels(phi, batch)[1], atol=1e-5, rtol=0)
 
 
-@OURS
+@pytest.mark.parametrize("kind", [SpatialAttention, BorderAttention])
 @pytest.mark.parametrize("seed", range(5))
 def test_whatever_is_learned_more_response_is_never_less_attention(seed, kind):
     """Raising one response raises, before the normalisation, every place within its 7x7 window: a lone spot on level
@@ -158,11 +159,24 @@ def test_attention_equals_its_formula_in_float64_loops(kind):
     with torch.no_grad():  # away from its start, which is symmetric
         attention.log_mix += torch.randn(attention.log_mix.shape, generator=seeded(4), dtype=torch.float64)
         found = attention(features)
-    kernel = math.e ** attention.log_mix[0].detach()  # [2, 7, 7]
+    log_kernel = attention.log_mix[0].detach()  # [2, 7, 7]
+    if kind is LocalAttention:
+        turned = [log_kernel.rot90(turn, (1, 2)) for turn in range(4)]
+        log_kernel = sum([*turned, *(each.transpose(1, 2) for each in turned)]) / 8
+    kernel = math.e**log_kernel
     for b in range(2):
         edge = torch.tensor([[y in (0, 8) or x in (0, 7) for x in range(8)] for y in range(9)])
         background = [f[edge].mean() if kind is BorderAttention else f.mean() for f in features[b]]
         response = torch.stack([abs(f - level) for f, level in zip(features[b], background, strict=True)])
+        if kind is LocalAttention:  # 9 // 6 = 1: a window of 3 x 3
+            q = (response**2).mean(0)
+            for y in range(9):
+                for x in range(8):
+                    rows, columns = (
+                        [min(max(at + step, 0), end) for step in (-1, 0, 1)] for at, end in ((y, 8), (x, 7))
+                    )
+                    around = sum(q[row, column] for row in rows for column in columns) / 9
+                    response[:, y, x] /= (around + 0.1 * q.mean()) ** 0.5
         pooled = torch.stack([response.mean(0), response.max(0).values])  # [2, 9, 8]
         mixed = torch.zeros(9, 8, dtype=torch.float64)
         for y in range(9):
@@ -173,6 +187,31 @@ def test_attention_equals_its_formula_in_float64_loops(kind):
                         mixed[y, x] += (kernel[:, v, u] * pooled[:, row, column]).sum()
         level = (mixed - mixed.mean()) / (mixed.var(correction=0) + 1e-5).sqrt()
         torch.testing.assert_close(found[b, 0], torch.sigmoid(level), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_stroke_on_level_ground_outdoes_a_texture_of_stronger_contrast(seed):
+    """Told against what is around it, and only so: over the whole image the texture responds more."""
+    generator = seeded(seed)
+    features = torch.zeros(1, 1, 40, 40)
+    features[..., 20:] = 3 * torch.randn(40, 20, generator=generator).sign()
+    stroke = torch.zeros(40, 40, dtype=torch.bool)
+    stroke[12:28, 8:10] = True
+    features[0, 0, stroke] = 2
+    with torch.no_grad():
+        local, whole = (kind()(features)[0, 0].flatten() for kind in (LocalAttention, SpatialAttention))
+    assert stroke.flatten()[local.argmax()] and whole.argmax() % 40 >= 20
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_local_attention_looks_alike_in_all_directions_whatever_it_has_learned(seed):
+    attention = LocalAttention()
+    features = torch.randn(2, 3, 18, 18, generator=seeded(seed))
+    with torch.no_grad():
+        attention.log_mix += torch.randn(attention.log_mix.shape, generator=seeded(seed + 10))
+        found = attention(features)
+        for turned in (lambda x: x.flip(-1), lambda x: x.flip(-2), lambda x: x.transpose(-1, -2)):
+            torch.testing.assert_close(attention(turned(features)), turned(found), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("share", [0.25, 0.6, 0.75])
@@ -438,7 +477,7 @@ def test_without_attention_a_is_one_and_nothing_else_changes(name):
 def test_unknown_names_are_told_the_known_ones():
     with pytest.raises(ValueError, match="'vgg': choose from conv, masked-conv, mlp, residual, resnet18"):
         build("vgg", (1, 8, 8), 4)
-    with pytest.raises(ValueError, match="'bam': choose from per-image, border, released, none"):
+    with pytest.raises(ValueError, match="'bam': choose from per-image, border, local, released, none"):
         build("conv", (1, 8, 8), 4, "bam")
 
 

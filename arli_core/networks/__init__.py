@@ -9,7 +9,14 @@ and ImageNet-100.
 
 import torch
 
-from .attention import BorderAttention, NoAttention, ReleasedAttention, SpatialAttention, at_image_size
+from .attention import (
+    BorderAttention,
+    LocalAttention,
+    NoAttention,
+    ReleasedAttention,
+    SpatialAttention,
+    at_image_size,
+)
 from .model import Model
 from .residual import ResidualNet
 from .resnet18 import ResNet18
@@ -19,6 +26,7 @@ __all__ = [
     "ATTENTIONS",
     "NAMES",
     "BorderAttention",
+    "LocalAttention",
     "Model",
     "NoAttention",
     "ReleasedAttention",
@@ -31,6 +39,7 @@ NAMES = ("conv", "masked-conv", "mlp", "residual", "resnet18")
 ATTENTIONS = {
     "per-image": SpatialAttention,
     "border": BorderAttention,
+    "local": LocalAttention,
     "released": ReleasedAttention,
     "none": NoAttention,
 }

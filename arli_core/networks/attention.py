@@ -1,4 +1,4 @@
-"""Spatial attention: features [B, C, H, W] -> A [B, 1, H, W] in [0, 1], in three forms, and its absence."""
+"""Spatial attention: features [B, C, H, W] -> A [B, 1, H, W] in [0, 1], in four forms, and its absence."""
 
 import torch
 import torch.nn.functional as F
@@ -23,14 +23,21 @@ class SpatialAttention(nn.Module):
         self.log_mix = nn.Parameter((blur / blur.norm()).log())
 
     def forward(self, features: Tensor) -> Tensor:
-        response = (features - self.reference(features)).abs()
+        response = self.scaled((features - self.reference(features)).abs())
         pooled = torch.cat([response.mean(1, keepdim=True), response.amax(1, keepdim=True)], 1)
-        mixed = F.conv2d(F.pad(pooled, (3, 3, 3, 3), mode="replicate"), self.log_mix.exp())
+        mixed = F.conv2d(F.pad(pooled, (3, 3, 3, 3), mode="replicate"), self.log_kernel().exp())
         return torch.sigmoid(F.instance_norm(mixed, eps=1e-5))
 
     def reference(self, features: Tensor) -> Tensor:
         """What responses are told against, [B, C, 1, 1]."""
         return features.mean((2, 3), keepdim=True)
+
+    def scaled(self, response: Tensor) -> Tensor:
+        return response
+
+    def log_kernel(self) -> Tensor:
+        """Of the 7x7 convolution, [1, 2, 7, 7]."""
+        return self.log_mix
 
 
 class BorderAttention(SpatialAttention):
@@ -43,6 +50,32 @@ class BorderAttention(SpatialAttention):
     def reference(self, features: Tensor) -> Tensor:
         sides = (features[..., 0, :], features[..., -1, :], features[..., 1:-1, 0], features[..., 1:-1, -1])
         return torch.cat(sides, -1).mean(-1)[..., None, None]
+
+
+class LocalAttention(SpatialAttention):
+    """The same, with responses r over their strength around each pixel, and a kernel that is alike in all directions:
+
+        r / sqrt(box(q) + FLOOR mean(q)),   q = mean_c r^2,   box: the mean over a window of a third of the height
+
+    On photographs a texture responds all over, an object alone: beside its surroundings a stroke on water stands out
+    as much as one on leaves, and a leaf among leaves does not. FLOOR keeps the noise of level ground down. A kernel
+    with a direction could move A off the object, and nothing in the loss would tell: the head takes the largest A∘A
+    of each cell.
+    """
+
+    FLOOR = 0.1
+
+    def scaled(self, response: Tensor) -> Tensor:
+        strength = response.square().mean(1, keepdim=True)
+        reach = max(response.shape[2] // 6, 1)
+        around = F.pad(strength, (reach,) * 4, mode="replicate")
+        around = F.avg_pool2d(around, 2 * reach + 1, stride=1)
+        return response / (around + self.FLOOR * strength.mean((2, 3), keepdim=True) + 1e-12).sqrt()
+
+    def log_kernel(self) -> Tensor:
+        kernel = (self.log_mix + self.log_mix.flip(-1)) / 2
+        kernel = (kernel + kernel.flip(-2)) / 2
+        return (kernel + kernel.transpose(-1, -2)) / 2
 
 
 class ReleasedAttention(nn.Module):
