@@ -332,6 +332,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
     "scenes": {
         "data.name": "scenes",
         "network.name": "masked-conv",
+        "network.attention": "local",
         "train.epochs": 4,
         "train.batch_size": 16,
         "memory.budget": 200,

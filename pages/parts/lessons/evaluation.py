@@ -108,7 +108,7 @@ def tell(finetune: Record, replay: Record, ari: Record) -> Told:
         ),
         not_shown=(
             "Which protocol is right: that depends on what is known when the network is used. Nor a ranking of "
-            "methods: single runs; docs/results.md has several seeds and intervals, per protocol."
+            "methods: single runs; the page Compare has several seeds and intervals, per protocol."
         ),
         misconception=(
             "“Accuracy is accuracy.” Give them two published tables, and ask of each: among how many classes was an "

@@ -97,7 +97,7 @@ def tell(finetune: Record, replay: Record, ari: Record) -> Told:
         ),
         not_shown=(
             "That ARI's fusion is what helps. These are single runs with one seed. Over several seeds "
-            "(docs/results.md), replay whose batches hold as many images of every class, from the same memory, is "
+            "(page Compare), replay whose batches hold as many images of every class, from the same memory, is "
             "nearly level with ARI on these data. And fine-tuning still tells classes apart when it is told the "
             "task: see lesson 6."
         ),
