@@ -127,7 +127,8 @@ def tell(record: Record) -> Told:
             "That training so keeps a network off the background. Where backgrounds tell the class in training "
             "and not afterwards, docs/results.md found that it hardly does: with a strong attack the network "
             "relies on the background less, but loses where the background helps, and where it does not help "
-            "nothing is gained beyond chance. Nor which pixels changed an answer: what of B∘δ lies on the digit may have, too."
+            "nothing is gained beyond chance. Nor which pixels changed an answer: what of B∘δ lies on the digit "
+            "may have, too."
         ),
         misconception=(
             "“The attack hides the background.” Let them compare input and attacked image: a pixel moves by ε at "
