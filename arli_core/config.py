@@ -386,6 +386,8 @@ _TUNED: dict[tuple[str, str], dict[str, Any]] = {
     ("mnist-5k", "der++"): {"train.learning_rate": 0.006},
     ("mnist-5k", "finetune"): {"train.learning_rate": 0.001},
     ("scenes", "ari"): {"attack.epsilon": 0.03, "train.learning_rate": 0.02, "fusion.base_rate": 0.006},
+    ("scenes", "ari-paper"): {"network.attention": "released"},  # which the preset's own would replace
+    ("scenes", "ari-released"): {"network.attention": "released"},
     ("scenes", "itaml"): {"train.learning_rate": 0.2},
     ("scenes", "replay"): {"train.learning_rate": 0.006},
     ("scenes", "replay-balanced"): {"train.learning_rate": 0.006},

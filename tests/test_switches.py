@@ -56,7 +56,7 @@ OTHERS = {
     "augmentation.flip": [True],
     "augmentation.zoom": [0.8],
     "network.name": ["conv", "masked-conv", "residual", "resnet18"],
-    "network.attention": ["per-image", "border", "released", "none"],
+    "network.attention": ["per-image", "border", "local", "released", "none"],
     "train.epochs": [2],
     "train.batch_size": [50],
     "train.optimiser": ["sgd", "radam"],
@@ -90,7 +90,7 @@ UNDER = {"data.spurious": {"data.name": "scenes"}}  # settings of the base run w
 WHERE = {"device"}  # changes where a run takes place, not what it is
 STARTED = {"data.name", "data.image_size", "data.tasks", "data.classes_per_task", "data.class_order",
            "data.evaluate_on", "network.name", "network.attention", "recording.probes"}  # fmt: skip
-ALIKE = {"per-image", "border"}  # attentions of as many parameters
+ALIKE = {"per-image", "border", "local"}  # attentions of as many parameters
 
 
 def configured(method, **settings):
