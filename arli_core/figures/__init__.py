@@ -3,7 +3,7 @@
 A figure's label says what it shows, for those who do not see it.
 """
 
-from .canvas import BLUE, KINDS, LOOKS, ORANGE, RED, VIOLET, Look, export, kind_of, looks, typeset
+from .canvas import KINDS, LOOKS, export, kind_of, looks, typeset
 from .charts import (
     accuracy_over_tasks,
     bars,
@@ -19,14 +19,9 @@ from .pictures import HIGH_RED, MasksDrawn, Row, figure9, grid, strips
 from .recording import recording
 
 __all__ = [
-    "BLUE",
     "HIGH_RED",
     "KINDS",
     "LOOKS",
-    "ORANGE",
-    "RED",
-    "VIOLET",
-    "Look",
     "MasksDrawn",
     "Row",
     "accuracy_matrix",
