@@ -22,23 +22,28 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.request import urlopen
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, sync_playwright
 
 ROOT = Path(__file__).parents[1]
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 EMPTY = "import streamlit as st\nst.markdown('## Empty')\n"
 PAGES = [path.stem for path in sorted((ROOT / "pages").glob("*.py"))]
+# Conditions are looked at by the page itself, at every frame it paints: Playwright's own waiting looks ever more
+# rarely, up to half a second apart. A page that is not there yet has no body.
+PAINTED = "() => document.querySelector('h2')"
 # Drawn to its end: the script has run, no spinner is left, and the browser has nothing left to lay out.
 COMPLETE = """() => document.querySelector('h2')
     && !document.querySelector('[data-testid=stStatusWidget], [data-testid=stSpinner], [data-stale=true]')
     && document.querySelector('[data-testid=stApp]').dataset.testScriptState === 'notRunning'
     && [...document.images].every((image) => image.complete)"""
-
-ANOTHER_FRAME = """(status) => new Promise((drawn) => {
-    const first = status.textContent;
-    const look = () => status.textContent !== first ? drawn() : requestAnimationFrame(look);
-    look();
-})"""
+# The first picture is there, and another frame of it has been drawn.
+MOVING = """() => {
+    const player = [...document.querySelectorAll('[data-testid=stElementContainer] *')]
+        .map((element) => element.shadowRoot?.querySelector('.frame-player:has(.matrix)')).find(Boolean);
+    const shown = player?.querySelector('.status').textContent;
+    window.firstShown ??= shown;
+    return player && shown !== window.firstShown;
+}"""
 
 
 @contextmanager
@@ -64,27 +69,13 @@ def server(script: Path) -> Iterator[str]:
         process.wait()
 
 
-def painted(page: Page) -> None:
-    page.locator("h2").first.wait_for()
-
-
-def moving(page: Page) -> None:
-    """The first picture is there, and another frame of it has been drawn."""
-    page.locator(".frame-player .matrix").first.wait_for()
-    page.locator(".frame-player .status").first.evaluate(ANOTHER_FRAME)
-
-
-def complete(page: Page) -> None:
-    page.wait_for_function(COMPLETE, polling="raf")
-
-
-def timed(browser: Browser, url: str, until) -> float:
+def timed(browser: Browser, url: str, until: str) -> float:
     with browser.new_context(viewport={"width": 1280, "height": 720}) as context:
         page = context.new_page()
         page.set_default_timeout(120_000)
         began = time.perf_counter()
         page.goto(url, wait_until="commit")
-        until(page)
+        page.wait_for_function(until, polling="raf")
         return time.perf_counter() - began
 
 
@@ -98,8 +89,8 @@ def main() -> None:
         chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
         browser = playwright.chromium.launch(executable_path=chromium, args=QUIET)
         with server(empty) as plain, server(ROOT / "app.py") as app:
-            visits = [("empty", plain, painted), ("start", app, moving)]
-            visits += [(name, f"{app}/{name}", complete) for name in PAGES]
+            visits = [("empty", plain, PAINTED), ("start", app, MOVING)]
+            visits += [(name, f"{app}/{name}", COMPLETE) for name in PAGES]
             for _, url, until in visits:
                 timed(browser, url, until)
             found: dict[str, list[float]] = {name: [] for name, *_ in visits}
