@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -820,3 +821,30 @@ def test_a_matrix_of_ones_own_grows_shrinks_and_outlives_another_view(place):
     next(button for button in test.button if button.label == "Back to the preset").click().run()
     assert test.query_params["matrix"] == "0.6,0.3,0.1;0.2,0.5,0.3;0.1,0.2,0.7"
     assert not test.exception
+
+
+DOCS = sorted(file.stem for file in (ROOT / "docs").glob("*.md"))
+
+
+@pytest.mark.parametrize("doc", DOCS)
+def test_the_reference_holds_all_of_docs_with_its_pictures_and_links(doc):
+    test = open_page("reference", doc=doc)
+    assert not test.exception and not test.warning
+    shown = texts(test, "markdown")
+    written = (ROOT / "docs" / f"{doc}.md").read_text(encoding="utf-8")
+    assert all(line in shown for line in written.splitlines() if line.startswith("| ") and "](" not in line)
+    assert len(test.get("image")) == written.count("![")
+    assert ".md)" not in shown and "![" not in shown
+    assert set(re.findall(r"\]\(reference\?doc=(\w+)\)", shown)) <= set(DOCS)
+
+
+def test_a_page_of_the_reference_that_is_not_there_falls_back_visibly():
+    test = open_page("reference", doc="../README")
+    assert not test.exception
+    assert "There is no doc ../README; showing Glossary." in texts(test, "warning")
+
+
+def test_links_of_the_lessons_into_the_reference_lead_somewhere():
+    told = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "pages" / "parts" / "lessons").glob("*.py"))
+    links = re.findall(r"\]\((\w+)\?doc=(\w+)\)", told)
+    assert links and all(page == "reference" and doc in DOCS for page, doc in links)

@@ -7,7 +7,10 @@ from streamlit.components import v2 as components
 
 SECTIONS = {
     "": [("app.py", "Start", ":material/home:")],
-    "Learn": [("pages/lessons.py", "Lessons", ":material/school:")],
+    "Learn": [
+        ("pages/lessons.py", "Lessons", ":material/school:"),
+        ("pages/reference.py", "Reference", ":material/menu_book:"),
+    ],
     "Lab": [
         ("pages/train.py", "Train", ":material/model_training:"),
         ("pages/matrix.py", "Matrix", ":material/grid_on:"),

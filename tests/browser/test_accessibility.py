@@ -12,6 +12,7 @@ ADDRESSES = {
     "lessons?lesson=consensus&key=1": "Lessons",
     "lessons?lesson=evaluation": "Lessons",
     "lessons?key=1": "Lessons",
+    **{f"reference?doc={doc}": "Reference" for doc in ("glossary", "method", "results", "log")},
     "train": "Train",
     "train?view=race": "Train",
     "train?view=parts&part=3": "Train",

@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = {
     "": "Start",
     "lessons": "Lessons",
+    "reference": "Reference",
     "train": "Train",
     "matrix": "Matrix",
     "spectrum": "Spectrum",

@@ -125,7 +125,7 @@ def tell(record: Record) -> Told:
         ),
         not_shown=(
             "That training so keeps a network off the background. Where backgrounds tell the class in training "
-            "and not afterwards, docs/results.md found that it hardly does: with a strong attack the network "
+            "and not afterwards, [it hardly does](reference?doc=results): with a strong attack the network "
             "relies on the background less, but loses where the background helps, and where it does not help "
             "nothing is gained beyond chance. Nor which pixels changed an answer: what of B∘δ lies on the digit "
             "may have, too."
@@ -150,7 +150,8 @@ def tell(record: Record) -> Told:
                 {"run": RUN, "view": "drift"},
                 "Step through the tasks: does A stay on the digit while new ones are learned?",
                 "Read it off the curve: an AUROC of 1 is every pixel of the digit above every other, 0.5 is chance. "
-                "docs/results.md has the mean over all held-out images after the five tasks, of five seeds.",
+                "[Results](reference?doc=results) has the mean over all held-out images after the five tasks, of "
+                "five seeds.",
             ),
         ),
     )

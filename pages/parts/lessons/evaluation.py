@@ -103,8 +103,8 @@ def tell(finetune: Record, replay: Record, ari: Record) -> Told:
             f"Per sample it has {newest:.3f} on the newest task and {older:.3f} on the older ones, on average. Even "
             f"guessing has {within:.2f} task-aware, but {among:.2f} per sample. In a group vote, {group} images that "
             f"share one unknown task elect it together; here that gives {gain} the per-sample accuracy. The figures "
-            "published for ARI and iTAML are group votes (docs/method.md); most class-incremental tables are "
-            "per-sample. **Side by side in one table they compare nothing.**"
+            "published for ARI and iTAML are group votes ([the method](reference?doc=method)); most "
+            "class-incremental tables are per-sample. **Side by side in one table they compare nothing.**"
         ),
         not_shown=(
             "Which protocol is right: that depends on what is known when the network is used. Nor a ranking of "
