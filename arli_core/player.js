@@ -465,6 +465,7 @@ function inNotebook({ model, el }) {
   });
   const follow = () => player.ask(model.get("frame"));
   model.on("change:frame", follow);
+  el.style.paddingInline = "6px"; // an output cell cuts off what stands out, as a marked row's outline does
   el.dataset.lmSuppressShortcuts = "true"; // JupyterLab would take the keys for its own
   return () => {
     model.off("change:frame", follow);
