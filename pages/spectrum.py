@@ -47,8 +47,8 @@ def eigenvalues_over_training() -> None:
     T = dif_star(squared)
     with right:
         st.success(
-            f"**Eq. 12 holds:** dif*·**1** = **1** up to {consensus.residual_eq12(T):.1e}. It must: every row sums "
-            "to 1 by construction.",
+            f"**Eq. 12 holds** in iteration {frames.iteration[shown]:,}: dif*·**1** = **1** up to "
+            f"{consensus.residual_eq12(T):.1e}. It must: every row sums to 1 by construction.",
             icon=":material/verified:",
         )
         draw(T, names, f"{view.name}-{view.task}-{shown}", squared.sum(1) / squared.sum())

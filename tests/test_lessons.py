@@ -258,7 +258,7 @@ def test_distances_end_where_the_record_does():
     for label, values in (("Rate falls: uniform from", own), ("Rate stays: uniform from", steady)):
         stays = [i for i in range(len(values)) if all(each <= 0.03 for each in values[i:])]
         assert shown(test)[label] == (f"{stays[0]} of {len(values)}" if stays else "never")
-    assert f"**{last.min():.4f} and {last.max():.4f}**" in texts(test, "success", "info")
+    assert f"within **{abs(last - 1 / 6).max():.1e}** of 1/6" in texts(test, "success", "info")
 
 
 def test_every_matrix_of_shares_has_the_eigenvector():
@@ -475,3 +475,18 @@ def test_no_lesson_but_the_attack_waits_for_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("frame", [0, 20, -1])
+def test_the_key_counts_fusions_until_the_models_agree(frame):
+    """By the Gram matrix alone: after k fusions it is T^k G T^k', and squared distances are G_ii + G_jj - 2 G_ij."""
+    frames = records.load("mnist-5k-ari").frames(5)
+    T, gram = (frames.matrix(name, frame).astype(np.float64) for name in ("dif_star", "gram"))
+    apart = []
+    for k in range(consensus.MOST + 1):
+        power = np.linalg.matrix_power(T - T[-1], k) if k else np.eye(len(T))  # differences alone: no cancellation
+        G = power @ gram @ power.T
+        apart.append(max(0.0, (G.diagonal()[:, None] + G.diagonal() - 2 * G).max()) ** 0.5)
+    counted = consensus.fusions_needed(frames, frame)
+    assert apart[counted] <= 1.01e-6 * apart[0]
+    assert counted == 1 or apart[counted - 1] > 0.99e-6 * apart[0]

@@ -62,10 +62,15 @@ def figure9(masks: MasksDrawn, indices: Sequence[int] | NDArray[np.int64], ink: 
     return grid(rows, answers, "A and B", ink)
 
 
-def grid(rows: Sequence[Row], answers: Sequence[tuple[str, str]], maps: str, ink: str = "black") -> Figure:
+ANSWERED = "class → prediction, bold where wrong"
+
+
+def grid(
+    rows: Sequence[Row], answers: Sequence[tuple[str, str]], maps: str, ink: str = "black", above: str = ANSWERED
+) -> Figure:
     """Images as columns, what is known of them as rows; above each column class -> prediction, from `answers` [N].
 
-    `maps` says at the colour bar what the maps show.
+    `maps` says at the colour bar what the maps show; `above`, what `answers` are, where no class is known.
     """
     columns, (height, width) = len(answers), rows[0].values.shape[-2:]
     gap = max(1, round(width * GAP))
@@ -91,7 +96,7 @@ def grid(rows: Sequence[Row], answers: Sequence[tuple[str, str]], maps: str, ink
     if drawn is not None:
         # Beside the rows of maps, yet taking its room from all, so that the columns stay in line.
         figure.colorbar(drawn, ax=strips.tolist(), label=maps, ticks=[0, 0.5, 1], shrink=0.62, anchor=(0, 0))
-    figure.supxlabel("above: class → prediction, bold where wrong", fontsize=10, color=ink)
+    figure.supxlabel(f"above: {above}", fontsize=10, color=ink)
     for each in figure.axes:
         in_ink(each, ink)
     return figure

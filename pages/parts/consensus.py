@@ -33,7 +33,10 @@ def fuse_again(matrix: np.ndarray, models: np.ndarray, names: Sequence[str], key
         name="measured",
         others={"start · |λ₂|ᵏ": fused.pace, "start · τᵏ, the bound": fused.bound},
     )
-    legend = "Tᵏ: white is the equal share 1/m, red more, blue less. Dashed rings: the start."
+    legend = (
+        "Tᵏ: white is the equal share 1/m, red more, blue less. Dashed rings: the start. Points in one place: models "
+        "that agree."
+    )
     legend += " Cross: where π takes them." if target is not None else " No cross: no single place to go to."
     steps = range(len(fused.powers))
     data = payload(panels, [distance], steps, 0, True, 5, legend, unit="fusion")

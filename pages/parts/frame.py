@@ -23,6 +23,8 @@ SECTIONS = {
 }
 SHARED = ("run", "task", "frame")  # one run, one task, one frame on every page: these stay in the address
 
+ICON = Path(__file__).with_name("icon.svg")
+
 # A component without a script: the browser has that part of Streamlit by the time the first player needs it. For a
 # <style> in st.markdown or st.html it would fetch another.
 _style = components.component(
@@ -32,8 +34,8 @@ _style = components.component(
 
 def frame(title: str) -> None:
     """Every page's first line: page settings, heading and sidebar."""
-    icon = next(icon for links in SECTIONS.values() for _, label, icon in links if label == title)
-    st.set_page_config(page_title=f"{title} · ARI lab", page_icon=icon, layout="wide")
+    # A file of ours: for one of Streamlit's icons or an emoji, the browser would ask a server elsewhere.
+    st.set_page_config(page_title=f"{title} · ARI lab", page_icon=ICON, layout="wide")
     _style(key="frame_style")
     carried = {key: st.query_params[key] for key in SHARED if key in st.query_params}
     with st.sidebar:

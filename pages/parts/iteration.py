@@ -235,7 +235,7 @@ def measure(view: View, found: "Iteration") -> None:
     name = names[most].replace("φ", r"\varphi")
     share = 1 / len(names)
     st.markdown(
-        f"**What happens.** How far all models Φ = (φ₁ … φ_b) lie apart ({_distance(config)}), squared and "
+        f"**What happens.** How far all models, $φ_1$ to $φ_b$, lie apart ({_distance(config)}), squared and "
         "regularised by η, and each row over its sum: the more a model differs from the others, the more it counts."
     )
     panels = [
@@ -254,7 +254,7 @@ def measure(view: View, found: "Iteration") -> None:
             values = {"D": fused.distance, "dif": found.dif, "dif*": star}[title]
             picture(draw, file, table=pd.DataFrame(values, names, names).rename_axis("model"))
     st.markdown(
-        f"**What to notice.** The equations follow {names[most]} into the outlined last row: its weight is "
+        f"**What to notice.** The equations follow {typeset(names[most])} into the outlined last row: its weight is "
         f"{star[-1, most]:.3f}, and the equal share 1/{len(names)} = {share:.3f}. The largest deviation from that in "
         f"dif\\* is {abs(star - share).max():.3f}; every row sums to 1, {_within(abs(star.sum(1) - 1).max())}."
     )

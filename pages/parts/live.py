@@ -67,8 +67,9 @@ def _controls(job: Job) -> None:
     if job.alive:
         columns[1].button("One step", icon=":material/skip_next:", on_click=job.step, width="stretch")
         columns[2].button("Stop", icon=":material/stop:", on_click=job.stop, width="stretch")
-    else:
-        columns[3].button("Train another", icon=":material/add:", on_click=_forget, width="stretch")
+    elif columns[3].button("Train another", icon=":material/add:", width="stretch"):
+        write(run=None)
+        st.rerun()  # of the page: a callback would have this part alone drawn anew
     if job.state is State.FINISHED:
         links(job.name, damaged=False)
 
@@ -80,10 +81,6 @@ def _go_on(job: Job) -> None:
         st.error(str(error), icon=":material/error:")
     else:
         st.rerun()
-
-
-def _forget() -> None:
-    write(run=None)
 
 
 def _numbers(job: Job, record: Record) -> None:
@@ -122,21 +119,14 @@ def _accuracy(record: Record) -> None:
         for task in range(1, len(record.tasks) + 1)
     }
     rows["average"] = {PROTOCOL_NAMES[name]: record.figure(metrics.average_accuracy, name) for name in names}
-    st.dataframe(
-        pd.DataFrame(rows).T,
-        column_config={
-            name: st.column_config.ProgressColumn(name, min_value=0, max_value=1, format="percent")
-            for name in map(PROTOCOL_NAMES.__getitem__, names)
-        },
-        width="stretch",
-    )
+    st.dataframe(pd.DataFrame(rows).T.style.format("{:.3f}", na_rep="–"), width="stretch")
 
 
 def _loss(frames: Frames) -> None:
-    st.markdown("##### Loss in this task")
-    curve = {"all samples": frames.loss}
-    if frames.fuses:
-        curve |= {f"task {task + 1}": frames.losses[:, task] for task in range(frames.losses.shape[1])}
+    st.markdown("##### Loss in this task, of all samples and of each task")
+    curve = {"all": frames.loss}
+    if frames.fuses:  # names as short as they can be: the legend has one line for all of them
+        curve |= {str(task + 1): frames.losses[:, task] for task in range(frames.losses.shape[1])}
     chart = pd.DataFrame(curve, index=pd.Index(frames.iteration, name="iteration"))
     st.line_chart(chart, height=220, x_label="iteration", y_label="loss")
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # torch is imported only where a bench is used
     from arli_core.bench import Strike
 
 Chosen = np.ndarray  # indices into the held-out images
+ATTACKED = "answer before → when attacked"  # of an image whose class nobody knows
 
 
 def figure9(view: View, found: "Masks", chosen: Chosen) -> None:
@@ -98,15 +99,21 @@ def _attack(view: View, images: np.ndarray, targets: np.ndarray | None, labels: 
         Row("attacked", done.attacked, "image"),
     ]
     answers = list(zip(truth, after, strict=True))
-    picture(lambda ink="black": figures.grid(rows, answers, "A and B", ink), f"attack-{view.name}-{view.task}")
-    st.caption("Above each column: class → the answer to the attacked image. δ and B∘δ: middle grey is no change.")
+    above = "class → answer when attacked, bold where wrong" if labels else ATTACKED
+    draw = partial(figures.grid, rows, answers, "A and B", above=above)
+    picture(draw, f"attack-{view.name}-{view.task}")
+    st.caption(
+        "δ and B∘δ: middle grey is no change. A is of the input. B is of the image that the attack starts from, the "
+        "input with random noise up to ε, as in training: where an image is level, noise is all there is to look at."
+    )
     row = np.arange(len(images))
+    of = "class" if labels else "first answer"
     table = pd.DataFrame(
         {
-            "class": truth,
+            of: truth,
             "answer before": before,
             "answer after": after,
-            "logit of the class before": done.before[row, done.targets],
+            f"logit of the {of} before": done.before[row, done.targets],
             "after": done.after[row, done.targets],
             "best other logit after": _others(done.after, done.targets),
         }
@@ -236,4 +243,5 @@ def own_image(view: View, found: "Masks", chosen: Chosen) -> None:
     rows = [Row("input", upload.image[None], "image"), Row("A", done.attention)]
     rows += [Row(each.method, each.scores) for each in told]
     name = f"own-image-{view.name}-{view.task}"
-    picture(lambda ink="black": figures.grid(rows, [(answer, answer)], "A and attributions", ink), name)
+    answers = [(answer, run.classes[done.after[0].argmax()])]
+    picture(partial(figures.grid, rows, answers, "A and attributions", above=ATTACKED), name)

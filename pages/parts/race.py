@@ -288,7 +288,9 @@ def _controls(racers: list[Racer]) -> None:
             columns[1].caption(
                 both if len(waiting) > 1 else f"{waiting[0].name} alone, from where it was last saved."
             )
-        columns[2 if waiting else 0].button("Another race", icon=":material/add:", on_click=_forget, width="stretch")
+        if columns[2 if waiting else 0].button("Another race", icon=":material/add:", width="stretch"):
+            write(run=None, other=None)
+            st.rerun()  # of the page: a callback would have this part alone drawn anew
     if running and all(each.record.share_done for each in racers):
         left = sum(
             each.record.seconds * (1 - each.record.share_done) / each.record.share_done
@@ -317,10 +319,6 @@ def _go_on(names: list[str]) -> None:
         st.error(str(error), icon=":material/error:")
     else:
         st.rerun()
-
-
-def _forget() -> None:
-    write(run=None, other=None)
 
 
 def _curves(racers: list[Racer], labels: list[str]) -> None:

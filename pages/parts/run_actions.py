@@ -99,7 +99,10 @@ def downloads(name: str, damaged: bool) -> None:
     }
     with st.container(horizontal=True, gap="small"):
         for label, (kind, icon, content) in forms.items():
-            st.download_button(label, content, f"{name}.{kind}", icon=f":material/{icon}:", help=f".{kind}")
+            st.download_button(
+                label, content, f"{name}.{kind}", icon=f":material/{icon}:", help=f".{kind}",
+                on_click="ignore",  # the page drawn anew would forget the file of the next one pressed
+            )  # fmt: skip
     st.caption("The script and the notebook train the run again and draw its accuracy matrices and its last dif*.")
 
 

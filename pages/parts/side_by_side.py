@@ -125,7 +125,11 @@ def _tables(runs: dict[str, Record]) -> None:
         },
         dtype=float,
     )
-    st.dataframe(final.style.format("{:.3f}", na_rep="–"), height="content")
+    st.dataframe(
+        final.style.format("{:.3f}", na_rep="–"),
+        height="content",
+        column_config={"_index": st.column_config.Column(width=260)},  # all of "average accuracy, per-sample"
+    )
     save_table(final, "final-figures", "final-")
     left, right = st.columns(2)
     with left:

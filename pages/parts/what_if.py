@@ -35,7 +35,6 @@ def choose_eta(own: float) -> float:
     )
     right.button(
         f"Back to {own:g}",
-        icon=":material/undo:",
         disabled=eta == own,
         on_click=write,
         kwargs={"eta": None},
@@ -59,7 +58,7 @@ def with_eta(frames: Frames, eta: float) -> Frames:
 
 def draw_row(view: View, frame: int, seen: dict[str, Frames]) -> None:
     """The last row of dif*, which weighs the models for phi_f, as bars: recorded, and what it would have been."""
-    st.markdown("##### The row of $φ_f$ in this frame")
+    st.markdown(f"##### The row of $φ_f$ in iteration {view.frames.iteration[frame]:,}")
     rows = {name: each.matrix("dif_star", frame)[-1] for name, each in seen.items()}
     here = np.flatnonzero(np.append(view.frames.present[frame], True))
     names = labels(view.frames)

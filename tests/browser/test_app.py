@@ -68,13 +68,17 @@ def test_start_shows_a_moving_picture_without_a_click(app: str, page: Page):
 def test_every_page_is_whole_at_1280x720(app: str, browser: Browser, name: str, title: str, theme):
     with browser.new_context(viewport={"width": 1280, "height": 720}, color_scheme=theme) as context:
         page = context.new_page()
-        errors = []
+        errors, elsewhere = [], []
         page.on("pageerror", lambda error: errors.append(str(error)))
+        page.route(
+            lambda url: not url.startswith(app), lambda route: (elsewhere.append(route.request.url), route.abort())
+        )
         page.goto(f"{app}/{name}")
         complete(page, title)
         assert page.evaluate("document.documentElement.scrollWidth") <= 1280
         assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth") <= 1280
         assert errors == []
+        assert elsewhere == []  # a class without internet sees the same
 
 
 @pytest.mark.parametrize("bench", BENCHES)
@@ -226,6 +230,20 @@ def test_what_is_saved_of_a_frame_is_what_is_shown(app: str, page: Page, runs: P
     np.testing.assert_allclose(table.loc["dif*"].to_numpy().sum(1), 1)
 
 
+def test_a_run_is_saved_in_one_form_right_after_another(app: str, page: Page):
+    page.goto(f"{app}/runs?run=mnist-5k-ari")
+    complete(page, "Runs")
+    for label, name in (
+        ("Whole run", "mnist-5k-ari.zip"),
+        ("Script", "mnist-5k-ari.py"),
+        ("Settings", "mnist-5k-ari.json"),
+    ):
+        with page.expect_download(timeout=LOADED) as saved:
+            page.get_by_role("button", name=label, exact=True).click()
+        assert saved.value.suggested_filename == name
+        assert saved.value.path().stat().st_size > 100
+
+
 def test_a_player_s_frame_is_saved_as_it_stands(app: str, page: Page, runs: Path):
     page.goto(f"{app}/spectrum?run=mnist-5k-ari&task=5&frame=3")
     complete(page, "Spectrum")
@@ -315,6 +333,10 @@ def test_a_run_is_started_paused_stepped_reloaded_and_finishes(app: str, page: P
     page.locator("[data-testid=stSidebar]").get_by_role("link", name="Forgetting").click()
     complete(page, "Forgetting")
     expect(page.get_by_text("ari · 5 of 5 tasks · seed 0").first).to_be_visible(timeout=LOADED)
+    page.locator("[data-testid=stSidebar]").get_by_role("link", name="Train").click()
+    page.get_by_role("button", name="Train another").click()
+    expect(page.get_by_role("button", name="Start", exact=True)).to_be_visible(timeout=LOADED)
+    assert "run=" not in page.url
 
 
 def test_a_stopped_run_is_resumed(app: str, page: Page):

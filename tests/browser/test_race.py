@@ -83,6 +83,12 @@ def test_a_race_is_run_reloaded_and_opened_on_forgetting(
         assert page.locator("[data-testid=stMain]").evaluate("main => main.scrollWidth") <= 1280
         expect(page.get_by_test_id("stException")).to_have_count(0)
 
+        address = page.url
+        page.get_by_role("button", name="Another race").click()
+        expect(page.get_by_role("button", name="Start", exact=True)).to_be_visible(timeout=LOADED)
+        assert "other=" not in page.url
+        page.goto(address)
+
         page.get_by_role("link", name="Both in Forgetting").click()
         expect(page.get_by_text("ari · 5 of 5 tasks · seed 0")).to_be_visible(timeout=LOADED)
         expect(page.get_by_text("replay-balanced · 5 of 5 tasks · seed 0")).to_be_visible(timeout=LOADED)

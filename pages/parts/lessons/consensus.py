@@ -7,7 +7,7 @@ from arli_core.config import Ari
 from arli_core.figures import typeset
 from arli_core.fusion import dif
 from arli_core.player import PointPanel, payload
-from arli_core.records import Record
+from arli_core.records import Frames, Record
 
 from ..consensus import AGREED, MOST, fuse_again
 from ..drawing import labels, uniform_panel
@@ -54,6 +54,13 @@ def answers(T: np.ndarray, regularised: np.ndarray) -> tuple[Answer, ...]:
     )
 
 
+def fusions_needed(frames: Frames, at: int) -> int:
+    """By the matrix of a frame, until its models are AGREED of their first distance apart; at most MOST."""
+    models = consensus.principal_coordinates(frames.matrix("gram", at))
+    apart = consensus.repeated_fusion(frames.matrix("dif_star", at), models, MOST).spread
+    return next((k for k, left in enumerate(apart) if left <= AGREED * apart[0]), MOST)
+
+
 def tell(record: Record) -> Told:
     task = len(record.tasks)
     frames = fused(RUN, record, task)
@@ -65,7 +72,7 @@ def tell(record: Record) -> Told:
     limit = np.linalg.matrix_power(T, FUSIONS)[-1]
     second, most = consensus.spectrum(T)[1], int(limit.argmax())
     furthest = typeset(names[most])
-    needed = [consensus.fusions_until(frames.matrix("dif_star", at), AGREED, MOST) for at in (0, len(frames) - 1)]
+    needed = [fusions_needed(frames, at) for at in (0, len(frames) - 1)]
     sides = " λ₂ is negative: with each fusion the models change sides." if second.real < 0 else ""
 
     def picture() -> None:
@@ -120,7 +127,7 @@ def tell(record: Record) -> Told:
                 {"run": RUN, "task": str(task), "frame": "0", "view": "consensus"},
                 "Step the left player on and watch the right one: fewer and fewer fusions are needed.",
                 f"Until {AGREED:g} of a difference is left, it takes {needed[0]} fusions with the first matrix and "
-                f"{needed[1]} with the last.",
+                f"{needed[1]} with the last. The player goes on for as many as there are models.",
             ),
             Door(
                 "pages/spectrum.py",

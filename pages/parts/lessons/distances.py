@@ -125,8 +125,8 @@ def tell(record: Record, steady: Record) -> Told:
         scene=(
             f"Task {task} begins. Each task so far has its model, $φ_1$ to {newest}, trained for a moment "
             "from the base $φ_b$. **D** holds the distances between them all; the last row of **dif\\*** weighs them "
-            f"for $φ_f$, which the base moves to. Now {heaviest} has {start.max():.2f} of the weight: what is far "
-            f"counts most. The learning rate goes from {frames.learning_rate[0]:.2g} to "
+            f"for $φ_f$, to which the base makes a step. Now {heaviest} has {start.max():.2f} of the weight: what is "
+            f"far counts most. The learning rate goes from {frames.learning_rate[0]:.2g} to "
             f"{frames.learning_rate[-1]:.1e}."
         ),
         equation=(
@@ -136,7 +136,10 @@ def tell(record: Record, steady: Record) -> Told:
         picture=picture,
         question=f"Which model weighs most in the last iteration of task {task}?",
         answers=answers(end),
-        measured=f"The last row ends between **{end.min():.4f} and {end.max():.4f}**; 1/{models} = {1 / models:.4f}.",
+        measured=(
+            f"All entries of the last row end within **{abs(end - 1 / models).max():.1e}** of 1/{models} = "
+            f"{1 / models:.4f}."
+        ),
         figures={
             f"Weight of {heaviest}, first": f"{start.max():.3f}",
             "Deviation, first": f"{own[0]:.3f}",

@@ -112,14 +112,15 @@ def tell(record: Record) -> Told:
                 "pages/spectrum.py",
                 "The other eigenvalues",
                 {"run": RUN, "task": str(TASK), "frame": "0", "view": "eigenvalues"},
-                "Play it: the red dot at 1 never moves, the blue ones do. Which curve follows them?",
+                "Drag the slider and let go, here and there: the red dot at 1 never moves, the blue ones do. Which "
+                "curve follows them?",
                 f"|λ₂|, the distance of the outermost blue dot from 0: from {second[0]:.2g} to {second[1]:.2g}.",
             ),
             Door(
                 "pages/spectrum.py",
                 "Where Eq. 12 holds and nobody agrees",
                 {"view": "break"},
-                "A permutation: T·1 = 1, and the models turn for ever.",
+                "A permutation: T·1 = 1, and yet the models turn for ever. What do its eigenvalues say?",
                 "All its eigenvalues lie on the circle: |λ₂| = 1, so no fusion brings the models closer.",
             ),
         ),
