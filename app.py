@@ -27,10 +27,9 @@ def first_task_curves(runs: dict[str, Record]) -> dict:
 
 frame("Start")
 st.markdown(
-    "A network that learns one task after another forgets: what it learns later overwrites what it knew. "
-    "This is **retroactive interference**. "
-    "**ARI** trains a model φᵢ for every task seen so far, shielded against the background of the images, and fuses "
-    "them by the matrix **dif\\***, until all models agree."
+    "A network that learns task after task forgets: later learning overwrites what it knew. This is **retroactive "
+    "interference**. **ARI** trains a model φᵢ for each task, attacked in the images' background, and fuses all by "
+    "the matrix **dif\\***: every task keeps its say."
 )
 there = [name for name in SHOWN if name in records.names()]
 left, right = st.columns([4, 5])
@@ -43,8 +42,8 @@ with left:
             [],
             frames.iteration.tolist(),
             autoplay=True,
-            legend="Each row says how much of each model goes into a mixture: red more than an equal share, blue "
-            "less. The framed row makes the next base φ_b; white everywhere: all models weigh the same.",
+            legend="Each row is a mixture of all models: red more than an equal share, blue less. The base φ_b moves "
+            "towards the framed one. White everywhere: all weigh the same.",
         )
         play(data, key="start")
     else:

@@ -123,7 +123,7 @@ def _accuracy(record: Record) -> None:
 
 
 def _loss(frames: Frames) -> None:
-    st.markdown("##### Loss in this task, of all samples and of each task")
+    st.markdown("##### Loss: all, and by task")
     curve = {"all": frames.loss}
     if frames.fuses:  # names as short as they can be: the legend has one line for all of them
         curve |= {str(task + 1): frames.losses[:, task] for task in range(frames.losses.shape[1])}
