@@ -19,7 +19,8 @@ CARDS = 3  # in a row
 
 # An answer key goes to paper: without the way to other pages, and no lesson torn in two where it fits on a sheet.
 PRINTED = """<style>@media print {
-  [data-testid="stSidebar"], [data-testid="stHeader"], [data-testid="stPageLink"] {display: none !important}
+  [data-testid="stSidebar"], [data-testid="stHeader"], [data-testid="stPageLink"], [data-testid="stPopover"],
+  [data-testid="stDownloadButton"] {display: none !important}
   .stMainBlockContainer h4 {break-after: avoid}
   [data-testid="stMetric"], [data-testid="stMarkdown"] {break-inside: avoid}
 }</style>"""

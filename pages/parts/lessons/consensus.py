@@ -81,7 +81,7 @@ def tell(record: Record) -> Told:
             PointPanel("The models Φ, as far apart as they are", points[None, :, :2], names),
         ]
         legend = "White is the equal share, red more, blue less; the outlined row makes φ_f."
-        play(payload(panels, [], [0], legend=legend), key="lesson-consensus-scene")
+        play(payload(panels, [], [0], legend=legend), "lesson-consensus-scene", file="lesson-consensus-scene")
 
     return Told(
         scene=(

@@ -103,7 +103,8 @@ def tell(record: Record, steady: Record) -> Told:
 
     def picture() -> None:
         panel = uniform_panel(frames.dif_star[:1], names, f"dif* in the first iteration of task {task}")
-        play(payload([panel], [], frames.iteration[:1].tolist(), legend=LEGEND), key="lesson-distances-scene")
+        data = payload([panel], [], frames.iteration[:1].tolist(), legend=LEGEND)
+        play(data, "lesson-distances-scene", file="lesson-distances-scene")
 
     def truth() -> None:
         beside = {"learning rate stays": theirs} if len(theirs) == len(own) else {}
@@ -119,7 +120,7 @@ def tell(record: Record, steady: Record) -> Told:
         if beside:
             panels.append(uniform_panel(others.dif_star, names, "dif*, learning rate stays"))
         data = payload(panels, [deviation], frames.iteration.tolist(), 0, True, legend=LEGEND)
-        play(data, key="lesson-distances-truth")
+        play(data, "lesson-distances-truth", file="lesson-distances")
 
     return Told(
         scene=(

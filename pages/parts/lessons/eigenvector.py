@@ -71,7 +71,8 @@ def tell(record: Record) -> Told:
         drawn = (frames.dif_star[:1], frames.dif_star[-1:], random[None])
         panels = [uniform_panel(T, models, name, marked_row=None) for name, T in zip(NAMES, drawn, strict=True)]
         legend = "White is an equal share, red more, blue less."
-        play(payload(panels, [], [0], legend=legend), key=f"lesson-eigenvector-{place}")
+        name = f"lesson-eigenvector-{place}"
+        play(payload(panels, [], [0], legend=legend), name, file=name)
 
     def truth() -> None:
         picture("truth")
