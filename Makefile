@@ -5,7 +5,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 SHIPPED := mnist-5k-ari mnist-5k-replay mnist-5k-finetune scenes-ari
 
-.PHONY: app test lint checkpoints clean
+.PHONY: app test lint checkpoints pictures clean
 
 app: $(VENV)/.app
 	$(RUN) -m arli_core app
@@ -24,6 +24,10 @@ checkpoints: $(VENV)/.app
 		$(RUN) -m arli_core train --preset $${run%-*} --method $${run##*-} --device cpu --out $$run --overwrite || exit 1; \
 	done
 	$(RUN) -m arli_core train --preset mnist-5k --set train.schedule=constant --device cpu --out mnist-5k-ari-constant --overwrite
+
+# The README's pictures of the app, taken of the shipped runs.
+pictures: $(VENV)/.test
+	$(RUN) docs/pictures/take.py
 
 $(VENV)/.app: requirements.txt
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'The lab needs Python 3.11 or newer; try make PYTHON=python3.12')"

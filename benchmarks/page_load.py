@@ -46,6 +46,10 @@ MOVING = """() => {
 }"""
 
 
+def chromium() -> str | None:
+    return os.environ.get("CHROMIUM") or shutil.which("chromium")
+
+
 @contextmanager
 def server(script: Path) -> Iterator[str]:
     with socket.socket() as free:
@@ -86,8 +90,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place, sync_playwright() as playwright:
         empty = Path(place) / "empty.py"
         empty.write_text(EMPTY)
-        chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
-        browser = playwright.chromium.launch(executable_path=chromium, args=QUIET)
+        browser = playwright.chromium.launch(executable_path=chromium(), args=QUIET)
         with server(empty) as plain, server(ROOT / "app.py") as app:
             visits = [("empty", plain, PAINTED), ("start", app, MOVING)]
             visits += [(name, f"{app}/{name}", COMPLETE) for name in PAGES]
