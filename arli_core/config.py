@@ -123,13 +123,13 @@ class Fusion(Section):
     )
     distance: Literal["l1", "l2", "relative"] = "l1"
     eta: float = Field(default=0.85, ge=0, description="regularisation of dif = D∘D + eta (Eq. 7)")
-    base_rate: float | None = Field(
-        default=None,
-        gt=0,
-        le=1e30,
-        description="None: the base becomes phi_f; a number: it goes there by Adam's steps of this learning rate",
-    )
     beta: float = Field(default=0.0, ge=0, description="the base keeps 1 - exp(-beta (n-1)/N) of itself")
+
+
+class AdamFusion(Fusion):
+    base_rate: float = Field(
+        default=0.003, gt=0, le=1e30, description="learning rate of Adam's steps, by which the base follows phi_f"
+    )
 
 
 class ReleasedFusion(Section):
@@ -255,11 +255,18 @@ class Itaml(Rehearsal):
 
 
 class Ari(Rehearsal):
-    """Every task has its own model, attacked where attention is low; dif* fuses them."""
+    """Every task has its own model, attacked where attention is low; dif* fuses them into the next base (Eq. 11)."""
 
     method: Literal["ari"] = "ari"
     attack: Attack = Attack()
     fusion: Fusion = Fusion()
+
+
+class AriAdam(Ari):
+    """ARI whose base follows the fused model by Adam's steps instead of becoming it; ours."""
+
+    method: Literal["ari-adam"] = "ari-adam"  # pyright: ignore[reportIncompatibleVariableOverride]
+    fusion: AdamFusion = AdamFusion()  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
 class AriPaper(Ari):
@@ -278,6 +285,7 @@ class AriReleased(Rehearsal):
 
 Config = (
     Ari
+    | AriAdam
     | Itaml
     | AriPaper
     | AriReleased
@@ -292,6 +300,7 @@ Config = (
 _adapter: TypeAdapter[Config] = TypeAdapter(Annotated[Config, Field(discriminator="method")])
 _KINDS: dict[str, type[Run]] = {kind.model_fields["method"].default: kind for kind in get_args(Config)}
 METHODS = tuple(_KINDS)
+WEIGHING = tuple(name for name, kind in _KINDS.items() if issubclass(kind, Ari))  # by dif*
 
 # What makes a method of its class, laid under all that a preset or a user sets.
 _RELEASED = {
@@ -305,13 +314,10 @@ _RELEASED = {
     "fusion.beta": 1.0,
 }
 _ADAM = {"train.optimiser": "adam", "train.learning_rate": 0.01}
+_ARI = {"memory.batches": "balanced", "attack.epsilon": 0.2, "fusion.eta": 1000.0}
 _METHOD_SETTINGS: dict[str, dict[str, Any]] = {
-    "ari": {
-        "memory.batches": "balanced",
-        "attack.epsilon": 0.2,
-        "fusion.eta": 1000.0,
-        "fusion.base_rate": 0.003,
-    },
+    "ari": _ARI,
+    "ari-adam": _ARI,
     "itaml": {"memory.batches": "balanced"},
     "ari-paper": _RELEASED,
     "ari-released": _RELEASED,
@@ -385,7 +391,7 @@ _TUNED: dict[tuple[str, str], dict[str, Any]] = {
     ("mnist-5k", "replay-balanced"): {"train.learning_rate": 0.003},
     ("mnist-5k", "der++"): {"train.learning_rate": 0.006},
     ("mnist-5k", "finetune"): {"train.learning_rate": 0.001},
-    ("scenes", "ari"): {"attack.epsilon": 0.03, "train.learning_rate": 0.02, "fusion.base_rate": 0.006},
+    ("scenes", "ari-adam"): {"attack.epsilon": 0.03, "train.learning_rate": 0.02, "fusion.base_rate": 0.006},
     ("scenes", "ari-paper"): {"network.attention": "released"},  # which the preset's own would replace
     ("scenes", "ari-released"): {"network.attention": "released"},
     ("scenes", "itaml"): {"train.learning_rate": 0.2},
@@ -420,9 +426,10 @@ def preset(name: str, /, method: str | None = None, seed: int = 0, **settings: A
 
 def parse(values: dict[str, Any], /, **settings: Any) -> Config:
     """A configuration from nested `values` with dotted `settings` laid over them; ConfigError otherwise."""
+    values = in_current_names(_laid_over(_merged({}, values), settings))
     method = values.get("method")
     merged = _laid_over({}, _METHOD_SETTINGS.get(method, {}) if isinstance(method, str) else {})
-    merged = _laid_over(_merged(merged, values), settings)
+    merged = _merged(merged, values)
     try:
         return _adapter.validate_python(merged)
     except ValidationError as error:
@@ -444,6 +451,20 @@ def changes(config: Config) -> dict[str, Any]:
     default = preset(config.preset, config.method, config.seed)
     found = {key: value_of(config, key) for key in keys(config.method)}
     return {key: value for key, value in found.items() if value != value_of(default, key)}
+
+
+def in_current_names(values: dict[str, Any]) -> dict[str, Any]:
+    """Nested values, with those of older versions in the names of this one.
+
+    `fusion.base_rate` was a switch of `ari` and `ari-paper`: a number is now what makes `ari-adam`, None what the
+    others do without saying so.
+    """
+    method, fusion = values.get("method"), values.get("fusion")
+    if method not in ("ari", "ari-paper") or not isinstance(fusion, dict) or "base_rate" not in fusion:
+        return values
+    if fusion["base_rate"] is not None:
+        return {**values, "method": "ari-adam"}
+    return {**values, "fusion": {key: value for key, value in fusion.items() if key != "base_rate"}}
 
 
 def _laid_over(values: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from . import metrics, records
-from .config import METHODS, PROTOCOLS, Config, keys, preset
+from .config import METHODS, PROTOCOLS, Config, in_current_names, keys, preset
 from .errors import ConfigError, Diverged, LabError, RecordError
 from .events import Step
 
@@ -356,6 +356,7 @@ def outcome(file: Path) -> Outcome:
     """What came of one run; RecordError where the file is damaged."""
     try:
         content = json.loads(file.read_bytes())
+        content["config"] = in_current_names(content["config"])
         _rows(content, list(content["settings"]))
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise RecordError(f"{file} is damaged: {error!r}; remove it, and the same sweep makes its run anew") from None

@@ -15,12 +15,12 @@ from torch import Tensor
 
 from .attack import Attacked
 from .attention import learned
-from .config import Ari
+from .config import WEIGHING, Ari
 from .errors import RecordError
 from .events import Fused
 from .fusion import base_distances, dif
 from .learn import first_batch, open_world
-from .methods import Setting
+from .methods import Setting, create
 from .methods.ari import AntiRetroactiveInterference
 from .methods.parts import Attack, AttackedStep, CleanStep, Fusion, Measured
 from .records import Frames, Record
@@ -103,7 +103,7 @@ def first_of(record: Record, task: int) -> Iteration:
     """
     config = record.config
     if not isinstance(config, Ari):
-        raise RecordError(f"{config.method} has no parts to look at: only ari and ari-paper weigh models by dif*")
+        raise RecordError(f"{config.method} has no parts to look at: only {', '.join(WEIGHING)} weigh models by dif*")
     record.frames(task)  # RecordError where there is none
     cpu = torch.device("cpu")
     if task > 1:
@@ -112,7 +112,8 @@ def first_of(record: Record, task: int) -> Iteration:
     else:
         stream, model = open_world(config, cpu)
         phi = model.initial(generator_for(config.seed, INITIAL))
-    method = AntiRetroactiveInterference(config, Setting(model, stream, cpu), phi)
+    method = create(config, Setting(model, stream, cpu), phi)
+    assert isinstance(method, AntiRetroactiveInterference)
     method.begin(task, 0)
     batch, rate = first_batch(config, stream, task)
     return _Observer(method).iteration(task, batch, rate)

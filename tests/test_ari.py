@@ -50,8 +50,9 @@ def toy_stream():
 
 def configured(**settings):
     base = {"data.tasks": TASKS, "data.classes_per_task": PER_TASK, "attack.epsilon": 0.1, "fusion.beta": 0.7,
-            "fusion.eta": 0.85, "fusion.base_rate": None}  # fmt: skip
-    return parse({"method": "ari", "seed": 3}, **(base | settings))
+            "fusion.eta": 0.85}  # fmt: skip
+    method = "ari-adam" if "fusion.base_rate" in settings else "ari"
+    return parse({"method": method, "seed": 3}, **(base | settings))
 
 
 def in_float64(config, task, epoch=1):
@@ -241,7 +242,7 @@ def equals_the_algorithm(config):
     """Three iterations in a row: all tasks, one task absent, the newest alone."""
     method, stream = in_float64(config, task=3)
     generator = generator_for(config.seed, ATTACK, 3, 1)
-    base = LiteralAdam() if config.fusion.base_rate else None
+    base = LiteralAdam() if config.method == "ari-adam" else None
     for seed, tasks in enumerate([(1, 2, 3), (1, 3), (3,)]):
         batch = batch_of(stream, tasks, 11, seed)
         before = method.phi.numpy().copy()

@@ -16,6 +16,7 @@ from arli_core.config import (
     PROTOCOLS,
     Config,
     Section,
+    in_current_names,
     keys,
     parse,
     preset,
@@ -57,7 +58,7 @@ VALID = {
     "fusion.over": st.sampled_from(["model", "tensor"]),
     "fusion.distance": st.sampled_from(["l1", "l2", "relative"]),
     "fusion.eta": st.floats(0, 1e6),
-    "fusion.base_rate": st.none() | st.floats(1e-9, 1e6),
+    "fusion.base_rate": st.floats(1e-9, 1e6),
     "fusion.beta": st.floats(0, 1e6),
     "consolidation.strength": st.floats(0, 1e6),
     "distillation.strength": st.floats(0, 1e6),
@@ -76,10 +77,11 @@ VALID = {
 RUN = {key for key in VALID if key.split(".")[0] in
        ("seed", "device", "data", "augmentation", "network", "train", "evaluation", "recording")}  # fmt: skip
 REHEARSAL = {"memory.budget", "memory.batches", "adaptation.epochs"}
-ARI = REHEARSAL | {key for key in VALID if key.startswith(("attack", "fusion"))}
+ARI = REHEARSAL | {key for key in VALID if key.startswith(("attack", "fusion"))} - {"fusion.base_rate"}
 # What each method reads beside what every method does, said in full.
 OWN = {
     "ari": ARI,
+    "ari-adam": ARI | {"fusion.base_rate"},
     "ari-paper": ARI,
     "ari-released": REHEARSAL | {"attack.epsilon", "fusion.inner_steps", "fusion.beta"},
     "itaml": REHEARSAL | {"fusion.inner_steps", "fusion.beta"},
@@ -117,6 +119,26 @@ WORLDS = {
 }
 
 
+@pytest.mark.parametrize("method", ["ari", "ari-paper"])
+def test_settings_from_before_ari_adam_had_its_name_mean_what_they_did(method):
+    """`fusion.base_rate` was a switch of ari: None is Eq. 11, a number what is called ari-adam now."""
+    literal = preset("mnist-5k", method, 3).model_dump()
+    literal["fusion"]["base_rate"] = None
+    assert parse(literal) == preset("mnist-5k", method, 3)
+    led = preset("mnist-5k", "ari-adam", 3, **{"fusion.base_rate": 0.006})
+    assert parse(led.model_dump() | {"method": method}) == led
+    assert parse({"method": method}, **{"fusion.base_rate": 0.006}).method == "ari-adam"
+    with pytest.raises(ConfigError, match=r"fusion\.base_rate: .*greater than 0, got 0"):
+        parse({"method": method}, **{"fusion.base_rate": 0})
+
+
+def test_old_names_leave_other_methods_and_malformed_values_alone():
+    for values in ({"method": "itaml", "fusion": {"base_rate": None}}, {"method": "ari", "fusion": 3}):
+        assert in_current_names(values) == values
+    with pytest.raises(ConfigError, match=r"fusion\.base_rate: itaml has no such setting"):
+        parse({"method": "itaml"}, **{"fusion.base_rate": 0.1})
+
+
 @each_preset
 @each_method
 def test_every_preset_works_with_every_method(name, method):
@@ -131,7 +153,7 @@ def test_every_preset_works_with_every_method(name, method):
 def test_presets_and_names_are_those_promised():
     assert set(PRESETS) == set(WORLDS)
     assert set(METHODS) == set(OWN)
-    assert len(METHODS) == len(set(METHODS)) == 11 and METHODS[0] == "ari"
+    assert len(METHODS) == len(set(METHODS)) == 12 and METHODS[0] == "ari"
     assert set(DATASETS) == set(datasets.NAMES)
     assert tuple(kind.model_fields["method"].default for kind in get_args(Config)) == METHODS
 
@@ -220,7 +242,7 @@ def test_unknown_presets_and_methods_are_answered_with_the_valid_ones():
         ConfigError, match=r"unknown preset 'cifar'; valid presets: digits, mnist-5k, fashion-mnist, scenes"
     ):
         preset("cifar")
-    valid = r"; valid methods: ari, itaml, .*der\+\+, .*finetune, joint"
+    valid = r"; valid methods: ari, ari-adam, itaml, .*der\+\+, .*finetune, joint"
     with pytest.raises(ConfigError, match="unknown method 'gem'" + valid):
         preset("digits", "gem")
     assert preset("digits").method == "ari" and preset("paper-cifar100").method == "ari-paper"

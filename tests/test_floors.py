@@ -51,10 +51,11 @@ TABLE = {
     "augment": (2, set()),
     "tasks": (2, {"augment", "config", "datasets", "errors"}),
     # procedures
-    "methods": (3, {"config", "events", "networks", "tasks", "methods.ari", "methods.baselines", "methods.derpp",
-                    "methods.ewc", "methods.itaml", "methods.lwf", "methods.released"}),
+    "methods": (3, {"config", "events", "networks", "tasks", "methods.ari", "methods.ari_adam", "methods.baselines",
+                    "methods.derpp", "methods.ewc", "methods.itaml", "methods.lwf", "methods.released"}),
     "methods.ari": (3, {"attack", "config", "consensus", "errors", "events", "fusion", "networks", "tasks",
                         "methods", "methods.objective", "methods.parts"}),
+    "methods.ari_adam": (3, {"config", "methods", "methods.ari", "methods.objective"}),
     "methods.parts": (3, {"attack", "events", "tasks"}),
     "methods.itaml": (3, {"config", "events", "fusion", "tasks", "methods", "methods.objective"}),
     "methods.released": (3, {"attack", "config", "events", "fusion", "networks", "tasks", "methods",
@@ -102,7 +103,7 @@ TABLE = {
 
 # A package and the files in it know each other; `create` imports the methods only when it is called.
 WITHIN_A_PACKAGE = {(f"methods.{name}", "methods")
-                    for name in ("ari", "baselines", "derpp", "ewc", "itaml", "lwf", "released")}  # fmt: skip
+                    for name in ("ari", "ari_adam", "baselines", "derpp", "ewc", "itaml", "lwf", "released")}  # fmt: skip
 
 TORCH_FREE = ("comparisons", "config", "consensus", "errors", "events", "experiments", "exports", "figures", "fusion",
               "jobs", "metrics", "player", "race", "records", "statistics", "uploads", "widget")  # fmt: skip

@@ -8,11 +8,13 @@ import torch
 
 from arli_core import records
 from arli_core.attack import background_mask
-from arli_core.config import preset
+from arli_core.attention import learned as learned_by
+from arli_core.config import Config, preset
 from arli_core.errors import RecordError
+from arli_core.events import Saved, TaskDone
 from arli_core.iteration import Iteration, first_of
 from arli_core.learn import first_batch, learn, open_world
-from arli_core.methods import Setting
+from arli_core.methods import Setting, create
 from arli_core.methods.ari import AntiRetroactiveInterference
 from arli_core.methods.parts import Attack, AttackedStep, CleanStep, Fusion, Measured
 from arli_core.records import Record
@@ -27,7 +29,9 @@ SWITCHES = [
     {},
     {"fusion.inner_steps": 2},
     {"fusion.reset": False, "fusion.distance": "l2"},
-    {"fusion.weights": "uniform", "fusion.base_rate": None, "fusion.beta": 0.5},
+    {"fusion.weights": "uniform", "fusion.beta": 0.5},
+    {"method": "ari-adam"},
+    {"method": "ari-adam", "fusion.weights": "uniform", "fusion.beta": 0.5},
     {"fusion.weights": "last", "attack.epsilon": 0.0, "fusion.inner_steps": 3},
     {"fusion.over": "tensor", "fusion.distance": "relative", "fusion.eta": 0.01},
     {"network.name": "residual", "train.optimiser": "radam", "train.loss": "task", "data.tasks": 2},
@@ -35,8 +39,8 @@ SWITCHES = [
 ]
 
 
-def learned(**settings: object) -> Record:
-    record = Record(preset("digits", "ari", **{**TINY, **settings}))
+def learned(method: str = "ari", **settings: object) -> Record:
+    record = Record(preset("digits", method, **{**TINY, **settings}))
     for event in learn(record.config):
         record = record.after(event)
     return record
@@ -59,9 +63,7 @@ def method_at_start(record: Record) -> tuple[AntiRetroactiveInterference, tuple]
     """ARI at the start of task 1, and the arguments of its first step."""
     config = record.config
     stream, model = open_world(config, CPU)
-    method = AntiRetroactiveInterference(
-        config, Setting(model, stream, CPU), model.initial(generator_for(config.seed, INITIAL))
-    )
+    method = create(config, Setting(model, stream, CPU), model.initial(generator_for(config.seed, INITIAL)))
     method.begin(1, 0)
     return method, (*first_batch(config, stream, 1), True)
 
@@ -210,3 +212,68 @@ def test_a_run_under_way_shows_the_task_it_has_begun():
             break
     assert len(record.tasks) == 1
     assert first_of(record, 2).departure(record.frames(2)) == 0
+
+
+# Eq. 11: the base becomes phi_f
+
+
+def last_fusions(config: Config, saved: Saved | None, tasks: int, monkeypatch) -> list[tuple[Fusion, TaskDone]]:
+    """The last iteration's fusion of each of the next tasks, made by training, and what the task ended with."""
+    fusions, ends = [], []
+    parts = AntiRetroactiveInterference.parts
+
+    def watched(self, *given):
+        for part in parts(self, *given):
+            if isinstance(part, Fusion):
+                fusions.append(part)
+            yield part
+
+    monkeypatch.setattr(AntiRetroactiveInterference, "parts", watched)
+    for event in learn(config, saved):
+        if isinstance(event, TaskDone):
+            ends.append((fusions[-1], event))
+            if len(ends) == tasks:
+                break
+    return ends
+
+
+def literal_phi_f(models: np.ndarray, eta: float) -> np.ndarray:
+    """The base's row of dif* times Phi, l1 distances over the whole model, written out in float64."""
+    regularised = [sum(abs(phi - models[-1])) ** 2 + eta for phi in models]
+    return sum(value * phi for value, phi in zip(regularised, models, strict=True)) / sum(regularised)
+
+
+def is_the_fusion(config: Config, fusion: Fusion, done: TaskDone) -> None:
+    assert config.fusion.weights == "adaptive" and config.fusion.over == "model" and config.fusion.beta == 0
+    phi_f = literal_phi_f(fusion.models.double().numpy(), config.fusion.eta)
+    weights = np.concatenate([np.ravel(value) for value in done.weights.values()])
+    np.testing.assert_allclose(weights, phi_f, atol=1e-6)
+    assert torch.equal(fusion.following, fusion.phi_f)
+
+
+@pytest.mark.parametrize("task", [2, 5])
+def test_the_shipped_run_s_weights_are_the_fusion_of_the_last_iteration(task, monkeypatch):
+    """Each task is learned again from the weights recorded before it: the same weights, and they are phi_f."""
+    record = records.load(SHIPPED / "mnist-5k-ari")
+    before = learned_by(record, task - 1)
+    ((fusion, done),) = last_fusions(record.config, Saved(task, 0, {"phi": before.phi.numpy()}), 1, monkeypatch)
+    for name, values in record.weights[task].items():
+        np.testing.assert_allclose(done.weights[name], values, rtol=1e-3, atol=1e-5, err_msg=name)
+    is_the_fusion(record.config, fusion, done)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_weights_after_every_task_are_the_fusion_of_its_last_iteration(seed, monkeypatch):
+    config = preset("digits", "ari", seed, **TINY)
+    ends = last_fusions(config, None, config.data.tasks, monkeypatch)
+    assert len(ends) == config.data.tasks
+    for fusion, done in ends:
+        is_the_fusion(config, fusion, done)
+
+
+def test_part_by_part_ends_with_phi_f_as_the_next_base():
+    found = first_of(learned(seed=5), 3)
+    np.testing.assert_array_equal(found.losses["next φ_b"], found.losses["φ_f"])
+    assert found.base_moved == found.fused_moved > 0
+    led = first_of(learned("ari-adam", seed=5), 3)
+    assert (led.losses["next φ_b"] != led.losses["φ_f"]).all()

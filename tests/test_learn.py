@@ -208,8 +208,8 @@ def test_the_rate_falls_in_steps_as_published(epochs, size):
 
 
 # What batches hold beside the new samples.
-REHEARSED = {"ari": "balanced", "itaml": "balanced", "ari-paper": "mixed", "ari-released": "mixed",
-             "replay": "mixed", "replay-balanced": "balanced"}  # fmt: skip
+REHEARSED = {"ari": "balanced", "ari-adam": "balanced", "itaml": "balanced", "ari-paper": "mixed",
+             "ari-released": "mixed", "replay": "mixed", "replay-balanced": "balanced"}  # fmt: skip
 
 
 @each_method
@@ -423,7 +423,7 @@ def test_leaving_the_finite_numbers_stops_the_run_with_its_cause(method):
 def test_distances_too_large_to_square_are_divergence_too(settings):
     """The models are finite, D is finite, D∘D in single precision is not."""
     with pytest.raises(Diverged, match=r"task \d, iteration \d+: .*train\.learning_rate"):
-        list(learn(tiny(**settings, **{"fusion.base_rate": None})))
+        list(learn(tiny(**settings)))
 
 
 def test_models_that_coincide_without_eta_are_told_with_their_cause():

@@ -540,7 +540,7 @@ def test_the_attack_of_the_released_code_reaches_classes_not_seen_yet():
 # All of them
 
 
-@pytest.mark.parametrize("name", ["itaml", "ewc", "lwf", "der++", "ari-released", "replay", "ari"])
+@pytest.mark.parametrize("name", ["itaml", "ewc", "lwf", "der++", "ari-released", "replay", "ari", "ari-adam"])
 def test_statistics_of_batchnorm_move_and_stay_sound(name):
     """So that evaluation, which goes by them, is of the model that was trained."""
     method, stream, network, _ = created(name, **({"attack.epsilon": 0.1} if "attack.epsilon" in keys(name) else {}))
@@ -555,10 +555,10 @@ def test_statistics_of_batchnorm_move_and_stay_sound(name):
     assert now.isfinite().all() and (now[2:] > 0).all() and (now - before).abs().min() > 1e-4
 
 
-@pytest.mark.parametrize("name", ["itaml", "ewc", "lwf", "der++", "ari-released", "replay", "ari"])
+@pytest.mark.parametrize("name", ["itaml", "ewc", "lwf", "der++", "ari-released", "replay", "ari", "ari-adam"])
 def test_the_base_that_was_held_is_never_changed(name):
     """phi is replaced: whoever holds it holds a snapshot."""
-    method, stream, _, _ = created(name, **({"attack.epsilon": 0.0} if name == "ari" else {}))
+    method, stream, _, _ = created(name, **({"attack.epsilon": 0.0} if name in ("ari", "ari-adam") else {}))
     if name == "ari-released":
         method.pixels = Pixels.of(stream.mean.double(), stream.std.double(), 0.1)
     held = []

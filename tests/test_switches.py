@@ -72,7 +72,7 @@ OTHERS = {
     "fusion.over": ["tensor"],
     "fusion.distance": ["l2", "relative"],
     "fusion.eta": [0.11],
-    "fusion.base_rate": [None, 0.0011],
+    "fusion.base_rate": [0.0011],
     "fusion.beta": [0.0, 0.31],
     "consolidation.strength": [0.0, 101.0],
     "distillation.strength": [0.0, 1.01],

@@ -38,6 +38,7 @@ LOOKS = {
     "joint": Look("#3d7d2f", "-.", "*"),
     "ewc": Look("#d1495b", "--", "X"),
     "lwf": Look("#b0603a", ":", "<"),
+    "ari-adam": Look("#123a66", "--", "d"),
     "ari-paper": Look("#1d6fa5", "-.", ">"),
     "ari-released": Look("#86a9c4", "--", "h"),
 }

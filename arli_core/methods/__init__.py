@@ -5,7 +5,7 @@ from typing import Protocol
 
 from torch import Tensor, device
 
-from ..config import Ari, AriReleased, Config, DarkExperienceReplay, Ewc, Itaml, Lwf
+from ..config import Ari, AriAdam, AriReleased, Config, DarkExperienceReplay, Ewc, Itaml, Lwf
 from ..events import Fused
 from ..networks import Model
 from ..tasks import Samples, Stream
@@ -42,6 +42,7 @@ class Method(Protocol):
 
 def create(config: Config, setting: Setting, phi: Tensor) -> Method:
     from .ari import AntiRetroactiveInterference
+    from .ari_adam import AdamLedAri
     from .baselines import Descent
     from .derpp import DarkExperienceReplayPlusPlus
     from .ewc import ElasticWeightConsolidation
@@ -50,6 +51,8 @@ def create(config: Config, setting: Setting, phi: Tensor) -> Method:
     from .released import ReleasedAri
 
     match config:
+        case AriAdam():
+            return AdamLedAri(config, setting, phi)
         case Ari():
             return AntiRetroactiveInterference(config, setting, phi)
         case AriReleased():

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..attack import Attacked, Pixels, background_attack
-from ..config import Ari, Train
+from ..config import Ari
 from ..consensus import gram_matrix
 from ..errors import ConfigError
 from ..events import Fused
@@ -29,16 +29,10 @@ class AntiRetroactiveInterference:
         self.config, self.setting, self.phi = config, setting, phi
         stream = setting.stream
         self.pixels = Pixels.of(stream.mean, stream.std, config.attack.epsilon)
-        self.base = self.trainee_of_base()
 
     def begin(self, task: int, epoch: int) -> None:
         self.task = task
-        if epoch == 0:
-            self.base = self.trainee_of_base()
         self.noise = generator_for(self.config.seed, ATTACK, task, epoch, device=self.setting.device)
-
-    def trainee_of_base(self) -> Trainee:
-        return Trainee(Train(optimiser="adam"), self.setting.model, self.phi)
 
     def step(self, batch: Samples, learning_rate: float, recorded: bool) -> tuple[float, Fused | None]:
         told = deque(self.parts(batch, learning_rate, recorded), maxlen=1).pop()
@@ -122,15 +116,8 @@ class AntiRetroactiveInterference:
         return torch.cat([*parts, buffers])
 
     def next_base(self, phi_b: Tensor, phi_f: Tensor, alpha: float, learning_rate: float) -> Tensor:
-        """alpha phi_f + (1 - alpha) phi_b. With a rate of the base, ours: alpha times the step of Adam to which
-        (phi_b - phi_f) / learning rate is the gradient (Reddi et al., ICLR 2021, FedAdam), on the same schedule."""
-        rate = self.config.fusion.base_rate
-        if rate is None:
-            return alpha * phi_f + (1 - alpha) * phi_b
-        self.base.at(alpha * rate * learning_rate / self.config.train.learning_rate)
-        buffers = alpha * phi_f + (1 - alpha) * phi_b
-        self.base.follow((phi_b - phi_f) / learning_rate, buffers[self.setting.model.learnable :])
-        return self.base.phi.detach().clone()
+        """phi_b' = phi_f (Eq. 11); with beta > 0, after iTAML, alpha phi_f + (1 - alpha) phi_b."""
+        return alpha * phi_f + (1 - alpha) * phi_b
 
     def weights(self, models: Tensor) -> Tensor:
         """What each of m models brings to the fused one: [1, m], by default the last row of dif*."""
@@ -172,9 +159,7 @@ class AntiRetroactiveInterference:
             raise ConfigError(f"fusion.eta: {error}") from None
 
     def state(self) -> dict[str, Tensor]:
-        return {"phi": self.phi, **{f"base.{name}": value for name, value in self.base.moments.items()}}
+        return {"phi": self.phi}
 
     def restore(self, state: dict[str, Tensor]) -> None:
         self.phi = state["phi"].to(self.setting.device)
-        self.base = self.trainee_of_base()
-        self.base.moments = {name.removeprefix("base."): value for name, value in state.items() if name != "phi"}

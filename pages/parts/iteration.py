@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from arli_core import figures, records
-from arli_core.config import Ari
+from arli_core.config import Ari, AriAdam
 from arli_core.figures import Row, typeset
 from arli_core.records import Record
 
@@ -263,6 +263,7 @@ def measure(view: View, found: "Iteration") -> None:
 def fuse(view: View, found: "Iteration") -> None:
     config, alpha = _config(view), found.fused.alpha
     fusion, names, row = config.fusion, _models(found), found.row
+    rate = config.fusion.base_rate if isinstance(config, AriAdam) else None
     left, middle, right = st.columns([4, 4, 4])
     with left:
         st.markdown(
@@ -273,7 +274,7 @@ def fuse(view: View, found: "Iteration") -> None:
                 else f"Weights ({fusion.weights}) weigh"
             )
             + " all models into $φ_f$; the base "
-            + ("goes there." if fusion.base_rate is None else "makes a step of its own Adam towards it.")
+            + ("makes a step of its own Adam towards it." if rate else "goes there.")
         )
         terms = [rf"{weight:.2f}\,{name}" for weight, name in zip(row, names, strict=True)]
         for at in range(0, len(terms), 3):
@@ -281,10 +282,10 @@ def fuse(view: View, found: "Iteration") -> None:
             _equation((r"\varphi_f = " if not at else "+ ") + joined)
         tasks = config.data.tasks
         _equation(rf"\alpha = e^{{-{fusion.beta:g} \cdot {view.task - 1}/{tasks}}} = {alpha:.3f}")
-        if fusion.base_rate is None:
+        if rate is None:
             _equation(rf"\varphi_b \leftarrow {alpha:.3g}\,\varphi_f + {1 - alpha:.3g}\,\varphi_b")
         else:
-            rate = alpha * fusion.base_rate * found.learning_rate / config.train.learning_rate
+            rate *= alpha * found.learning_rate / config.train.learning_rate
             gradient = rf"\frac{{\varphi_b - \varphi_f}}{{{found.learning_rate:.3g}}}"
             _equation(rf"\varphi_b \leftarrow \mathrm{{Adam}}_{{{rate:.3g}}}\left(\varphi_b;\ {gradient}\right)")
     with middle:
@@ -304,7 +305,7 @@ def fuse(view: View, found: "Iteration") -> None:
         f"its mean loss over tasks goes from {found.losses['φ_b'].mean():.3f} to "
         f"{found.losses['next φ_b'].mean():.3f}. "
     )
-    if fusion.base_rate is not None:
+    if rate is not None:
         told += (
             f"$φ_f$ itself has {found.losses['φ_f'].mean():.3f}. The base takes its direction alone: Adam's first "
             f"step moves every parameter equally far, {_short(found.base_moved)} together, where $φ_f$ lies "

@@ -4,7 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from arli_core import metrics
-from arli_core.config import protocols
+from arli_core.config import WEIGHING, protocols
 from arli_core.errors import LabError
 from arli_core.figures import HIGH_RED
 from arli_core.jobs import Job, State
@@ -134,7 +134,7 @@ def _loss(frames: Frames) -> None:
 def matrix(name: str, record: Record, frames: Frames) -> None:
     """dif* of the newest frame."""
     if not frames.fuses:
-        st.info(f"{record.config.method} has no dif*: only ari and ari-paper weigh models by it.")
+        st.info(f"{record.config.method} has no dif*: only {', '.join(WEIGHING)} weigh models by it.")
         return
     panel = uniform_panel(frames.dif_star[-1:], labels(frames))
     legend = "Red: more than an equal share; blue: less; white: 1/(n+1). Last row: the weights of φ_f."

@@ -9,7 +9,7 @@ import streamlit as st
 from arli_core import config as settings
 from arli_core import race as races
 from arli_core import records
-from arli_core.config import Config
+from arli_core.config import WEIGHING, Config
 from arli_core.errors import LabError
 from arli_core.figures import looks
 from arli_core.jobs import Job
@@ -421,7 +421,7 @@ def _matrices(racers: list[Racer]) -> None:
         if frames is not None and frames.fuses:
             fusing.append((each, frames))
     if not fusing:
-        st.info("Neither has a dif*: only ari and ari-paper weigh models by it.")
+        st.info(f"Neither has a dif*: only {', '.join(WEIGHING)} weigh models by it.")
     for each, frames in fusing:
         if len(fusing) > 1:
             st.caption(each.name)
