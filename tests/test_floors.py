@@ -103,7 +103,8 @@ TABLE = {
 
 # A package and the files in it know each other; `create` imports the methods only when it is called.
 WITHIN_A_PACKAGE = {(f"methods.{name}", "methods")
-                    for name in ("ari", "ari_adam", "baselines", "derpp", "ewc", "itaml", "lwf", "released")}  # fmt: skip
+                    for name in ("ari", "ari_adam", "baselines", "derpp", "ewc", "itaml", "lwf",
+                                 "released")}  # fmt: skip
 
 TORCH_FREE = ("comparisons", "config", "consensus", "errors", "events", "experiments", "exports", "figures", "fusion",
               "jobs", "metrics", "player", "race", "records", "statistics", "uploads", "widget")  # fmt: skip
