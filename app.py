@@ -42,8 +42,8 @@ with left:
             [],
             frames.iteration.tolist(),
             autoplay=True,
-            legend="Each row is a mixture of all models: red more than an equal share, blue less. The base φ_b moves "
-            "towards the framed one. White everywhere: all weigh the same.",
+            legend="Each row is a mixture of all models: red more than an equal share, blue less. The framed row is "
+            "the next base φ_b. White everywhere: all weigh the same.",
         )
         play(data, key="start")
     else:

@@ -29,7 +29,7 @@ from .cli_options import AsJson, DataRoot, Device, Run, Settings, data_root_at, 
 from .cli_options import settings_of as _settings
 from .cli_options import terminable as _terminable
 from .cli_runs import export, take_in
-from .config import METHODS, PRESETS, Ari, Config, keys, parse, preset, protocols
+from .config import METHODS, PRESETS, WEIGHING, Ari, Config, keys, parse, preset, protocols
 from .errors import ConfigError, LabError, RecordError
 from .events import Event, Step, TaskDone
 from .records import Record
@@ -315,7 +315,10 @@ def _spectrum(record: Record, task: int | None, frame: int) -> dict[str, Any]:
     """Plain JSON values of one frame; T = dif* is computed anew in float64 from the recorded distance."""
     config = record.config
     if not isinstance(config, Ari):
-        raise RecordError(f"{config.method} fuses no models by dif*, so its runs have no spectrum; take a run of ari")
+        valid = ", ".join(WEIGHING)
+        raise RecordError(
+            f"{config.method} fuses no models by dif*, so its runs have no spectrum; take a run of one of {valid}"
+        )
     number = record.tasks_begun if task is None else task
     frames = record.frames(number)
     count = len(frames)

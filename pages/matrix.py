@@ -64,7 +64,7 @@ models = len(names)
 st.markdown(
     f"The distances **D** between the {models - 1} task model{'s' * (models > 2)} and the base $φ_b$, squared and "
     f"regularised (**dif** = D∘D + {eta:g}), each row over its sum: **dif\\***. Its last row fuses them into $φ_f$; "
-    f"the base makes a step there. As the models come to agree, every entry tends to 1/{models} = {1 / models:.3f}."
+    f"{view.next_base}. As the models come to agree, every entry tends to 1/{models} = {1 / models:.3f}."
 )
 asked = eta != own
 seen = with_eta(frames, eta) if asked else frames

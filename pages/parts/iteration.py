@@ -16,7 +16,7 @@ from arli_core.records import Record
 
 from .address import from_widget, number, write
 from .drawing import picture, save_table
-from .run_bar import View, choose_view, class_names, guarded
+from .run_bar import View, choose_view, class_names, guarded, next_base
 
 if TYPE_CHECKING:  # torch is imported only where an iteration is made
     from arli_core.iteration import Iteration
@@ -273,8 +273,7 @@ def fuse(view: View, found: "Iteration") -> None:
                 if fusion.weights == "adaptive"
                 else f"Weights ({fusion.weights}) weigh"
             )
-            + " all models into $φ_f$; the base "
-            + ("makes a step of its own Adam towards it." if rate else "goes there.")
+            + f" all models into $φ_f$; {next_base(config)}."
         )
         terms = [rf"{weight:.2f}\,{name}" for weight, name in zip(row, names, strict=True)]
         for at in range(0, len(terms), 3):

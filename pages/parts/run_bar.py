@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from arli_core import records
-from arli_core.config import Ari
+from arli_core.config import Ari, AriAdam
 from arli_core.errors import LabError, RecordError
 from arli_core.jobs import Jobs
 from arli_core.records import Frames, Record
@@ -54,6 +54,12 @@ class View:
         """Of a run that fuses, as `choose_view(fusing=True)` promises."""
         assert isinstance(self.record.config, Ari)
         return self.record.config.fusion.eta
+
+    @property
+    def next_base(self) -> str:
+        """What becomes of phi_f in such a run, as the end of a sentence."""
+        assert isinstance(self.record.config, Ari)
+        return next_base(self.record.config)
 
     @property
     def frames(self) -> Frames:
@@ -190,6 +196,15 @@ def class_names(record: Record, task: int) -> str:
     per_task = record.config.data.classes_per_task
     names = record.started.classes if record.started else ()
     return " ".join(names[(task - 1) * per_task : task * per_task]) if per_task <= 3 else ""
+
+
+def next_base(config: Ari) -> str:
+    """What becomes of phi_f, as the end of a sentence."""
+    if isinstance(config, AriAdam):
+        return "the base makes a step of Adam towards it"
+    if config.fusion.beta:
+        return "the base goes the share $α$ of the way to it"
+    return "it is the next base (Eq. 11)"
 
 
 def _fuses(name: str) -> bool:

@@ -35,7 +35,7 @@ def answers(T: np.ndarray, regularised: np.ndarray) -> tuple[Answer, ...]:
             "Every model is as far from the others as any, and so all count alike.",
         ),
         Answer(
-            "At $φ_f$, where the first fusion takes the base",
+            "At $φ_f$, which the first fusion makes the base",
             agree and at_once,
             "Each row of T is the same, nearly: one fusion does it all.",
         ),
@@ -112,8 +112,8 @@ def tell(record: Record) -> Told:
             "each other would never meet."
         ),
         not_shown=(
-            "Training. There T fuses once, the base alone moves, and then every φᵢ starts from the new base and is "
-            "trained anew. That models agree at the end of training is another matter: lesson 3."
+            "Training. There T fuses once, its last row alone makes the new base, and then every φᵢ starts from that "
+            "and is trained anew. That models agree at the end of training is another matter: lesson 3."
         ),
         misconception=(
             "“Consensus is the average.” It is, where T is symmetric; dif is, but dif\\* is not. The furthest model "

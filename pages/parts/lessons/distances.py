@@ -10,6 +10,7 @@ from arli_core.records import Frames, Record
 
 from ..drawing import labels, uniform_panel
 from ..player import play
+from ..run_bar import next_base
 from ..what_if import with_eta
 from .lesson import Answer, Door, Lesson, Told, fused
 
@@ -126,7 +127,7 @@ def tell(record: Record, steady: Record) -> Told:
         scene=(
             f"Task {task} begins. Each task so far has its model, $φ_1$ to {newest}, trained for a moment "
             "from the base $φ_b$. **D** holds the distances between them all; the last row of **dif\\*** weighs them "
-            f"for $φ_f$, to which the base makes a step. Now {heaviest} has {start.max():.2f} of the weight: what is "
+            f"for $φ_f$: {next_base(record.config)}. Now {heaviest} has {start.max():.2f} of the weight: what is "
             f"far counts most. The learning rate goes from {frames.learning_rate[0]:.2g} to "
             f"{frames.learning_rate[-1]:.1e}."
         ),
