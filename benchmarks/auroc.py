@@ -1,6 +1,6 @@
 """How well A finds objects, before training and after the last task: what docs/results.md quotes.
 
-    python benchmarks/auroc.py --preset scenes --seeds 5 [--all-classes] [--set network.name=masked-conv] [--jobs 2]
+    python benchmarks/auroc.py --preset scenes --seeds 5 [--first-seed 5] [--method ari-adam] [--all-classes] [--set network.name=masked-conv] [--jobs 2]
 
 Prints over the seeds mean and (smallest to largest) of: accuracy, per-sample; AUROC of A per image; the pointing
 game, and the same where the highest A may lie a pixel beside the object; AUROC of the images whose object is lighter,
@@ -21,7 +21,7 @@ from scipy.ndimage import binary_dilation
 
 from arli_core import records, runs
 from arli_core.attention import learned, masks_of
-from arli_core.config import Config, parse, preset
+from arli_core.config import Config, keys, parse, preset
 from arli_core.events import TaskDone
 from arli_core.experiments import LEAN
 from arli_core.learn import evaluate, learn, open_world
@@ -31,8 +31,10 @@ from arli_core.statistics import paired
 from arli_core.tasks import INITIAL, Stream, generator_for
 
 Figures = dict[str, float]
-# All classes at once are learned from the start: more epochs, and a slower base than where tasks follow each other.
-WHOLE = {"data.tasks": 1, "data.classes_per_task": 10, "train.epochs": 8, "fusion.base_rate": 0.003}
+# All classes at once are learned from the start: more epochs, and for ari-adam a slower base than where tasks follow
+# each other.
+WHOLE = {"data.tasks": 1, "data.classes_per_task": 10, "train.epochs": 8}
+SLOWER = {"fusion.base_rate": 0.003}
 
 
 def trained(config: Config) -> Figures:
@@ -108,13 +110,19 @@ def main() -> None:
     parser.add_argument("--preset", default="scenes")
     parser.add_argument("--method", default="ari")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--all-classes", action="store_true")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE")
     parser.add_argument("--jobs", type=int, default=1)
     chosen = parser.parse_args()
-    settings = {**LEAN, **(WHOLE if chosen.all_classes else {}), "device": "cpu"}
+    settings = {**LEAN, "device": "cpu"}
+    if chosen.all_classes:
+        settings |= WHOLE | (SLOWER if SLOWER.keys() <= keys(chosen.method).keys() else {})
     settings |= dict(each.split("=", 1) for each in chosen.set)
-    configs = [preset(chosen.preset, chosen.method, seed, **settings) for seed in range(chosen.seeds)]
+    configs = [
+        preset(chosen.preset, chosen.method, seed, **settings)
+        for seed in range(chosen.first_seed, chosen.first_seed + chosen.seeds)
+    ]
     with ProcessPoolExecutor(chosen.jobs) as pool:
         rows = {
             "untrained": untrained,

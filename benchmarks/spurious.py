@@ -115,7 +115,8 @@ def main() -> None:
     settings |= {"train.epochs": chosen.epochs, "fusion.base_rate": 0.003, "device": "cpu"}
     arms = {
         epsilon: [
-            preset("scenes", "ari", seed, **settings, **{"attack.epsilon": epsilon}) for seed in range(chosen.seeds)
+            preset("scenes", "ari-adam", seed, **settings, **{"attack.epsilon": epsilon})
+            for seed in range(chosen.seeds)
         ]
         for epsilon in chosen.epsilons
     }
