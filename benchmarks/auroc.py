@@ -1,6 +1,7 @@
 """How well A finds objects, before training and after the last task: what docs/results.md quotes.
 
-    python benchmarks/auroc.py --preset scenes --seeds 5 [--first-seed 5] [--method ari-adam] [--all-classes] [--set network.name=masked-conv] [--jobs 2]
+    python benchmarks/auroc.py --preset scenes --seeds 5 [--first-seed 5] [--method ari-adam] [--all-classes] \\
+      [--set network.name=masked-conv] [--jobs 2]
 
 Prints over the seeds mean and (smallest to largest) of: accuracy, per-sample; AUROC of A per image; the pointing
 game, and the same where the highest A may lie a pixel beside the object; AUROC of the images whose object is lighter,
