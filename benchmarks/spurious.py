@@ -2,10 +2,10 @@
 
     python benchmarks/spurious.py --seeds 5 --rho 0.95 --epsilons 0 0.03 0.1 0.2 --jobs 2 [--plot FIG.svg]
 
-`ari-adam` learns all ten classes of scenes in one task, with the base rate of `auroc.py --all-classes`. With probability rho
-a training scene's background comes from its class's own region of the photographs (`data.spurious`). At epsilon 0 a
-second clean step takes the attack's place, so all make equally many updates. Columns, each the mean over seeds with
-its 95 % t-interval:
+ari-adam learns all ten classes of scenes in one task, with the base rate of `auroc.py --all-classes`. With
+probability rho a training scene's background comes from its class's own region of the photographs (`data.spurious`).
+At epsilon 0 a second clean step takes the attack's place, so all make equally many updates. Columns, each the mean
+over seeds with its 95 % t-interval:
 
     test      per-sample accuracy on the 1,000 test scenes, whose backgrounds were never seen and tell nothing
     own       on the same digits before backgrounds of their own class's region
