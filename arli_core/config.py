@@ -314,10 +314,14 @@ _RELEASED = {
     "fusion.beta": 1.0,
 }
 _ADAM = {"train.optimiser": "adam", "train.learning_rate": 0.01}
-_ARI = {"memory.batches": "balanced", "attack.epsilon": 0.2, "fusion.eta": 1000.0}
 _METHOD_SETTINGS: dict[str, dict[str, Any]] = {
-    "ari": _ARI,
-    "ari-adam": _ARI,
+    "ari": {
+        "memory.batches": "balanced",
+        "train.learning_rate": 0.1,
+        "attack.epsilon": 0.3,
+        "fusion.eta": 1000.0,
+    },
+    "ari-adam": {"memory.batches": "balanced", "attack.epsilon": 0.2, "fusion.eta": 1000.0},
     "itaml": {"memory.batches": "balanced"},
     "ari-paper": _RELEASED,
     "ari-released": _RELEASED,
@@ -387,10 +391,12 @@ _PRESETS: dict[str, dict[str, Any]] = {
 }
 # What was chosen on validation data for one method of a preset: docs/results.md names the sweeps.
 _TUNED: dict[tuple[str, str], dict[str, Any]] = {
+    ("mnist-5k", "ari"): {"train.batch_size": 16},  # more fusions an epoch
     ("mnist-5k", "itaml"): {"train.learning_rate": 0.05},
     ("mnist-5k", "replay-balanced"): {"train.learning_rate": 0.003},
     ("mnist-5k", "der++"): {"train.learning_rate": 0.006},
     ("mnist-5k", "finetune"): {"train.learning_rate": 0.001},
+    ("scenes", "ari"): {"attack.epsilon": 0.03, "train.learning_rate": 0.2},
     ("scenes", "ari-adam"): {"attack.epsilon": 0.03, "train.learning_rate": 0.02, "fusion.base_rate": 0.006},
     ("scenes", "ari-paper"): {"network.attention": "released"},  # which the preset's own would replace
     ("scenes", "ari-released"): {"network.attention": "released"},
