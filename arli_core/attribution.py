@@ -92,8 +92,8 @@ class Attribution:
         which = ", ".join(str(number) for number in np.flatnonzero(self.level) + 1)
         of = f"{self.method} of {self.layer}" if self.layer else self.method
         why = "the same everywhere" if self._finite.all() else "the same everywhere, or not finite"
-        count = f"{self.level.sum()} of {len(self.level)} images ({which})"
-        return f"{of} says nothing about places in {count}: the map is {why}."
+        where = f"{self.level.sum()} of {len(self.level)} images ({which})" if len(self.level) > 1 else "this image"
+        return f"{of} says nothing about places in {where}: the map is {why}."
 
     @property
     def converged(self) -> NDArray[np.bool_] | None:
@@ -138,14 +138,15 @@ def attribute(
                           the steps are doubled, 16 to 1,024, until |delta| <= max(1 % of the whole change, 1e-3)
     Grad-CAM              of the inner module named `layer` (dotted), ReLU, bilinear at the images' size (Selvaraju
                           et al. 2017). If left out: the last convolution that is called, has a map of more than one
-                          place and reaches the logits other than through A. Where a block ends in parallel branches
-                          that is one of them; the block's own name takes all.
+                          place and channel and reaches the logits other than through A. Where a block ends in
+                          parallel branches that is one of them; the block's own name takes all.
     occlusion             fall of the logit where a square of `window` pixels, 1 to the shorter side (a fifth of it
                           if left out), is zero, moved by half of it (Zeiler and Fergus 2014)
 
-    The network may return (logits [N, K], A) or the logits alone. ValueError, which says what is wrong, for an
-    unknown method or layer, a layer without a map that the logits depend on, targets or a window out of range, and
-    images or a network as in `look`, that takes no gradient included.
+    The network may return (logits [N, K], A) or the logits alone; the gate's own convolutions are known by A.
+    ValueError, which says what is wrong, for an unknown method or layer, a layer without a map that the logits depend
+    on, targets or a window out of range, a network without a gradient (occlusion needs none), and for images or
+    logits as `look`.
     """
     if method not in METHODS:
         raise ValueError(f"method {method!r}: choose from {', '.join(METHODS)}")

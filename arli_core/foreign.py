@@ -89,7 +89,7 @@ def _check_images(images: Tensor) -> None:
         raise ValueError(f"images must be a tensor [N, C, H, W], got {type(images).__name__}")
     if images.ndim != 4 or 0 in images.shape:
         raise ValueError(f"images must be [N, C, H, W] with at least one of each, got {list(images.shape)}")
-    if not (finite := images.isfinite().flatten(1).all(1)).all():
+    if not (finite := images.detach().isfinite().flatten(1).all(1)).all():
         raise ValueError(f"images must be finite, and image {int((~finite).nonzero()[0])}, counted from 0, is not")
 
 
@@ -152,7 +152,10 @@ def layer_of(module: nn.Module, name: str) -> nn.Module:
     # Names that count from the wrapper are known as well: `named_modules` of what its user holds shows those.
     known = dict(module.named_modules()) | parts
     if not name or name not in known:
-        raise ValueError(f"layer {name!r}: choose from {', '.join(key for key in parts if key)}")
+        names = ", ".join(key for key in parts if key)
+        raise ValueError(
+            f"layer {name!r}: {f'choose from {names}' if names else 'this network has no inner modules'}"
+        )
     return known[name]
 
 
@@ -182,11 +185,13 @@ class Trace:
         return edge in _walk(self.logits)[0]
 
     def maps(self) -> list[str]:
-        """Names of the calls that returned a map of more than one place and reach the logits other than through A.
+        """Names of the calls that Grad-CAM can look at, in the order of calls: those that returned a map of more than
+        one place and channel and reach the logits other than through A.
 
-        What reaches them through A alone is the gate's own: a map of it shows A again. The gate is cut where A is
-        used, at A or, where a resized or copied A is returned, at what that was made of. ValueError where A comes
-        without a gradient, so that this cannot be told.
+        Grad-CAM of one channel is that channel times a number, whatever the class. What reaches the logits through A
+        alone is the gate's own, and a map of it shows A again. The gate is cut off where A is used: at A itself or,
+        where a copied or resized A is returned, at what that was made of. ValueError where A comes without a
+        gradient, so that what it was made of is not known.
         """
         free = _walk(self.logits)[0]
         if isinstance(self.attention, Tensor) and self.attention.requires_grad:
@@ -199,7 +204,7 @@ class Trace:
         return [
             name
             for name, call in self.calls.items()
-            if call.edge in free and call.shape is not None and _is_map(call.shape, len(self.logits), 2)
+            if call.edge in free and call.shape is not None and _is_map(call.shape, len(self.logits), more_than=1)
         ]
 
 
@@ -234,8 +239,9 @@ def trace(module: nn.Module, images: Tensor, watched: Mapping[str, nn.Module]) -
 def last_convolution(module: nn.Module, images: Tensor) -> str | None:
     """The layer that Grad-CAM looks at by default, by name; None where there is none.
 
-    The last convolution, in the order of calls, that has a map of more than one place and reaches the logits other
-    than through A. One that is called more than once stands where it is called last. ValueError as `answers`.
+    The last convolution, in the order of calls, that has a map of more than one place and channel and reaches the
+    logits other than through A. One that is called more than once stands where it is called last. ValueError as
+    `answers`.
     """
     module = unwrapped(module)
     convolutions = {name: part for name, part in _named(module).items() if isinstance(part, nn.Conv2d)}
@@ -248,15 +254,16 @@ def check_layer(name: str, seen: Trace) -> None:
     call = seen.calls.get(name)
     if call is None:
         raise ValueError(f"layer {name!r} was not called in the forward pass; name one that is, or leave it out")
-    if call.shape is None or not _is_map(call.shape, len(seen.logits), 1):
+    if call.shape is None or not _is_map(call.shape, len(seen.logits)):
         returned = "no tensor" if call.shape is None else str(call.shape)
         raise ValueError(f"layer {name!r} returns {returned}; Grad-CAM needs a map [{len(seen.logits)}, C, h, w]")
     if not seen.reaches_logits(call.edge):
         raise ValueError(f"layer {name!r}: no gradient leads from the logits to it; name one that they depend on")
 
 
-def _is_map(shape: list[int], count: int, places: int) -> bool:
-    return len(shape) == 4 and shape[0] == count and shape[2] * shape[3] >= places
+def _is_map(shape: list[int], count: int, more_than: int = 0) -> bool:
+    """Whether it is [N, C, h, w] with N = `count` and `more_than` so many channels and places."""
+    return len(shape) == 4 and shape[0] == count and min(shape[1], shape[2] * shape[3]) > more_than
 
 
 def _edge(value: Tensor) -> Edge:
