@@ -1,14 +1,13 @@
-"""Beside A: where four methods of Captum say that an answer comes from, and A of modules that are not ours.
+"""Beside A: where four methods of Captum say that an answer comes from.
 
 For any torch.nn.Module whose forward maps images [N, C, H, W] to (logits [N, K], A [N, 1, h, w] in [0, 1]); for one
-that returns logits alone, `with_attention` takes A from an inner module. Modules are called in evaluation mode and
-left in the mode they were in.
+that returns logits alone, `with_attention` takes A from an inner module. Networks are called in evaluation mode and
+left as they were (foreign.py).
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -16,7 +15,31 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .attack import background_mask
+from .foreign import (
+    answers,
+    check_layer,
+    checked,
+    evaluating,
+    last_convolution,
+    layer_of,
+    trace,
+    unwrapped,
+    with_attention,
+)
 from .networks import at_image_size
+
+__all__ = [
+    "METHODS",
+    "Attribution",
+    "Look",
+    "attribute",
+    "blurred",
+    "class_indices",
+    "last_convolution",
+    "layer_of",
+    "look",
+    "with_attention",
+]
 
 METHODS = ("saliency", "integrated gradients", "Grad-CAM", "occlusion")
 FEWEST_STEPS, MOST_STEPS = 16, 1024
@@ -25,6 +48,9 @@ POINTS_AT_ONCE = (
     64  # of the integral, of all images together: 512 need twice the time, since the caches are too small
 )
 RELATIVE, ABSOLUTE = 0.01, 1e-3  # how far integrated gradients may miss the difference of logits they should sum to
+LEVEL = 1e-6  # a map whose values differ by less, as a share of the largest, is the same everywhere
+
+Targets = Tensor | NDArray[np.integer] | Sequence[int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,13 +62,38 @@ class Attribution:
     delta: NDArray[np.float64] | None = None  # [N] of integrated gradients: their sum less the difference of logits
     tolerance: NDArray[np.float64] | None = None  # [N] what |delta| should not exceed
     steps: NDArray[np.int64] | None = None  # [N] of the integral
+    layer: str | None = None  # that Grad-CAM looked at
 
     @property
     def scores(self) -> NDArray[np.float32]:
-        """|values| over the largest of its image: [N, H, W] in [0, 1], to be drawn and measured as A is."""
-        size = abs(self.values)
+        """|values| over the largest of its image: [N, H, W] in [0, 1], to be drawn and measured as A is.
+
+        0 for an image without a finite map; `note` says of which images the map says nothing.
+        """
+        size = np.where(self._finite, abs(self.values), 0)
         largest = size.max((1, 2), keepdims=True)
         return np.divide(size, largest, out=np.zeros_like(size), where=largest > 0)
+
+    @property
+    def _finite(self) -> NDArray[np.bool_]:  # [N, 1, 1]
+        return np.asarray(np.isfinite(self.values).all((1, 2), keepdims=True))
+
+    @property
+    def level(self) -> NDArray[np.bool_]:
+        """[N] where |values| are the same everywhere, or not finite: such a map says nothing about places."""
+        size = np.where(self._finite, abs(self.values), 0)
+        return np.ptp(size, (1, 2)) <= LEVEL * size.max((1, 2))
+
+    @property
+    def note(self) -> str:
+        """What to write beside maps of which some say nothing about places; empty where all of them do."""
+        if not self.level.any():
+            return ""
+        which = ", ".join(str(number) for number in np.flatnonzero(self.level) + 1)
+        of = f"{self.method} of {self.layer}" if self.layer else self.method
+        why = "the same everywhere" if self._finite.all() else "the same everywhere, or not finite"
+        where = f"{self.level.sum()} of {len(self.level)} images ({which})" if len(self.level) > 1 else "this image"
+        return f"{of} says nothing about places in {where}: the map is {why}."
 
     @property
     def converged(self) -> NDArray[np.bool_] | None:
@@ -60,112 +111,100 @@ class Look:
 
 
 def look(module: nn.Module, images: Tensor) -> Look:
-    """Answers, A and B of images [N, C, H, W], as the module wants them. ValueError where it gives no A in [0, 1]."""
-    with _evaluating(module), torch.no_grad():
-        logits, attention = _called(module, images)
-        found = at_image_size(attention, images)[:, 0].cpu().numpy()
-    return Look(logits.cpu().numpy(), found, background_mask(found))
+    """Answers, A and B of finite images [N, C, H, W], N >= 1, of the type and on the device that the network takes.
+
+    ValueError, which says what is wrong, for other images, and where the network gives no logits [N, K] or no
+    A [N, 1, h, w] in [0, 1].
+    """
+    module = unwrapped(module)
+    with evaluating(module), torch.no_grad():
+        logits, returned = answers(module, images)
+        attention = _as_numpy(at_image_size(checked(returned, images).float(), images)[:, 0])
+    return Look(_as_numpy(logits), attention, background_mask(attention))
 
 
 def attribute(
     module: nn.Module,
     images: Tensor,
-    targets: Tensor | Sequence[int],
+    targets: Targets,
     method: str,
     layer: str | None = None,
     window: int | None = None,
 ) -> Attribution:
-    """What `method` (one of METHODS) says of the logits `targets` [N] for images [N, C, H, W].
+    """What `method` (one of METHODS) says of the logits `targets` [N], from 0 to K - 1, for images [N, C, H, W].
 
     saliency              |gradient| of the logit (Simonyan et al. 2014)
     integrated gradients  from `blurred` images to the sharp ones, midpoint rule (Sundararajan et al. 2017); per image
                           the steps are doubled, 16 to 1,024, until |delta| <= max(1 % of the whole change, 1e-3)
-    Grad-CAM              of the module named `layer` (dotted; the last convolution if left out), ReLU, bilinear at
-                          the images' size (Selvaraju et al. 2017)
-    occlusion             fall of the logit where a square of `window` pixels (a fifth of the side if left out) is
-                          zero, moved by half of it (Zeiler and Fergus 2014)
-    Raises ValueError for an unknown method or layer, or where targets do not fit.
+    Grad-CAM              of the inner module named `layer` (dotted), ReLU, bilinear at the images' size (Selvaraju
+                          et al. 2017). If left out: the last convolution that is called, has a map of more than one
+                          place and channel and reaches the logits other than through A. Where a block ends in
+                          parallel branches that is one of them; the block's own name takes all.
+    occlusion             fall of the logit where a square of `window` pixels, 1 to the shorter side (a fifth of it
+                          if left out), is zero, moved by half of it (Zeiler and Fergus 2014)
+
+    The network may return (logits [N, K], A) or the logits alone; the gate's own convolutions are known by A.
+    ValueError, which says what is wrong, for an unknown method or layer, a layer without a map that the logits depend
+    on, targets or a window out of range, a network without a gradient (occlusion needs none), and for images or
+    logits as `look`.
     """
     if method not in METHODS:
         raise ValueError(f"method {method!r}: choose from {', '.join(METHODS)}")
-    chosen = torch.as_tensor(targets, device=images.device)
-    if chosen.shape != images.shape[:1]:
-        raise ValueError(f"targets must be one class per image, [{len(images)}], got {list(chosen.shape)}")
-    with _evaluating(module):
-        logits, inputs = _Logits(module), images.detach().clone().requires_grad_()  # else Captum sets it, and warns
+    network = unwrapped(module)
+    watched = {} if layer is None else {layer: layer_of(module, layer)}
+    with evaluating(network):
+        seen = trace(network, images, watched)
+        classes = class_indices(targets, seen.logits)
+        shorter = min(images.shape[2:])
+        if window is None:
+            window = max(1, round(shorter / 5))
+        elif not (isinstance(window, Integral) and 1 <= window <= shorter):
+            raise ValueError(f"window must be a whole number of pixels from 1 to {shorter}, got {window!r}")
+        if method == "occlusion":
+            return Attribution(method, _occluded(network, images, classes, window))
+        if method != "Grad-CAM" and not seen.reaches_logits(seen.images):
+            raise ValueError(f"{method} needs a gradient, and none leads from the logits to the images")
+        inputs = images.detach().clone().requires_grad_()  # else Captum sets it, and warns
         if method == "integrated gradients":
-            return _integrated(logits, inputs, chosen)
+            return _integrated(_Logits(network), inputs, classes)
         if method == "saliency":
             from captum.attr import Saliency
 
-            values = Saliency(logits).attribute(inputs, target=chosen)
-        elif method == "occlusion":
-            from captum.attr import Occlusion
-
-            side = window or max(1, round(min(images.shape[2:]) / 5))
-            channels, stride = images.shape[1], max(1, side // 2)
-            with torch.no_grad():
-                values = Occlusion(logits).attribute(
-                    inputs,
-                    (channels, side, side),
-                    (channels, stride, stride),
-                    target=chosen,
-                    perturbations_per_eval=AT_ONCE,
+            return Attribution(method, _summed(Saliency(_Logits(network)).attribute(inputs, target=classes)))
+        if layer is None:
+            if (layer := last_convolution(network, images)) is None:
+                raise ValueError(
+                    "Grad-CAM needs a convolution with a map of more than one place, not the gate's own, and this "
+                    "network calls none; give a layer by its name"
                 )
         else:
-            from captum.attr import LayerAttribution, LayerGradCam
+            check_layer(layer, seen)
+        from captum.attr import LayerAttribution, LayerGradCam
 
-            found = LayerGradCam(logits, layer_of(module, layer)).attribute(
-                inputs, target=chosen, relu_attributions=True
-            )
-            assert isinstance(found, Tensor)
-            values = LayerAttribution.interpolate(found, tuple(images.shape[2:]), "bilinear")
-    return Attribution(method, _summed(values))
-
-
-def layer_of(module: nn.Module, name: str | None = None) -> nn.Module:
-    """The inner module of a dotted name, the last convolution without one. ValueError where it is not there."""
-    if name is None:
-        if not (found := convolutions(module)):
-            raise ValueError("Grad-CAM needs a convolution, and this network has none; give a layer by its name")
-        return found[-1]
-    parts = dict(module.named_modules())
-    if name not in parts or not name:
-        raise ValueError(f"layer {name!r}: choose from {', '.join(key for key in parts if key)}")
-    return parts[name]
+        found = LayerGradCam(_Logits(network), layer_of(module, layer)).attribute(
+            inputs, target=classes, relu_attributions=True
+        )
+        assert isinstance(found, Tensor)
+        size = (images.shape[2], images.shape[3])
+        values = LayerAttribution.interpolate(found.detach().float(), size, "bilinear")
+    return Attribution(method, _summed(values), layer=layer)
 
 
-def convolutions(module: nn.Module) -> list[nn.Module]:
-    """In order; not the attention's own: Grad-CAM of a map would show the map."""
-    parts = module.named_modules()
-    return [part for name, part in parts if isinstance(part, nn.Conv2d) and "attention" not in name.split(".")]
-
-
-def with_attention(module: nn.Module, inner: str) -> nn.Module:
-    """`module`, whose forward returns logits, made to return (logits, A): A is what its inner module `inner` returns.
-
-    A [N, 1, h, w], or [N, h, w]; the two share their weights. ValueError where there is no such inner module.
-    """
-    return _Hooked(module, inner)
-
-
-class _Hooked(nn.Module):
-    def __init__(self, module: nn.Module, inner: str) -> None:
-        super().__init__()
-        layer_of(module, inner)
-        self.module, self.inner = module, inner
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        seen: list[Any] = []
-        handle = layer_of(self.module, self.inner).register_forward_hook(lambda _m, _i, output: seen.append(output))
-        try:
-            logits = self.module(images)
-        finally:
-            handle.remove()
-        if not seen:
-            raise ValueError(f"layer {self.inner!r} was not called in the forward pass")
-        attention = seen[-1]
-        return logits, attention[:, None] if attention.ndim == 3 else attention
+def class_indices(targets: Targets, logits: Tensor) -> Tensor:
+    """`targets` [N] as indices into logits [N, K], on their device; ValueError where they are not N of 0 to K - 1."""
+    count, classes = logits.shape
+    try:
+        given = torch.as_tensor(targets)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise ValueError(f"targets must be {count} whole numbers from 0 to {classes - 1}: {error}") from None
+    if given.shape != (count,):
+        raise ValueError(f"targets must be one class per image, [{count}], got {list(given.shape)}")
+    if given.dtype == torch.bool or given.is_floating_point() or given.is_complex():
+        raise ValueError(f"targets must be whole numbers from 0 to {classes - 1}, got {given.dtype}")
+    given = given.to(logits.device, torch.int64)
+    if ((given < 0) | (given >= classes)).any():
+        raise ValueError(f"targets must be classes from 0 to {classes - 1}, got {given.min()} to {given.max()}")
+    return given
 
 
 class _Logits(nn.Module):
@@ -176,7 +215,8 @@ class _Logits(nn.Module):
         self.module = module
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.module(images)[0]
+        output = self.module(images.clone())  # a network may write into what it is given
+        return output[0] if isinstance(output, tuple) else output
 
 
 def _integrated(logits: nn.Module, images: Tensor, targets: Tensor) -> Attribution:
@@ -185,8 +225,8 @@ def _integrated(logits: nn.Module, images: Tensor, targets: Tensor) -> Attributi
     method = IntegratedGradients(logits)
     start = blurred(images.detach())
     with torch.no_grad():
-        rows = torch.arange(len(images))
-        difference = (logits(images)[rows, targets] - logits(start)[rows, targets]).double().cpu().numpy()
+        rows = torch.arange(len(images), device=targets.device)
+        difference = (logits(images)[rows, targets] - logits(start)[rows, targets]).cpu().double().numpy()
     tolerance = np.maximum(RELATIVE * abs(difference), ABSOLUTE)
     values = np.zeros((len(images), *images.shape[2:]), np.float32)
     delta, steps = np.zeros(len(images)), np.full(len(images), FEWEST_STEPS)
@@ -199,14 +239,29 @@ def _integrated(logits: nn.Module, images: Tensor, targets: Tensor) -> Attributi
             images[index], start[index], target=targets[index], n_steps=int(count),
             method="riemann_middle", internal_batch_size=POINTS_AT_ONCE, return_convergence_delta=True,
         )  # fmt: skip
-        values[now], delta[now] = _summed(found), missed.detach().double().cpu().numpy()
+        values[now], delta[now] = _summed(found), missed.detach().cpu().double().numpy()
         excess = abs(delta[now]) / tolerance[now]
         further = (excess > 1) & (count < MOST_STEPS)
         # At best a doubling leaves a quarter of what midpoints miss: counts that could not suffice are left out.
-        doublings = np.ceil(np.log(excess[further]) / np.log(4)).astype(np.int64)
+        doublings = np.ceil(np.log(np.minimum(excess[further], MOST_STEPS**2)) / np.log(4)).astype(np.int64)
         steps[now[further]] = np.minimum(count * 2**doublings, MOST_STEPS)
         todo = np.setdiff1d(todo, now[~further])
     return Attribution("integrated gradients", values, delta, tolerance, steps)
+
+
+def _occluded(module: nn.Module, images: Tensor, targets: Tensor, window: int) -> NDArray[np.float32]:
+    from captum.attr import Occlusion
+
+    channels, stride = images.shape[1], max(1, window // 2)
+    with torch.no_grad():
+        values = Occlusion(_Logits(module)).attribute(
+            images.detach().clone(),
+            (channels, window, window),
+            (channels, stride, stride),
+            target=targets,
+            perturbations_per_eval=AT_ONCE,
+        )
+    return _summed(values)
 
 
 def blurred(images: Tensor) -> Tensor:
@@ -224,28 +279,8 @@ def blurred(images: Tensor) -> Tensor:
 
 
 def _summed(values: Tensor) -> NDArray[np.float32]:
-    return values.detach().sum(1).cpu().numpy().astype(np.float32)
+    return values.detach().cpu().double().sum(1).float().numpy()
 
 
-def _called(module: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
-    """(logits, A), checked: what a foreign module gets wrong is named."""
-    found = module(images)
-    if not (isinstance(found, tuple) and len(found) == 2):
-        raise ValueError("the module must return (logits, A); with_attention(module, 'name') takes A from inside it")
-    logits, attention = found
-    if attention.ndim != 4 or attention.shape[:2] != (len(images), 1):
-        raise ValueError(f"A must be [{len(images)}, 1, h, w], got {list(attention.shape)}")
-    if not (attention.min() >= 0 and attention.max() <= 1):  # also where it is not a number
-        raise ValueError(f"A must lie in [0, 1], got {attention.min():g} to {attention.max():g}")
-    return logits, attention
-
-
-@contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    modes = {part: part.training for part in module.modules()}
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, mode in modes.items():
-            part.training = mode
+def _as_numpy(values: Tensor) -> NDArray[np.float32]:
+    return values.float().cpu().numpy()  # NumPy has no bfloat16

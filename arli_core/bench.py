@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from .attack import MASKS, Pixels, background_attack
 from .attention import Learned, learned
-from .attribution import METHODS, Attribution, attribute, convolutions, look
+from .attribution import METHODS, Attribution, attribute, class_indices, last_convolution, look
 from .metrics import known_mean, merits
 from .networks import at_image_size
 from .records import Record
@@ -57,14 +57,18 @@ def strike(
     """The background attack of `attack.background_attack`, on the loss of `targets` [N] among the classes seen; of
     the network's own answers where they are left out, as for images without a known class.
 
-    epsilon in [0, 1] of the pixel range; mask one of attack.MASKS. In evaluation mode, unlike while training.
+    epsilon in [0, 1] of the pixel range; steps from 1; mask one of attack.MASKS. In evaluation mode, unlike while
+    training. ValueError for other values, and for targets or images that do not fit.
     """
     if mask not in MASKS:
         raise ValueError(f"mask {mask!r}: choose from {', '.join(MASKS)}")
+    if not 0 <= epsilon <= 1:
+        raise ValueError(f"epsilon must be in [0, 1] of the pixel range, got {epsilon}")
+    if steps < 1:
+        raise ValueError(f"steps must be 1 or more, got {steps}")
     module, x = run.module, run.normalised(images)
     clean = look(module, x)
-    chosen = clean.logits.argmax(1) if targets is None else np.asarray(targets)
-    labels = torch.as_tensor(chosen)
+    labels = class_indices(clean.logits.argmax(1) if targets is None else targets, torch.as_tensor(clean.logits))
 
     def loss_and_attention(probe: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         logits, attention = module(probe)
@@ -83,17 +87,18 @@ def strike(
         (found.images * scale + shift).clamp(0, 1).numpy(),
         clean.logits,
         look(module, found.images).logits,
-        chosen,
+        labels.numpy(),
     )
 
 
 def attributions(run: Learned, images: Images, targets: NDArray[np.int64]) -> Iterator[Attribution]:
-    """What each of Captum's methods says of the logits `targets`, one after the other; no Grad-CAM without
-    convolutions."""
+    """What each of Captum's methods says of the logits `targets`, one after the other; no Grad-CAM where there is no
+    convolution to look at. ValueError as `attribute`."""
     module, x = run.module, run.normalised(images)
+    layer = last_convolution(module, x)
     for method in METHODS:
-        if method != "Grad-CAM" or convolutions(module):
-            yield attribute(module, x, torch.as_tensor(targets), method)
+        if method != "Grad-CAM" or layer is not None:
+            yield attribute(module, x, targets, method, layer)
 
 
 def drift(record: Record, images: Images) -> tuple[NDArray[np.int64], Maps]:

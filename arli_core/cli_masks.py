@@ -68,6 +68,8 @@ def masks(
     typer.echo(" " * width + "".join(f"{key:>12}" for key in found["merits"]))
     for name, merits in tables.items():
         typer.echo(f"{name:<{width}}" + "".join(f"{rounded(value):>12}" for value in merits.values()))
+    for note in found["captum_notes"]:
+        typer.echo(note)
     attack = found["attack"]
     typer.echo(
         f"\nattack of eps {attack['epsilon']:g}: correct {rounded(attack['correct_before'])} before, "
@@ -103,7 +105,7 @@ def _masks(
     if epsilon is None:
         epsilon = config.attack.epsilon if isinstance(config, Ari | AriReleased) else 0.03
     done = bench.strike(run, images, epsilon, targets)
-    told = bench.attributions(run, images, targets) if captum else ()
+    told = list(bench.attributions(run, images, targets)) if captum else []
     auroc = np.array([]) if found.auroc is None else found.auroc[chosen]
     order = [at for at in auroc.argsort()[:5] if np.isfinite(auroc[at])]
     worst = [(found.labels[chosen[at]], float(auroc[at])) for at in order]
@@ -117,6 +119,7 @@ def _masks(
         "objects": objects is not None,
         "merits": means(found.attention[chosen]),
         "captum": {each.method: means(each.scores) for each in told},
+        "captum_notes": [each.note for each in told if each.note],
         "attack": {
             "epsilon": epsilon,
             "correct_before": float((done.before.argmax(1) == targets).mean()),

@@ -6,8 +6,8 @@ import torch
 from captum.attr import IntegratedGradients, LayerAttribution, LayerGradCam, Occlusion, Saliency
 from torch import nn
 
-from arli_core.attribution import METHODS, attribute, blurred, layer_of, look, with_attention
-from arli_core.networks import build
+from arli_core.attribution import METHODS, attribute, blurred, last_convolution, look, with_attention
+from arli_core.networks import ATTENTIONS, build
 
 
 def seeded(seed=0):
@@ -192,11 +192,12 @@ def test_what_cannot_be_asked_is_named(module):
         attribute(mlp.module(mlp.initial(seeded())), images(), TARGETS, "Grad-CAM")
 
 
-def test_the_last_convolution_is_not_the_attentions(module):
-    assert layer_of(module) is module.third
-    released = build("mlp", (3, 20, 20), 5, "released")
-    with pytest.raises(ValueError, match="needs a convolution"):
-        layer_of(released.module(released.initial(seeded())))
+@pytest.mark.parametrize("attention", ATTENTIONS)
+def test_the_last_convolution_is_not_the_attentions(attention):
+    last = {"conv": "third", "masked-conv": "third", "mlp": None, "residual": "stages.3.1.second"}
+    for name, layer in {**last, "resnet18": "trunk.layer4.1.conv2"}.items():
+        model = build(name, (3, 40, 40), 5, attention)
+        assert last_convolution(model.module(model.initial(seeded())), images((3, 40, 40))) == layer
 
 
 def test_blurred_images_keep_their_mean_colour_and_lose_their_detail():

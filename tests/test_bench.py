@@ -77,6 +77,23 @@ def test_an_unknown_mask_is_named(record):
         strike(run, images, 0.1, targets, mask="none")
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"epsilon": -0.1}, r"epsilon must be in \[0, 1\] of the pixel range, got -0.1"),
+        ({"epsilon": float("nan")}, "epsilon must be in"),
+        ({"steps": 0}, "steps must be 1 or more, got 0"),
+        ({"targets": [0, 1]}, r"one class per image, \[6\], got \[2\]"),
+        ({"targets": [0, 1, 0, 1, 0, 9]}, "targets must be classes from 0 to 3, got 0 to 9"),
+        ({"images": np.empty((0, 1, 8, 8), np.uint8)}, "images must be .* at least one of each"),
+    ],
+)
+def test_what_an_attack_cannot_be_is_named(record, settings, message):
+    run, images, targets, _ = chosen(record)
+    with pytest.raises(ValueError, match=message):
+        strike(**{"run": run, "images": images, "epsilon": 0.1, "targets": targets, **settings})
+
+
 def test_every_method_of_captum_is_asked_where_the_network_lets_it(record, trained):
     run, images, targets, _ = chosen(record)
     assert [each.method for each in attributions(run, images, targets)] == list(METHODS)

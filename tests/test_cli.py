@@ -265,6 +265,18 @@ def test_masks_are_measured(home):
     assert "task 3: tasks 1 to 2 are done" in refused("masks", "tiny", "--task", 3)
 
 
+def test_maps_of_captum_that_say_nothing_are_named(home, monkeypatch):
+    from arli_core import attribution
+
+    monkeypatch.setattr(attribution, "LEVEL", 2)  # so that every map counts as level
+    notes = printed("masks", "tiny", "--images", 2, "--captum")["captum_notes"]
+    assert [note.split(" says nothing about places in 2 of 2 images (1, 2)")[0] for note in notes] == [
+        *("saliency", "integrated gradients", "Grad-CAM of network.third", "occlusion")
+    ]
+    out = told("masks", "tiny", "--images", 2, "--captum")
+    assert all(note in out for note in notes)
+
+
 @pytest.mark.parametrize("run", ["tiny", "plain", "half"])
 def test_a_run_is_exported_and_imported_under_another_name(run, home, tmp_path):
     file = tmp_path / "run.zip"

@@ -75,3 +75,14 @@ def test_a_run_has_one_colour_in_all_charts():
 def test_names_of_models_become_formulas_wherever_they_stand():
     assert typeset("φ_b moves to φ_f, φ_12 counts most") == "$φ_{b}$ moves to $φ_{f}$, $φ_{12}$ counts most"
     assert typeset("φᵢ and 3") == "φᵢ and 3"
+
+
+@given(st.floats(0, 1), st.integers(1, 5))
+def test_a_map_that_is_the_same_everywhere_is_marked_where_it_is_drawn(level, columns):
+    maps = np.linspace(0, 1, columns * 36).reshape(columns, 6, 6)
+    maps[0] = level
+    images = np.zeros((columns, 1, 6, 6), np.uint8)  # a level image is what it is
+    rows = [figures.Row("input", images, "image"), figures.Row("Grad-CAM", maps)]
+    drawn = figures.grid(rows, [("a", "b")] * columns, "maps")
+    marks = [text for axes in drawn.axes for text in axes.texts if text.get_text() == "level"]
+    assert [(mark.axes, mark.get_position()) for mark in marks] == [(drawn.axes[1], (2.5, 2.5))]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from .canvas import ORANGE, in_ink
 
 GAP = 0.06  # between two pictures of a grid, of a picture's width
+LEVEL = 1e-6  # maps whose values differ by less are the same everywhere
 HIGH_RED = "RdYlBu_r"  # high values red, low values blue, as in the paper's Fig. 9
 
 
@@ -70,6 +72,7 @@ def grid(
 ) -> Figure:
     """Images as columns, what is known of them as rows; above each column class -> prediction, from `answers` [N].
 
+    A map that is the same everywhere is marked "level".
     `maps` says at the colour bar what the maps show; `above`, what `answers` are, where no class is known.
     """
     columns, (height, width) = len(answers), rows[0].values.shape[-2:]
@@ -85,6 +88,8 @@ def grid(
     for row, strip in zip(rows, strips, strict=True):
         image = strip.imshow(_side_by_side(row, gap), cmap=HIGH_RED if row.kind == "map" else "gray", vmin=0, vmax=1)
         drawn = image if row.kind == "map" else drawn
+        if row.kind == "map":
+            _mark_level(strip, row.values, step)
         strip.set(xticks=[], yticks=[])
         strip.set_ylabel(row.name if len(row.name) < 13 else row.name.replace(" ", "\n", 1), fontsize=11)
         strip.spines[:].set_visible(False)
@@ -100,6 +105,16 @@ def grid(
     for each in figure.axes:
         in_ink(each, ink)
     return figure
+
+
+def _mark_level(strip: Axes, maps: NDArray[np.floating], step: int) -> None:
+    """Writes "level" on each map that is the same everywhere: it says nothing about places, whatever its colour."""
+    height, width = maps.shape[1:]
+    for column, values in enumerate(maps):
+        if np.ptp(values) <= LEVEL:
+            dark = abs(values.mean() - 0.5) > 0.3  # the colours of HIGH_RED near both ends
+            place = (column * step + (width - 1) / 2, (height - 1) / 2)
+            strip.text(*place, "level", fontsize=10, color="white" if dark else "black", ha="center", va="center")
 
 
 def _side_by_side(row: Row, gap: int) -> NDArray[np.floating]:

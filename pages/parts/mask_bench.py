@@ -168,6 +168,7 @@ def captum(view: View, found: "Masks", chosen: Chosen) -> None:
     st.dataframe(table.style.format("{:.3f}"), height="content")
     save_table(table, name, "table-")
     st.caption("Means over the images shown. A is made by the network on its way; the others ask about its answer.")
+    _say_what_is_level(told)
     for each in told:
         if each.converged is not None and each.delta is not None and each.steps is not None:
             late = int((~each.converged).sum())
@@ -177,6 +178,12 @@ def captum(view: View, found: "Masks", chosen: Chosen) -> None:
                 f"{abs(each.delta).max():.1e}, {told_of}; {each.steps.min()} to {each.steps.max()} steps, from "
                 "the blurred image."
             )
+
+
+def _say_what_is_level(told: "list[Attribution]") -> None:
+    for each in told:
+        if each.note:
+            st.caption(each.note)
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
@@ -245,3 +252,4 @@ def own_image(view: View, found: "Masks", chosen: Chosen) -> None:
     name = f"own-image-{view.name}-{view.task}"
     answers = [(answer, run.classes[done.after[0].argmax()])]
     picture(partial(figures.grid, rows, answers, "A and attributions", above=ATTACKED), name)
+    _say_what_is_level(told)
