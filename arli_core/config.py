@@ -396,7 +396,7 @@ _TUNED: dict[tuple[str, str], dict[str, Any]] = {
     ("mnist-5k", "replay-balanced"): {"train.learning_rate": 0.003},
     ("mnist-5k", "der++"): {"train.learning_rate": 0.006},
     ("mnist-5k", "finetune"): {"train.learning_rate": 0.001},
-    ("scenes", "ari"): {"attack.epsilon": 0.03, "train.learning_rate": 0.2},
+    ("scenes", "ari"): {"attack.epsilon": 0.03, "train.batch_size": 8},
     ("scenes", "ari-adam"): {"attack.epsilon": 0.03, "train.learning_rate": 0.02, "fusion.base_rate": 0.006},
     ("scenes", "ari-paper"): {"network.attention": "released"},  # which the preset's own would replace
     ("scenes", "ari-released"): {"network.attention": "released"},
