@@ -26,6 +26,7 @@ from .foreign import (
     unwrapped,
     with_attention,
 )
+from .metrics import is_level
 from .networks import at_image_size
 
 __all__ = [
@@ -48,7 +49,6 @@ POINTS_AT_ONCE = (
     64  # of the integral, of all images together: 512 need twice the time, since the caches are too small
 )
 RELATIVE, ABSOLUTE = 0.01, 1e-3  # how far integrated gradients may miss the difference of logits they should sum to
-LEVEL = 1e-6  # a map whose values differ by less, as a share of the largest, is the same everywhere
 
 Targets = Tensor | NDArray[np.integer] | Sequence[int]
 
@@ -81,8 +81,7 @@ class Attribution:
     @property
     def level(self) -> NDArray[np.bool_]:
         """[N] where |values| are the same everywhere, or not finite: such a map says nothing about places."""
-        size = np.where(self._finite, abs(self.values), 0)
-        return np.ptp(size, (1, 2)) <= LEVEL * size.max((1, 2))
+        return is_level(self.scores)
 
     @property
     def note(self) -> str:
@@ -181,12 +180,12 @@ def attribute(
             check_layer(layer, seen)
         from captum.attr import LayerAttribution, LayerGradCam
 
-        found = LayerGradCam(_Logits(network), layer_of(module, layer)).attribute(
+        coarse = LayerGradCam(_Logits(network), layer_of(module, layer)).attribute(
             inputs, target=classes, relu_attributions=True
         )
-        assert isinstance(found, Tensor)
+        assert isinstance(coarse, Tensor)
         size = (images.shape[2], images.shape[3])
-        values = LayerAttribution.interpolate(found.detach().float(), size, "bilinear")
+        values = LayerAttribution.interpolate(coarse.detach().float(), size, "bilinear")
     return Attribution(method, _summed(values), layer=layer)
 
 

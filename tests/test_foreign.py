@@ -358,6 +358,17 @@ def test_images_that_do_not_fit_are_named(batch, message, ask):
     assert no_hooks(model)
 
 
+def test_a_network_of_whole_numbers_is_looked_at_and_has_no_attributions():
+    class Bytes(Own):
+        def forward(self, batch):
+            return super().forward(batch / 255)
+
+    model, batch = with_attention(Bytes(), "gate"), torch.randint(256, (3, 3, 12, 12), generator=seeded()).byte()
+    np.testing.assert_array_equal(look(model, batch).attention, look(model, batch.float()).attention)
+    with pytest.raises(ValueError, match=r"images must be of floating point to have a gradient, got torch.uint8"):
+        attribute(model, batch, TARGETS, "saliency")
+
+
 def test_a_network_on_another_device_is_named():
     model = with_attention(Own().to("meta"), "gate")
     with pytest.raises(
