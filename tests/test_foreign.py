@@ -522,6 +522,29 @@ def test_a_network_without_a_gradient_is_named(method):
         attribute(Blind(), images(), TARGETS, method)
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_a_network_that_answers_and_cannot_be_asked_is_named(method):
+    class Undone(Own):
+        """Writes over what its gradient needs."""
+
+        def forward(self, batch):
+            features = torch.relu(self.first(batch))
+            features[:, :4].mul_(self.gate(features))
+            return self.head(features.mean((2, 3)))
+
+    class Three(Own):
+        """Of three images, no more."""
+
+        def forward(self, batch):
+            return super().forward(batch.reshape(3, 3, 12, 12))
+
+    network = {"occlusion": Three, "integrated gradients": Three}.get(method, Undone)()
+    assert look(with_attention(network, "gate"), images()).attention.shape == (3, 12, 12)
+    with pytest.raises(ValueError, match=f"{method} fails in this network, although it answers: "):
+        attribute(with_attention(network, "gate"), images(), TARGETS, method)
+    assert no_hooks(network)
+
+
 def test_grad_cam_needs_no_gradient_of_the_images():
     class Frozen(Own):
         """As with a stem that is not trained."""
