@@ -16,16 +16,19 @@ from torch import Tensor, nn
 
 from .attack import background_mask
 from .foreign import (
+    Trace,
     answers,
     check_layer,
     checked,
     evaluating,
     last_convolution,
     layer_of,
+    misfits_named,
     trace,
     unwrapped,
     with_attention,
 )
+from .metrics import is_level
 from .networks import at_image_size
 
 __all__ = [
@@ -48,7 +51,6 @@ POINTS_AT_ONCE = (
     64  # of the integral, of all images together: 512 need twice the time, since the caches are too small
 )
 RELATIVE, ABSOLUTE = 0.01, 1e-3  # how far integrated gradients may miss the difference of logits they should sum to
-LEVEL = 1e-6  # a map whose values differ by less, as a share of the largest, is the same everywhere
 
 Targets = Tensor | NDArray[np.integer] | Sequence[int]
 
@@ -81,8 +83,7 @@ class Attribution:
     @property
     def level(self) -> NDArray[np.bool_]:
         """[N] where |values| are the same everywhere, or not finite: such a map says nothing about places."""
-        size = np.where(self._finite, abs(self.values), 0)
-        return np.ptp(size, (1, 2)) <= LEVEL * size.max((1, 2))
+        return is_level(self.scores)
 
     @property
     def note(self) -> str:
@@ -160,34 +161,33 @@ def attribute(
             window = max(1, round(shorter / 5))
         elif not (isinstance(window, Integral) and 1 <= window <= shorter):
             raise ValueError(f"window must be a whole number of pixels from 1 to {shorter}, got {window!r}")
-        if method == "occlusion":
-            return Attribution(method, _occluded(network, images, classes, window))
-        if method != "Grad-CAM" and not seen.reaches_logits(seen.images):
+        looked_at = _layer(network, images, layer, seen) if method == "Grad-CAM" else None
+        if method in ("saliency", "integrated gradients") and not seen.reaches_logits(seen.images):
             raise ValueError(f"{method} needs a gradient, and none leads from the logits to the images")
-        inputs = images.detach().clone().requires_grad_()  # else Captum sets it, and warns
-        if method == "integrated gradients":
-            return _integrated(_Logits(network), inputs, classes)
-        if method == "saliency":
-            from captum.attr import Saliency
+        logits, inputs = _Logits(network), images.detach().clone().requires_grad_()  # else Captum sets it, and warns
+        with misfits_named(f"{method} fails in this network, although it answers"):
+            if method == "integrated gradients":
+                return _integrated(logits, inputs, classes)
+            if looked_at is not None:
+                values = _grad_cam(logits, inputs, classes, layer_of(module, looked_at))
+            elif method == "occlusion":
+                values = _occluded(logits, inputs, classes, window)
+            else:
+                values = _saliency(logits, inputs, classes)
+    return Attribution(method, _summed(values), layer=looked_at)
 
-            return Attribution(method, _summed(Saliency(_Logits(network)).attribute(inputs, target=classes)))
-        if layer is None:
-            if (layer := last_convolution(network, images)) is None:
-                raise ValueError(
-                    "Grad-CAM needs a convolution with a map of more than one place, not the gate's own, and this "
-                    "network calls none; give a layer by its name"
-                )
-        else:
-            check_layer(layer, seen)
-        from captum.attr import LayerAttribution, LayerGradCam
 
-        found = LayerGradCam(_Logits(network), layer_of(module, layer)).attribute(
-            inputs, target=classes, relu_attributions=True
+def _layer(network: nn.Module, images: Tensor, name: str | None, seen: Trace) -> str:
+    """`name`, checked, or the default."""
+    if name is not None:
+        check_layer(name, seen)
+        return name
+    if (last := last_convolution(network, images)) is None:
+        raise ValueError(
+            "Grad-CAM needs a convolution with a map of more than one place, not the gate's own, and this network "
+            "calls none; give a layer by its name"
         )
-        assert isinstance(found, Tensor)
-        size = (images.shape[2], images.shape[3])
-        values = LayerAttribution.interpolate(found.detach().float(), size, "bilinear")
-    return Attribution(method, _summed(values), layer=layer)
+    return last
 
 
 def class_indices(targets: Targets, logits: Tensor) -> Tensor:
@@ -249,19 +249,32 @@ def _integrated(logits: nn.Module, images: Tensor, targets: Tensor) -> Attributi
     return Attribution("integrated gradients", values, delta, tolerance, steps)
 
 
-def _occluded(module: nn.Module, images: Tensor, targets: Tensor, window: int) -> NDArray[np.float32]:
+def _saliency(logits: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+    from captum.attr import Saliency
+
+    return Saliency(logits).attribute(images, target=targets)
+
+
+def _grad_cam(logits: nn.Module, images: Tensor, targets: Tensor, layer: nn.Module) -> Tensor:
+    from captum.attr import LayerAttribution, LayerGradCam
+
+    coarse = LayerGradCam(logits, layer).attribute(images, target=targets, relu_attributions=True)
+    assert isinstance(coarse, Tensor)
+    return LayerAttribution.interpolate(coarse.detach().float(), (images.shape[2], images.shape[3]), "bilinear")
+
+
+def _occluded(logits: nn.Module, images: Tensor, targets: Tensor, window: int) -> Tensor:
     from captum.attr import Occlusion
 
     channels, stride = images.shape[1], max(1, window // 2)
     with torch.no_grad():
-        values = Occlusion(_Logits(module)).attribute(
-            images.detach().clone(),
+        return Occlusion(logits).attribute(
+            images,
             (channels, window, window),
             (channels, stride, stride),
             target=targets,
             perturbations_per_eval=AT_ONCE,
         )
-    return _summed(values)
 
 
 def blurred(images: Tensor) -> Tensor:

@@ -54,12 +54,8 @@ def answers(module: nn.Module, images: Tensor) -> tuple[Tensor, Any]:
     are none. A is as the network returns it: `checked` says whether it is one.
     """
     _check_images(images)
-    try:
+    with misfits_named(f"the network does not take {_described(module, images)}"):
         output = module(images.clone())  # a network may write into what it is given
-    except torch.OutOfMemoryError:
-        raise
-    except (RuntimeError, AssertionError) as error:  # how torch and torchvision say that shapes and types do not fit
-        raise ValueError(f"the network does not take {_misfit(module, images)}: {error}") from error
     logits, attention = output if isinstance(output, tuple) and len(output) == 2 else (output, None)
     if not isinstance(logits, Tensor) or not logits.is_floating_point():
         raise ValueError(f"the network must return logits or (logits, A), got {_kind(output)}")
@@ -93,7 +89,18 @@ def _check_images(images: Tensor) -> None:
         raise ValueError(f"images must be finite, and image {int((~finite).nonzero()[0])}, counted from 0, is not")
 
 
-def _misfit(module: nn.Module, images: Tensor) -> str:
+@contextmanager
+def misfits_named(what: str) -> Iterator[None]:
+    """ValueError, with `what`, for the errors by which torch and torchvision say that something does not fit."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"{what}: {error}") from error
+
+
+def _described(module: nn.Module, images: Tensor) -> str:
     held = next((value for value in module.parameters() if value.is_floating_point()), images)
     theirs, own = (f"{value.dtype} on {value.device}" for value in (images, held))
     return f"images {list(images.shape)} of {theirs}" + (f" (its weights are {own})" if own != theirs else "")

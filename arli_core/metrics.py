@@ -96,6 +96,11 @@ def entropy(scores: Any) -> NDArray[np.float64]:
     return -(share * logs).sum(1) / np.log(flat.shape[1])
 
 
+def is_level(maps: Any) -> NDArray[np.bool_]:
+    """[N] whether a map in [0, 1] is the same everywhere, to 1e-6: it says nothing about places. maps [N, H, W]."""
+    return np.ptp(np.asarray(maps, dtype=np.float64), (1, 2)) <= 1e-6
+
+
 def known_mean(values: Any) -> float:
     """Mean over the images where it is known; NaN where it is for none, as AUROC of images that are all object."""
     known = np.asarray(values, dtype=np.float64)

@@ -3,7 +3,7 @@
 from itertools import combinations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.colors import to_rgb
 
@@ -77,6 +77,7 @@ def test_names_of_models_become_formulas_wherever_they_stand():
     assert typeset("φᵢ and 3") == "φᵢ and 3"
 
 
+@settings(deadline=None, max_examples=20)
 @given(st.floats(0, 1), st.integers(1, 5))
 def test_a_map_that_is_the_same_everywhere_is_marked_where_it_is_drawn(level, columns):
     maps = np.linspace(0, 1, columns * 36).reshape(columns, 6, 6)

@@ -358,6 +358,17 @@ def test_images_that_do_not_fit_are_named(batch, message, ask):
     assert no_hooks(model)
 
 
+def test_a_network_of_whole_numbers_is_looked_at_and_has_no_attributions():
+    class Bytes(Own):
+        def forward(self, batch):
+            return super().forward(batch / 255)
+
+    model, batch = with_attention(Bytes(), "gate"), torch.randint(256, (3, 3, 12, 12), generator=seeded()).byte()
+    np.testing.assert_array_equal(look(model, batch).attention, look(model, batch.float()).attention)
+    with pytest.raises(ValueError, match=r"images must be of floating point to have a gradient, got torch.uint8"):
+        attribute(model, batch, TARGETS, "saliency")
+
+
 def test_a_network_on_another_device_is_named():
     model = with_attention(Own().to("meta"), "gate")
     with pytest.raises(
@@ -509,6 +520,29 @@ def test_a_network_without_a_gradient_is_named(method):
         return
     with pytest.raises(ValueError, match=r"needs a gradient|needs a convolution"):
         attribute(Blind(), images(), TARGETS, method)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_network_that_answers_and_cannot_be_asked_is_named(method):
+    class Undone(Own):
+        """Writes over what its gradient needs."""
+
+        def forward(self, batch):
+            features = torch.relu(self.first(batch))
+            features[:, :4].mul_(self.gate(features))
+            return self.head(features.mean((2, 3)))
+
+    class Three(Own):
+        """Of three images, no more."""
+
+        def forward(self, batch):
+            return super().forward(batch.reshape(3, 3, 12, 12))
+
+    network = {"occlusion": Three, "integrated gradients": Three}.get(method, Undone)()
+    assert look(with_attention(network, "gate"), images()).attention.shape == (3, 12, 12)
+    with pytest.raises(ValueError, match=f"{method} fails in this network, although it answers: "):
+        attribute(with_attention(network, "gate"), images(), TARGETS, method)
+    assert no_hooks(network)
 
 
 def test_grad_cam_needs_no_gradient_of_the_images():

@@ -17,6 +17,7 @@ from arli_core.metrics import (
     backward_transfer,
     entropy,
     forgetting,
+    is_level,
     known_mean,
     merits,
     overlap,
@@ -201,3 +202,11 @@ def test_merits_are_told_together_and_means_over_what_is_known():
     for shape in ((4, 5, 6), (4, 5)):
         with pytest.raises(ValueError, match=r"both be \[N, H, W\]"):
             pointing(scores, np.zeros(shape))
+
+
+@given(st.floats(0, 1), st.floats(2e-6, 1), st.integers(0, 11))
+def test_a_map_is_level_where_no_place_differs(level, change, place):
+    maps = np.full((2, 3, 4), level)
+    maps[1].flat[place] += change
+    assert is_level(maps).tolist() == [True, False]
+    assert is_level(np.float32([[[1, 1 - 1e-7]]])).tolist() == [True]  # rounding of a map in float32

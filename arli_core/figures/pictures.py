@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
+from ..metrics import is_level
 from .canvas import ORANGE, in_ink
 
 GAP = 0.06  # between two pictures of a grid, of a picture's width
-LEVEL = 1e-6  # maps whose values differ by less are the same everywhere
 HIGH_RED = "RdYlBu_r"  # high values red, low values blue, as in the paper's Fig. 9
 
 
@@ -72,8 +72,8 @@ def grid(
 ) -> Figure:
     """Images as columns, what is known of them as rows; above each column class -> prediction, from `answers` [N].
 
-    A map that is the same everywhere is marked "level".
-    `maps` says at the colour bar what the maps show; `above`, what `answers` are, where no class is known.
+    `maps` says at the colour bar what the maps show; `above`, what `answers` are, where no class is known. A map
+    that is the same everywhere is marked "level".
     """
     columns, (height, width) = len(answers), rows[0].values.shape[-2:]
     gap = max(1, round(width * GAP))
@@ -110,11 +110,10 @@ def grid(
 def _mark_level(strip: Axes, maps: NDArray[np.floating], step: int) -> None:
     """Writes "level" on each map that is the same everywhere: it says nothing about places, whatever its colour."""
     height, width = maps.shape[1:]
-    for column, values in enumerate(maps):
-        if np.ptp(values) <= LEVEL:
-            dark = abs(values.mean() - 0.5) > 0.3  # the colours of HIGH_RED near both ends
-            place = (column * step + (width - 1) / 2, (height - 1) / 2)
-            strip.text(*place, "level", fontsize=10, color="white" if dark else "black", ha="center", va="center")
+    for column in np.flatnonzero(is_level(maps)):
+        dark = abs(maps[column].mean() - 0.5) > 0.3  # the colours of HIGH_RED near both ends
+        place = (column * step + (width - 1) / 2, (height - 1) / 2)
+        strip.text(*place, "level", fontsize=10, color="white" if dark else "black", ha="center", va="center")
 
 
 def _side_by_side(row: Row, gap: int) -> NDArray[np.floating]:
