@@ -29,10 +29,12 @@ import safetensors.numpy
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from . import __version__, metrics
+from . import __version__, locks, metrics
 from .config import Config, parse, protocols
 from .errors import ConfigError, RecordError
 from .events import Attention, Event, Finished, Saved, Started, Step, TaskDone
+from .files import expanded, of_a_file_manager
+from .files import write as _write
 
 SCHEMA = 1
 Arrays = Mapping[str, NDArray]
@@ -260,14 +262,14 @@ def root() -> Path:
     """Where named runs live: $ARLI_CHECKPOINTS, else checkpoints/ beside app.py, else under the working folder."""
     chosen = os.environ.get("ARLI_CHECKPOINTS")
     if chosen:
-        return Path(chosen)
+        return expanded(chosen)
     project = Path(__file__).resolve().parent.parent
     return (project if (project / "app.py").exists() else Path.cwd()) / "checkpoints"
 
 
 def locate(run: str | Path) -> Path:
     """The folder of a run given as a path or as a name under `root()`."""
-    path = Path(run).expanduser()
+    path = expanded(run)
     return root() / path if len(path.parts) == 1 and not path.is_absolute() else path
 
 
@@ -311,7 +313,8 @@ def claim(run: str | Path, overwrite: bool = False) -> Path:
 
 def _foreign(path: Path) -> str | None:
     """The name of something in a run's folder that is no part of a run, if there is any."""
-    return next((file.name for file in path.iterdir() if not _OWN.fullmatch(file.name)), None)
+    names = (file.name for file in path.iterdir())
+    return next((name for name in names if not (_OWN.fullmatch(name) or of_a_file_manager(name))), None)
 
 
 def _ours(index: Path) -> bool:
@@ -494,13 +497,6 @@ def _pack(frames: Frames) -> dict[str, NDArray]:
 
 def _write_arrays(path: Path, arrays: Arrays) -> None:
     _write(path, safetensors.numpy.save({name: np.asarray(value, order="C") for name, value in arrays.items()}))
-
-
-def _write(path: Path, content: bytes) -> None:
-    with tempfile.TemporaryDirectory(prefix=".writing-", dir=path.parent) as place:
-        file = Path(place) / path.name
-        file.write_bytes(content)
-        os.replace(file, path)
 
 
 def tidy(path: Path, tasks: int) -> None:
