@@ -338,6 +338,8 @@ def _remove(path: Path) -> None:
 # The named runs that come with the lab. Its pages count on them, so they are neither renamed nor deleted.
 SHIPPED = ("mnist-5k-ari", "mnist-5k-ari-constant", "mnist-5k-replay", "mnist-5k-finetune", "scenes-ari")
 _NAME = re.compile(r"\w[\w.-]{0,59}")
+# Windows keeps these for devices, with any ending and in any case: a run of that name could not be carried there.
+_DEVICE = re.compile(r"(con|prn|aux|nul|(com|lpt)[1-9¹²³])(\..*)?", re.IGNORECASE)
 
 
 def vacant(name: str) -> Path:
@@ -347,6 +349,12 @@ def vacant(name: str) -> Path:
             f"{name!r} cannot name a run: use at most 60 letters, digits, dots, dashes and underscores, "
             "and begin with a letter or digit"
         )
+    if name.endswith("."):
+        raise RecordError(f"{name!r} cannot name a run: Windows drops a dot at the end; end with another character")
+    if _DEVICE.fullmatch(name):
+        raise RecordError(
+            f"{name!r} cannot name a run: {name.partition('.')[0]} is a device on Windows; choose another name"
+        )
     path = root() / name
     if os.path.lexists(path):
         raise RecordError(f"A run or folder is called {name} already; nothing was changed. Choose another name.")
@@ -354,23 +362,27 @@ def vacant(name: str) -> Path:
 
 
 def rename(name: str, new: str) -> None:
-    """Gives a named run another name. RecordError where it ships, or where the new name cannot be had."""
+    """Gives a named run another name. RecordError where it ships, or where the new name cannot be had; Busy where a
+    process trains one of the two."""
     path, target = _own(name), vacant(new)
     try:
-        path.rename(target)
+        with locks.hold(path), locks.hold(target):
+            path.rename(target)
     except OSError as error:
         raise RecordError(f"{path} cannot be renamed: {error.strerror or error}") from None
 
 
 def delete(name: str) -> None:
-    """Removes a named run, a damaged one too. RecordError where it ships, or where its folder holds anything else."""
+    """Removes a named run, a damaged one too. RecordError where it ships, or where its folder holds anything else;
+    Busy where a process trains it."""
     path = _own(name)
     try:
-        if foreign := _foreign(path):
-            raise RecordError(f"{path} holds {foreign}, which is no part of a recorded run; nothing was deleted")
-        if not _ours(path / "run.json"):
-            raise RecordError(f"{path} holds another program's run.json; nothing was deleted")
-        _remove(path)
+        with locks.hold(path):
+            if foreign := _foreign(path):
+                raise RecordError(f"{path} holds {foreign}, which is no part of a recorded run; nothing was deleted")
+            if not _ours(path / "run.json"):
+                raise RecordError(f"{path} holds another program's run.json; nothing was deleted")
+            _remove(path)
     except OSError as error:
         raise RecordError(f"{path} cannot be deleted: {error.strerror or error}") from None
 
