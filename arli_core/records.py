@@ -12,6 +12,7 @@ Each file is written beside its place and then moved there, so a run killed at a
 saved epoch.
 """
 
+import hashlib
 import json
 import os
 import platform
@@ -253,6 +254,17 @@ def environment() -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "not installed"
     return found
+
+
+def digest(record: Record, task: int) -> str:
+    """Of the settings and of the weights after a task that is done, counted from 1: equal wherever all that these say
+    is equal, however far the run has gone on since. RecordError where the weights cannot be read.
+    """
+    found = hashlib.sha256(record.config.model_dump_json().encode())
+    for name, value in sorted(record.weights[task].items()):
+        found.update(f"{name} {value.dtype} {value.shape}".encode())
+        found.update(np.ascontiguousarray(value).data)
+    return found.hexdigest()
 
 
 # --- Where runs are kept -------------------------------------------------------------------------------------------
