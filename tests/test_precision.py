@@ -16,6 +16,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from arli_core import attribution, consensus, fusion, metrics, precision
 from arli_core.config import METHODS, keys, preset
+from arli_core.errors import Diverged
 from arli_core.learn import learn
 
 CORE = Path(precision.__file__).parent
@@ -98,6 +99,15 @@ def test_no_method_needs_float64_of_its_device(method, monkeypatch):
     assert [each.loss for each in events if hasattr(each, "loss")] == [
         each.loss for each in plain if hasattr(each, "loss")
     ]
+
+
+@pytest.mark.parametrize("distance", fusion.KINDS)
+@pytest.mark.parametrize("over", ["model", "tensor"])
+def test_training_that_leaves_the_finite_numbers_ends_as_diverged(distance, over):
+    """Not as a ValueError of the mathematics."""
+    far = {"fusion.distance": distance, "fusion.over": over, "train.learning_rate": 1e30, "train.optimiser": "sgd"}
+    with pytest.raises(Diverged, match="lower train.learning_rate"):
+        list(learn(preset("digits", "ari", **settings_of("ari"), **far)))
 
 
 def test_attribution_needs_no_float64_of_its_device(monkeypatch):

@@ -33,7 +33,7 @@ def _view(job: Job, drawn: State) -> None:
     if not record.tasks_begun:
         if job.state is State.PAUSED:
             st.info("Paused before the first iteration: “One step” makes it, “Go on” all.", icon=":material/pause:")
-        elif job.alive:
+        elif job.state is State.RUNNING:
             st.info("Loading data and torch; the first iteration is seconds away.", icon=":material/hourglass_empty:")
         return
     frames = record.frames(record.tasks_begun)

@@ -230,7 +230,7 @@ def _view(names: tuple[str, str], drawn: list[str]) -> None:
     if not any(begun):
         if any(each.state == "paused" for each in racers):
             st.info("Paused before the first iteration: “One step” makes it, “Go on” all.", icon=":material/pause:")
-        elif any(each.job and each.job.alive for each in racers):
+        elif any(each.state == "running" for each in racers):
             st.info("Loading data and torch; the first iteration is seconds away.", icon=":material/hourglass_empty:")
     else:
         left, middle, right = st.columns([4, 4, 3])
