@@ -30,6 +30,7 @@ from .foreign import (
 )
 from .metrics import is_level
 from .networks import at_image_size
+from .precision import float64
 
 __all__ = [
     "METHODS",
@@ -226,7 +227,7 @@ def _integrated(logits: nn.Module, images: Tensor, targets: Tensor) -> Attributi
     start = blurred(images.detach())
     with torch.no_grad():
         rows = torch.arange(len(images), device=targets.device)
-        difference = (logits(images)[rows, targets] - logits(start)[rows, targets]).cpu().double().numpy()
+        difference = float64(logits(images)[rows, targets] - logits(start)[rows, targets]).cpu().numpy()
     tolerance = np.maximum(RELATIVE * abs(difference), ABSOLUTE)
     values = np.zeros((len(images), *images.shape[2:]), np.float32)
     delta, steps = np.zeros(len(images)), np.full(len(images), FEWEST_STEPS)
@@ -239,7 +240,7 @@ def _integrated(logits: nn.Module, images: Tensor, targets: Tensor) -> Attributi
             images[index], start[index], target=targets[index], n_steps=int(count),
             method="riemann_middle", internal_batch_size=POINTS_AT_ONCE, return_convergence_delta=True,
         )  # fmt: skip
-        values[now], delta[now] = _summed(found), missed.detach().cpu().double().numpy()
+        values[now], delta[now] = _summed(found), float64(missed.detach()).cpu().numpy()
         excess = abs(delta[now]) / tolerance[now]
         further = (excess > 1) & (count < MOST_STEPS)
         # At best a doubling leaves a quarter of what midpoints miss: counts that could not suffice are left out.
@@ -292,7 +293,7 @@ def blurred(images: Tensor) -> Tensor:
 
 
 def _summed(values: Tensor) -> NDArray[np.float32]:
-    return values.detach().cpu().double().sum(1).float().numpy()
+    return float64(values.detach().cpu()).sum(1).float().numpy()
 
 
 def _as_numpy(values: Tensor) -> NDArray[np.float32]:

@@ -25,6 +25,7 @@ from .comparisons import Effect
 from .config import METHODS, PRESETS
 from .errors import ConfigError
 from .experiments import Advanced, Arm, Done, News, text_of
+from .files import expanded
 
 Preset = Annotated[str, typer.Option("--preset", help=f"One of {', '.join(PRESETS)}.")]
 Out = Annotated[Path, typer.Option(metavar="FOLDER", file_okay=False, help="Where results are kept and found.")]
@@ -140,7 +141,7 @@ def _made(arms: Sequence[Arm], out: Path, jobs: int, keep: bool) -> Mapping[str,
             err=True,
         )
         raise typer.Exit(130) from None
-    return experiments.outcomes(out.expanduser())
+    return experiments.outcomes(expanded(out))
 
 
 @contextmanager

@@ -8,9 +8,8 @@ import numpy as np
 import typer
 
 from . import records
-from .cli_options import AsJson, DataRoot, Run, print_json, rounded
+from .cli_options import AsJson, DataRoot, Run, print_json, rounded, write_out
 from .config import Ari, AriReleased
-from .errors import LabError
 from .records import Record
 
 
@@ -31,10 +30,7 @@ def figure9(
 
     masks = masks_of(record)
     content = figures.export(figures.figure9(masks, masks.spread(images)), kind)
-    try:
-        out.write_bytes(content)
-    except OSError as error:
-        raise LabError(f"{out} cannot be written: {error.strerror or error}; choose another --out") from None
+    write_out(out, content)
     each = None if masks.auroc is None else [_known(value) for value in masks.auroc]
     mean = None if masks.auroc is None else _known(known_mean(masks.auroc))
     if as_json:

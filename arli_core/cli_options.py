@@ -10,7 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from .errors import ConfigError
+from .errors import ConfigError, LabError
+from .files import expanded, write
 
 OWN_OPTIONS = ("preset", "method", "seed", "device")  # settings that --set leaves to the option of their name
 DATA_ROOT = "ARLI_DATA"  # as in datasets/root.py, which is there only with what loads data
@@ -80,6 +81,14 @@ def value_of(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
+
+
+def write_out(out: Path, content: bytes) -> None:
+    """The file that --out names, whole or not at all: where it cannot be written, what was there stays."""
+    try:
+        write(expanded(out), content)
+    except OSError as error:
+        raise LabError(f"{out} cannot be written: {error.strerror or error}; choose another --out") from None
 
 
 @contextmanager

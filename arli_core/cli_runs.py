@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from . import exports, records
-from .cli_options import AsJson, Run, print_json
+from .cli_options import AsJson, Run, print_json, write_out
 from .errors import LabError, RecordError
+from .files import expanded
 
 _FORMS: dict[str, Callable[[str], bytes]] = {
     ".zip": lambda run: exports.archive(records.locate(run).resolve().name, records.files(run)),
@@ -34,10 +35,7 @@ def export(
     if form is None:
         raise LabError(f"{out} has no ending of a known form; valid endings: {', '.join(_FORMS)}")
     content = form(run)
-    try:
-        out.write_bytes(content)
-    except OSError as error:
-        raise LabError(f"{out} cannot be written: {error.strerror or error}; choose another --out") from None
+    write_out(out, content)
     if as_json:
         print_json({"file": str(out), "bytes": len(content)})
         return
@@ -51,9 +49,10 @@ def take_in(
 ) -> None:
     """Take in a run that was exported as a .zip."""
     try:
-        if file.stat().st_size > exports.LIMIT_BYTES:  # before it is in memory
+        source = expanded(file)
+        if source.stat().st_size > exports.LIMIT_BYTES:  # before it is in memory
             raise RecordError(f"the archive is too large: at most {exports.LIMIT_BYTES // 2**20} MB are read")
-        packed, files = exports.unpacked(file.read_bytes())
+        packed, files = exports.unpacked(source.read_bytes())
         chosen = packed if name is None else name
         records.add(chosen, files)
     except OSError as error:

@@ -16,7 +16,6 @@ import json
 import os
 import shutil
 import signal
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -26,7 +25,7 @@ from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 from typing import Any
 
-from . import metrics, records
+from . import files, metrics, records
 from .config import METHODS, PROTOCOLS, Config, in_current_names, keys, preset
 from .errors import ConfigError, Diverged, LabError, RecordError
 from .events import Step
@@ -175,7 +174,7 @@ def make(arms: Sequence[Arm], folder: Path, jobs: int = 1, keep: bool = False) -
     ConfigError, DataError before anything runs where a configuration cannot run here, and RecordError where the
     folder cannot be written or holds a results.csv of someone else.
     """
-    folder = folder.expanduser().absolute()
+    folder = files.expanded(folder).absolute()
     every = {name_of(config): (arm, config) for arm in arms for config in arm.runs}
     finished = outcomes(folder)
     waiting = [(name, config) for name, (_, config) in every.items() if name not in finished]
@@ -374,12 +373,8 @@ def _claim(folder: Path) -> None:
 
 
 def _write(file: Path, content: str) -> None:
-    """Beside its place and then moved there: a reader finds the old content or the new, whole."""
     try:
-        with tempfile.TemporaryDirectory(prefix=".writing-", dir=file.parent) as place:
-            new = Path(place) / file.name
-            new.write_text(content, encoding="utf-8", newline="")
-            os.replace(new, file)
+        files.write(file, content.encode())
     except OSError as error:
         raise RecordError(f"{file} cannot be written: {error.strerror or error}") from None
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from .config import Ari, Config
 from .errors import RecordError
+from .files import of_a_file_manager
 from .records import Record
 
 LIMIT_BYTES = 512 * 2**20  # of an archive, packed and unpacked: ten tasks of a ResNet-18 fit
@@ -32,8 +33,8 @@ def archive(name: str, files: Mapping[str, bytes]) -> bytes:
 def unpacked(data: bytes) -> tuple[str, dict[str, bytes]]:
     """The (name, files) of an `archive`, each file by its bare name; `records.add` says whether they are a run.
 
-    Nothing is written. Raises RecordError for what is no whole .zip, holds anything but files of one folder, or more
-    than LIMIT_BYTES.
+    What file managers add of their own, as `__MACOSX/` and `.DS_Store`, is left out. Nothing is written. Raises
+    RecordError for what is no whole .zip, holds anything but files of one folder, or more than LIMIT_BYTES.
     """
     if len(data) > LIMIT_BYTES:
         raise RecordError(f"the archive is too large: at most {LIMIT_BYTES // 2**20} MB are read")
@@ -45,7 +46,7 @@ def unpacked(data: bytes) -> tuple[str, dict[str, bytes]]:
 
 
 def _read(packed: zipfile.ZipFile) -> tuple[str, dict[str, bytes]]:
-    entries = [entry for entry in packed.infolist() if not entry.is_dir()]
+    entries = [entry for entry in packed.infolist() if not (entry.is_dir() or _added(entry.filename))]
     if sum(entry.file_size for entry in entries) > LIMIT_BYTES:
         raise RecordError(f"unpacked, the archive is too large: at most {LIMIT_BYTES // 2**20} MB are read")
     found: dict[str, bytes] = {}
@@ -68,6 +69,11 @@ def _read(packed: zipfile.ZipFile) -> tuple[str, dict[str, bytes]]:
     if not found:
         raise RecordError("the archive is empty")
     return folders.pop(), found
+
+
+def _added(path: str) -> bool:
+    """Whether a file manager put it into the archive when it packed the folder anew."""
+    return path.startswith("__MACOSX/") or of_a_file_manager(path.rpartition("/")[2])
 
 
 def configuration(config: Config) -> str:

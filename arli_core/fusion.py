@@ -1,94 +1,136 @@
 """The distances between models, and their fusion: D -> dif -> dif* -> phi_f.
 
 Every function takes torch tensors (and gives tensors on the same device) or anything `numpy.asarray` takes (and
-gives float64 arrays), so that training, a lecture's 3x3 example and a recorded frame share one implementation.
+gives float64 arrays), so that training, a lecture's 3x3 example and a recorded frame share one implementation. What
+holds no real numbers, and results that are not finite, raise ValueError.
 
 Symbols: Phi [n+1, P] stacks the task models phi_1..phi_n and, LAST, the base phi_b; D, dif, dif* are [n+1, n+1].
 """
 
-import sys
 from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
 
 import numpy as np
 
+from .precision import NotFinite, array, finite, library, matrix, number, real, whole
+
 KINDS = ("l1", "l2", "relative")
 
 
+class Undefined(ValueError):
+    """A row of dif that no division makes sum to 1."""
+
+
+@np.errstate(all="ignore")
 def distance_matrix(models: Any, kind: str = "l1") -> Any:
     """D_ij = d(Phi_i, Phi_j): symmetric, zero diagonal, >= 0.
 
     models: Phi [m, P]. kind: `l1` sum of absolute differences, `l2` Euclidean, `relative` l1 over the models'
-    mean l1 norm. Returns [m, m]. Raises ValueError on another shape or kind, or `relative` of models all zero.
+    mean l1 norm. Returns [m, m]. Raises ValueError on another shape or kind, or `relative` of models all zero;
+    NotFinite, a ValueError, where distances are not finite.
     """
-    models = _matrix(models, "models")
-    rows = [_distances(models, row, kind) for row in models]
-    return _library(models).stack(rows) / _scale(models, kind)
+    models = matrix(models, "models")
+    return finite(_distance_matrix(models, kind) / _scale(models, kind), "distances")
 
 
+@np.errstate(all="ignore")
 def base_distances(models: Any, kind: str = "l1") -> Any:
-    """The last row of `distance_matrix`, in O(nP) instead of O(n^2 P): all that the fusion of phi_f needs."""
-    models = _matrix(models, "models")
-    return _distances(models, models[-1], kind) / _scale(models, kind)
+    """The last row of `distance_matrix`, in O(nP) instead of O(n^2 P). Raises ValueError as it does."""
+    models = matrix(models, "models")
+    return finite(_base_distances(models, kind), "distances")
 
 
+@np.errstate(all="ignore")
 def layer_distances(models: Any, sizes: Sequence[int], kind: str = "l1") -> Any:
     """What consecutive parts of the P entries, `sizes` long, bring to D: they sum to D, or for `l2` their squares to
     D∘D.
 
     models: Phi [m, P]. Returns [L, m, m]. Raises ValueError as `distance_matrix`, and where sizes do not sum to P.
     """
-    models = _matrix(models, "models")
-    ends = list(accumulate(sizes))
+    models = matrix(models, "models")
+    lengths = [whole(size, "sizes", least=1) for size in array(sizes, "sizes").ravel()]
+    ends = list(accumulate(lengths))
     if not ends or ends[-1] != models.shape[1]:
-        raise ValueError(f"sizes must sum to the {models.shape[1]} entries of a model, not {sum(sizes)}")
-    parts = [models[:, end - size : end] for size, end in zip(sizes, ends, strict=True)]
+        raise ValueError(f"sizes must sum to the {models.shape[1]} entries of a model, not {sum(lengths)}")
+    parts = [models[:, end - length : end] for length, end in zip(lengths, ends, strict=True)]
     plain = "l2" if kind == "l2" else "l1"
-    return _library(models).stack([distance_matrix(part, plain) for part in parts]) / _scale(models, kind)
+    layers = library(models).stack([_distance_matrix(part, plain) for part in parts])
+    return finite(layers / _scale(models, kind), "distances")
 
 
+@np.errstate(all="ignore")
 def dif(distance: Any, eta: float) -> Any:
-    """dif = D∘D + eta (Eq. 7): eta > 0 keeps every entry positive and bounds how unequal the weights can be."""
-    if not eta >= 0:
-        raise ValueError(f"eta must be >= 0, got {eta}")
-    distance = _array(distance)
-    return distance * distance + eta
+    """dif = D∘D + eta (Eq. 7): eta > 0 keeps every entry positive and bounds how unequal the weights can be.
+
+    Raises ValueError where eta is not a finite number >= 0, or dif not finite.
+    """
+    distance = real(distance, "distances")
+    return finite(_dif(distance, eta), "dif")
 
 
 def dif_star(dif: Any) -> Any:
     """dif*_ij = dif_ij / sum_k dif_ik (Eq. 8): rows sum to 1, entries >= 0.
 
-    Raises ValueError naming the row whose sum is not a positive number: with eta = 0 that is a model at distance
-    zero from all others.
+    Raises ValueError naming the row: NotFinite where it is not finite, Undefined where an entry is negative or its
+    sum is not positive; with eta = 0 that is a model at distance zero from all others.
     """
-    dif = _matrix(dif, "dif")
+    dif = matrix(dif, "dif")
     # Each row over its largest entry first: equal entries then sum to m without rounding, and give exactly 1/m.
-    largest = _library(dif).stack([row.max() for row in dif])
-    for row, value in enumerate(largest.tolist()):
-        if not 0 < value < float("inf"):
-            raise ValueError(
-                f"dif* is undefined: row {row + 1} (index {row}) of dif has largest entry {value:g}, and so no "
-                "positive sum; eta > 0 keeps it positive when models coincide"
+    largest = library(dif).stack([row.max() for row in dif])
+    least = library(dif).stack([row.min() for row in dif])
+    for row, (low, high) in enumerate(library(dif).stack([least, largest], 1).tolist()):  # waits for a GPU but once
+        if not (abs(low) < float("inf") and abs(high) < float("inf")):
+            raise NotFinite(f"dif* is undefined: row {row + 1} (index {row}) of dif is not finite")
+        if low < 0:
+            raise Undefined(f"dif* is undefined: row {row + 1} (index {row}) of dif holds {low:g}, which is below 0")
+        if high == 0:
+            raise Undefined(
+                f"dif* is undefined: row {row + 1} (index {row}) of dif has largest entry 0, and so no positive sum; "
+                "eta > 0 keeps it positive when models coincide"
             )
     scaled = dif / largest[:, None]
     return scaled / scaled.sum(-1)[:, None]
 
 
+@np.errstate(all="ignore")
+def base_weights(models: Any, kind: str, eta: float) -> Any:
+    """The last row of dif* [1, m], in O(nP): all that the fusion of phi_f needs. Raises ValueError as
+    `distance_matrix`, `dif` and `dif_star`; on a GPU it waits for the row once, where these would three times.
+    """
+    models = matrix(models, "models")
+    return dif_star(_dif(_base_distances(models, kind)[None], eta))
+
+
+@np.errstate(all="ignore")
 def fuse(dif_star: Any, models: Any) -> Any:
     """Phi' = dif* Phi (Eq. 11). dif_star: [k, m], any of its rows; models: [m, P]. Returns [k, P].
 
-    With the whole matrix the last row of the result is phi_f.
+    With the whole matrix the last row of the result is phi_f. What is not finite is passed on: training looks at
+    what it ends with. Raises ValueError where the shapes do not fit, or one is a tensor and the other none.
     """
-    weights, models = _matrix(dif_star, "dif_star"), _matrix(models, "models")
+    weights, models = matrix(dif_star, "dif_star"), matrix(models, "models")
     if weights.shape[1] != models.shape[0]:
         raise ValueError(f"dif_star weighs {weights.shape[1]} models, but models holds {models.shape[0]}")
+    one, other = (f"{library(each).__name__} {each.dtype} on {each.device}" for each in (weights, models))
+    if one != other:
+        raise ValueError(f"dif_star and models must be alike, not {one} and {other}")
     return weights @ models
 
 
+@np.errstate(all="ignore")
 def base_weight(beta: float, task: int, tasks: int) -> float:
     """alpha = exp(-beta (n-1)/N), the share of phi_f in the next phi_b (after iTAML); task n counts from 1."""
-    return float(np.exp(-beta * (task - 1) / tasks))
+    beta, task, tasks = number(beta, "beta"), whole(task, "task", least=1), whole(tasks, "tasks", least=1)
+    return float(finite(np.exp(-beta * (task - 1) / tasks), "alpha"))
+
+
+def _distance_matrix(models: Any, kind: str) -> Any:
+    return library(models).stack([_distances(models, row, kind) for row in models])
+
+
+def _base_distances(models: Any, kind: str) -> Any:
+    return _distances(models, models[-1], kind) / _scale(models, kind)
 
 
 def _distances(models: Any, row: Any, kind: str) -> Any:
@@ -102,25 +144,13 @@ def _scale(models: Any, kind: str) -> Any:
     if kind != "relative":
         return 1.0
     scale = abs(models).sum(-1).mean()
-    if not scale > 0:
+    if scale == 0:
         raise ValueError("relative distances need a model that is not zero; all of these are")
     return scale
 
 
-def _library(array: Any) -> Any:
-    return np if isinstance(array, np.ndarray) else sys.modules["torch"]
-
-
-def _array(values: Any) -> Any:
-    # torch is looked up, not imported: whoever passes a tensor has imported it, and pages need not wait for it.
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(values, torch.Tensor):
-        return values if values.is_floating_point() else values.double()
-    return np.asarray(values, dtype=np.float64)
-
-
-def _matrix(values: Any, name: str) -> Any:
-    array = _array(values)
-    if array.ndim != 2 or 0 in array.shape:
-        raise ValueError(f"{name} must be a matrix with at least one row, got shape {tuple(array.shape)}")
-    return array
+def _dif(distance: Any, eta: float) -> Any:
+    eta = number(eta, "eta")
+    if eta < 0:
+        raise ValueError(f"eta must be >= 0, got {eta:g}")
+    return distance * distance + eta

@@ -12,6 +12,7 @@ from torch import Tensor
 from .config import PROTOCOLS, Evaluation, Train
 from .methods.objective import Trainee, classification_loss
 from .networks import Model
+from .precision import float64
 from .tasks import Samples
 
 # Meta-test adaptation as in the released code.
@@ -98,7 +99,7 @@ def accuracies(
     found = answers(logits, labels, per_task, task, evaluation, generator, adapted)
     of_task = [labels // per_task == each for each in range(task)]
     return {
-        name: tuple((units == labels)[members].double().mean().item() for members in of_task)
+        name: tuple(float64((units == labels)[members]).mean().item() for members in of_task)
         for name, units in found.items()
     }
 

@@ -23,6 +23,7 @@ from .learn import first_batch, open_world
 from .methods import Setting, create
 from .methods.ari import AntiRetroactiveInterference
 from .methods.parts import Attack, AttackedStep, CleanStep, Fusion, Measured
+from .precision import float64
 from .records import Frames, Record
 from .tasks import INITIAL, Samples, Stream, generator_for
 
@@ -150,7 +151,7 @@ class _Observer:
             models=tuple(self._model(i, *moved) for i, *moved in zip(self.samples, cleans, ends, strict=True)),
             fused=measured.fused,
             dif=dif(measured.fused.distance, self.config.fusion.eta),
-            weights=weights.double().numpy(),
+            weights=float64(weights).numpy(),
             sizes=tuple(sizes),
             losses={
                 name: np.array([self._loss(phi, samples) for samples in self.samples.values()])
@@ -206,7 +207,7 @@ class _Observer:
 
     def _from_base(self, models: Sequence[Tensor], phi_b: Tensor) -> list[float]:
         """How far models are from phi_b, as D measures it."""
-        stack = torch.stack([*models, phi_b])[:, : self.model.learnable].double()
+        stack = float64(torch.stack([*models, phi_b])[:, : self.model.learnable])
         return base_distances(stack, self.config.fusion.distance)[:-1].tolist()
 
 

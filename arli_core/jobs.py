@@ -2,12 +2,13 @@
 
 A job is addressed by its run's name, so a reload, a page switch or a second tab finds it again. One trains at a
 time: two would each take twice as long, and the pages with them. Two runs that race share one thread and take turns,
-iteration by iteration.
+iteration by iteration. When the process ends, its jobs are stopped first, so that no thread is in torch's midst.
 """
 
+import atexit
 import threading
 import traceback
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from enum import Enum
 from types import ModuleType
@@ -20,10 +21,13 @@ from .records import Record
 
 Progress = Generator[tuple[Record, Event]]
 
+PATIENCE = 30.0  # seconds for the iteration under way when the process ends
+
 
 class State(Enum):
     RUNNING = "running"
     PAUSED = "paused"
+    STOPPING = "stopping"  # asked to stop, and at the end of an iteration
     STOPPED = "stopped"
     FINISHED = "finished"
     FAILED = "failed"
@@ -32,7 +36,8 @@ class State(Enum):
 class Job:
     """One training run. `record` is its newest state, replaced whole after every event and safe to read anytime.
 
-    Pause, one step and stop are its thread's: in a race they are of both runs.
+    Pause and stop are its thread's: in a race they are of both runs. To go on, or to make one step, is for `Jobs` to
+    allow.
     """
 
     def __init__(self, name: str, record: Record, begin: Callable[[], Progress]) -> None:
@@ -49,7 +54,12 @@ class Job:
 
     @property
     def alive(self) -> bool:
-        return self.state in (State.RUNNING, State.PAUSED)
+        return self.state in (State.RUNNING, State.PAUSED, State.STOPPING)
+
+    @property
+    def training(self) -> bool:
+        """Whether its thread makes iterations now."""
+        return self._turns.training
 
     @property
     def racers(self) -> Sequence["Job"]:
@@ -59,15 +69,8 @@ class Job:
     def pause(self) -> None:
         self._turns.set(State.PAUSED)
 
-    def go_on(self) -> None:
-        self._turns.set(State.RUNNING)
-
-    def step(self) -> None:
-        """One iteration, then pause again."""
-        self._turns.step()
-
     def stop(self) -> None:
-        """Ends the thread; what was saved can be resumed."""
+        """Asks the thread to end after its iteration, and does not wait for it; what was saved can be resumed."""
         self._turns.stop()
 
     def open(self) -> None:
@@ -105,15 +108,16 @@ class _Turns:
     """The thread that trains one run, or several in lockstep: those that are furthest behind take the next turn.
 
     Runs on equal batches are so at the same iteration after every turn. One with fewer iterations in a task waits at
-    the task's end; one that fails, or is finished, leaves the others to go on.
+    the task's end; one that fails, or is finished, leaves the others to go on. `one_at_a_time` is held while a turn
+    is made.
     """
 
-    def __init__(self, jobs: Sequence[Job], paused: bool) -> None:
+    def __init__(self, jobs: Sequence[Job], paused: bool, one_at_a_time: threading.Lock) -> None:
         self.jobs = jobs
+        self._one_at_a_time = one_at_a_time
         self.state = State.PAUSED if paused else State.RUNNING
         self._wanted = threading.Condition()
         self._steps = 0  # turns asked for while paused
-        self._stop = False
         for job in jobs:
             job._turns = self
         names = " and ".join(job.name for job in jobs)
@@ -122,40 +126,52 @@ class _Turns:
     def start(self) -> None:
         self._thread.start()
 
+    @property
+    def training(self) -> bool:
+        """Whether it makes turns now: it runs, or was asked for steps that it has not begun."""
+        return self.state is State.RUNNING or (self.state is State.PAUSED and self._steps > 0)
+
     def set(self, state: State) -> None:
         with self._wanted:
-            self.state = state
-            self._steps = 0  # steps not made yet are no longer wanted
-            self._wanted.notify()
+            if self.state is not State.STOPPING:
+                self.state = state
+                self._steps = 0  # steps not made yet are no longer wanted
+                self._wanted.notify()
 
     def step(self) -> None:
         with self._wanted:
-            self.state = State.PAUSED
-            self._steps += 1
-            self._wanted.notify()
+            if self.state is not State.STOPPING:
+                self.state = State.PAUSED
+                self._steps += 1
+                self._wanted.notify()
 
     def stop(self) -> None:
         with self._wanted:
-            self._stop = True
+            self.state = State.STOPPING
             self._wanted.notify()
-        self._thread.join()
+
+    def join(self, seconds: float) -> None:
+        """Waits for the thread's end, so long at most."""
+        self._thread.join(seconds)
 
     def _may_go_on(self) -> bool:
         """Waits while paused; False when the runs are to stop."""
         with self._wanted:
-            self._wanted.wait_for(lambda: self._stop or self._steps or self.state is State.RUNNING)
-            if not self._stop and self.state is State.PAUSED:
+            self._wanted.wait_for(lambda: self._steps or self.state is not State.PAUSED)
+            if self.state is State.PAUSED:
                 self._steps -= 1
-            return not self._stop
+            return self.state is not State.STOPPING
 
     def _work(self) -> None:
         for job in self.jobs:
             job.open()
         while (going := [job for job in self.jobs if job.alive]) and self._may_go_on():
             behind = min(next_iteration(job.record) for job in going)
-            for job in going:
-                if next_iteration(job.record) == behind:
-                    job.turn()
+            # Another thread may be at its last turn still, after it was paused or stopped.
+            with self._one_at_a_time:
+                for job in going:
+                    if next_iteration(job.record) == behind:
+                        job.turn()
         for job in going:
             job.close()
 
@@ -174,18 +190,25 @@ def next_iteration(record: Record) -> tuple[int, int]:
 
 
 class Jobs:
-    """The jobs of this process by the name of their run."""
+    """The jobs of this process by the name of their run.
+
+    Pages read while others begin and end runs, and never wait: the dictionary is replaced whole, by who holds the
+    lock, and never changed.
+    """
 
     def __init__(self) -> None:
-        self._jobs: dict[str, Job] = {}
+        self._jobs: Mapping[str, Job] = {}
+        self._moved: Set[str] = frozenset()  # names of runs whose files are being moved
         self._lock = threading.Lock()
+        self._one_at_a_time = threading.Lock()
+        atexit.register(self.end)
 
     def get(self, name: str) -> Job | None:
         return self._jobs.get(name)
 
     def running(self) -> Job | None:
-        """The job that trains now, if any; a paused one does not count."""
-        return next((job for job in self._jobs.values() if job.state is State.RUNNING), None)
+        """The job that trains now, if any; a paused one does not count, unless it makes the steps asked for."""
+        return next((job for job in self._jobs.values() if job.alive and job.training), None)
 
     def alive(self) -> list[Job]:
         return [job for job in self._jobs.values() if job.alive]
@@ -214,11 +237,28 @@ class Jobs:
         paused = [job for name in names if (job := self.get(name)) and job.alive]
         if paused:
             with self._lock:
-                self._refuse_while_busy(*names)
-                paused[0].go_on()
+                self._refuse_while_busy(paused)
+                paused[0]._turns.set(State.RUNNING)
             return paused
         left = names if len(names) == 1 else [name for name in names if records.status_of(name) == "unfinished"]
         return self._launch([_further(name) for name in left], paused=False)
+
+    def step(self, name: str) -> None:
+        """One iteration of a running or paused job, then it pauses. Busy where another one trains."""
+        job = self.get(name)
+        if job and job.alive:
+            with self._lock:
+                self._refuse_while_busy([job])
+                job._turns.step()
+
+    def end(self) -> None:
+        """Stops all jobs, and waits for the iterations that they are at; a longer download is left to itself."""
+        with self._lock:
+            jobs = self._jobs.values()
+        for job in jobs:
+            job.stop()
+        for job in jobs:
+            job._turns.join(PATIENCE)
 
     @contextmanager
     def held(self, *names: str) -> Generator[None]:
@@ -231,25 +271,42 @@ class Jobs:
                     raise Busy(
                         f"{job.name} is {job.state.value}; nothing was changed. Stop it on the Train page first."
                     )
+            self._refuse_moved(names)
             for name in names:
                 locks.refuse_held(records.locate(name))
+            self._moved = self._moved | {*names}
+        try:
             yield
-            for name in names:
-                self._jobs.pop(name, None)
+            with self._lock:
+                self._jobs = {name: job for name, job in self._jobs.items() if name not in names}
+        finally:
+            with self._lock:
+                self._moved = self._moved - {*names}
 
     def _launch(self, jobs: list[Job], paused: bool) -> list[Job]:
         with self._lock:
-            self._refuse_while_busy(*(job.name for job in jobs))
-            turns = _Turns(jobs, paused)
-            self._jobs |= {job.name: job for job in jobs}
+            self._refuse_while_busy(jobs)
+            self._refuse_moved([job.name for job in jobs])
+            turns = _Turns(jobs, paused, self._one_at_a_time)
+            self._jobs = {**self._jobs, **{job.name: job for job in jobs}}
             turns.start()
         return jobs
 
-    def _refuse_while_busy(self, *names: str) -> None:
+    def _refuse_while_busy(self, jobs: Sequence[Job]) -> None:
+        """Busy where a job trains that is none of these and takes no turns with them, or where these are stopping."""
+        names = [job.name for job in jobs]
         other = self.running()
-        if other:
+        if other and not any(other is racer for job in jobs if self.get(job.name) is job for racer in job.racers):
             wanted = " and ".join(names)
             raise Busy(f"{other.name} is training. Wait for it, pause it or stop it, then start {wanted}.")
+        for before in map(self.get, names):
+            if before and before.state is State.STOPPING:
+                raise Busy(f"{before.name} is stopping. Wait until it has ended, then start it.")
+
+    def _refuse_moved(self, names: Sequence[str]) -> None:
+        for name in names:
+            if name in self._moved:
+                raise Busy(f"The files of {name} are being moved. Wait until they are in place.")
 
 
 def _anew(name: str, config: Config) -> Job:

@@ -1,10 +1,13 @@
 """One process at a time trains a run, and none moves its files meanwhile.
 
-A lock is a file in the system's temporary folder, held by a process: it is free again however the process ends.
-Processes on other machines that share the runs' folder are not seen.
+A lock is a file in the system's temporary folder, held by a process: it is free again however the process ends, and
+the file stays. Each user has files of their own, since nobody may open those of others. Processes of another user, or
+on another machine, are not seen where they share the runs' folder.
 """
 
+import getpass
 import hashlib
+import os
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -13,19 +16,26 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from .errors import Busy
+from .files import expanded
 
 
 @contextmanager
 def hold(run: Path) -> Generator[None]:
-    """Holds the lock of a run's folder. Busy where somebody else does."""
-    name = hashlib.sha256(str(run.expanduser().resolve()).encode()).hexdigest()[:24]
-    # Not of one thread: a generator that trains may be closed by another.
-    lock = FileLock(Path(tempfile.gettempdir()) / f"arli-lab-{name}.lock", thread_local=False)
+    """Holds the lock of a run's folder. Busy where somebody else does, or where that cannot be told."""
+    name = hashlib.sha256(str(expanded(run).resolve()).encode()).hexdigest()[:24]
+    user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
     try:
+        # Not of one thread: a generator that trains may be closed by another.
+        lock = FileLock(Path(tempfile.gettempdir()) / f"arli-lab-{user}-{name}.lock", thread_local=False)
         lock.acquire(blocking=False)
-    except (Timeout, OSError):  # OSError: the file is another user's
+    except Timeout:
         raise Busy(
             f"{run.name} is being trained elsewhere; nothing was changed. Wait for it, or stop it there"
+        ) from None
+    except OSError as error:
+        raise Busy(
+            f"whether {run.name} is being trained elsewhere cannot be told: its lock in the temporary folder "
+            f"cannot be had ({error.strerror or error}); nothing was changed. Name another temporary folder in TMPDIR"
         ) from None
     try:
         yield
@@ -34,7 +44,7 @@ def hold(run: Path) -> Generator[None]:
 
 
 def refuse_held(run: Path) -> None:
-    """Busy where somebody, this process included, holds the lock."""
+    """Busy where somebody, this process included, holds the lock, or where that cannot be told."""
     with hold(run):
         pass
 

@@ -1,14 +1,18 @@
 """Figures of merit. Pure: arrays in, floats out.
 
 An accuracy matrix R is [N, N]: R[i, j] is the accuracy on task j after learning task i, in [0, 1]; entries above
-the diagonal are unknown (None or NaN) and never read.
+the diagonal are unknown (None or NaN) and never read. What holds no real numbers, and maps that are not finite, raise
+ValueError.
 """
 
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
+
+from .precision import MOST, array, finite, number, whole
 
 
 def average_accuracy(accuracy: Any) -> float:
@@ -39,9 +43,15 @@ def backward_transfer(accuracy: Any) -> float:
 
 def confusion(classes: Any, answers: Any, count: int) -> NDArray[np.int64]:
     """[count, count]: how many samples of the row's class were answered with the column's; classes and answers [S]
-    in 0..count-1."""
+    in 0..count-1, else ValueError."""
+    count = whole(count, "count", least=1, most=MOST)
+    pairs = [array(values, name) for values, name in ((classes, "classes"), (answers, "answers"))]
+    if pairs[0].ndim != 1 or pairs[0].shape != pairs[1].shape:
+        raise ValueError(f"classes and answers must both be [S], got {pairs[0].shape} and {pairs[1].shape}")
+    if not all(((values >= 0) & (values < count) & (values == np.floor(values))).all() for values in pairs):
+        raise ValueError(f"classes and answers must be whole numbers from 0 to {count - 1}")
     matrix = np.zeros((count, count), dtype=np.int64)
-    np.add.at(matrix, (np.asarray(classes), np.asarray(answers)), 1)
+    np.add.at(matrix, (pairs[0].astype(np.int64), pairs[1].astype(np.int64)), 1)
     return matrix
 
 
@@ -76,7 +86,7 @@ def overlap(scores: Any, objects: Any, threshold: float) -> NDArray[np.float64]:
     scores [N, H, W], objects [N, H, W] bool. Returns [N] in [0, 1].
     """
     scores, objects = _maps(scores, objects)
-    found = scores > threshold
+    found = scores > number(threshold, "threshold")
     both, either = (found & objects).sum((1, 2)), (found | objects).sum((1, 2))
     return np.divide(both, either, out=np.full(len(both), np.nan), where=either > 0)
 
@@ -87,13 +97,16 @@ def entropy(scores: Any) -> NDArray[np.float64]:
 
     scores [N, H, W], not negative. Returns [N] in [0, 1].
     """
-    flat = np.asarray(scores, dtype=np.float64).reshape(len(scores), -1)
+    flat = _scores(scores).astype(np.float64)
+    flat = flat.reshape(len(flat), math.prod(flat.shape[1:]))
     if flat.size and flat.min() < 0:
         raise ValueError(f"entropy needs scores that are not negative, the least is {flat.min():g}")
-    total = flat.sum(1, keepdims=True)
+    with np.errstate(over="ignore"):
+        total = finite(flat.sum(1, keepdims=True), "sums of scores")
     share = np.divide(flat, total, out=np.full(flat.shape, np.nan), where=total > 0)
     logs = np.log(share, out=np.zeros(flat.shape), where=share > 0)
-    return -(share * logs).sum(1) / np.log(flat.shape[1])
+    with np.errstate(invalid="ignore"):  # of a single pixel
+        return -(share * logs).sum(1) / np.log(flat.shape[1])
 
 
 def is_level(maps: Any) -> NDArray[np.bool_]:
@@ -103,9 +116,10 @@ def is_level(maps: Any) -> NDArray[np.bool_]:
 
 def known_mean(values: Any) -> float:
     """Mean over the images where it is known; NaN where it is for none, as AUROC of images that are all object."""
-    known = np.asarray(values, dtype=np.float64)
+    known = array(values, "values")
     known = known[~np.isnan(known)]
-    return float(known.mean()) if len(known) else float("nan")
+    with np.errstate(over="ignore"):
+        return float(finite(known.mean(), "the mean of values")) if len(known) else float("nan")
 
 
 def merits(scores: Any, objects: Any | None, threshold: float = 0.5) -> dict[str, NDArray[Any]]:
@@ -114,7 +128,7 @@ def merits(scores: Any, objects: Any | None, threshold: float = 0.5) -> dict[str
     coverage: share of pixels above the threshold. mean. entropy. saturation: share of pixels below 0.05 or above
     0.95, where a sigmoid has hardly a gradient left. auroc, pointing, overlap (at the threshold).
     """
-    scores = np.asarray(scores)
+    scores, threshold = _scores(scores), number(threshold, "threshold")
     found: dict[str, NDArray[Any]] = {
         "coverage": (scores > threshold).mean((1, 2)),
         "mean": scores.mean((1, 2)),
@@ -129,14 +143,22 @@ def merits(scores: Any, objects: Any | None, threshold: float = 0.5) -> dict[str
 
 
 def _maps(scores: Any, objects: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    scores, objects = np.asarray(scores), np.asarray(objects, dtype=bool)
-    if scores.shape != objects.shape or scores.ndim != 3:
+    scores, objects = _scores(scores), array(objects, "objects") != 0
+    if scores.shape != objects.shape:
         raise ValueError(f"scores and objects must both be [N, H, W], got {scores.shape} and {objects.shape}")
     return scores, objects
 
 
+def _scores(scores: Any) -> NDArray[Any]:
+    """Maps [N, H, W], in the precision in which they come."""
+    found = finite(array(scores, "scores"), "scores")
+    if found.ndim != 3:
+        raise ValueError(f"scores and objects must both be [N, H, W], got scores {found.shape}")
+    return np.asarray(scores) if isinstance(scores, np.ndarray) else found
+
+
 def _accuracy(values: Any) -> NDArray[np.float64]:
-    matrix = np.asarray(values, dtype=np.float64)
+    matrix = array(values, "an accuracy matrix", unknown=True)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.size:
         raise ValueError(f"an accuracy matrix is square, got shape {matrix.shape}")
     known = matrix[np.tril_indices(len(matrix))]

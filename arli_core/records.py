@@ -12,6 +12,7 @@ Each file is written beside its place and then moved there, so a run killed at a
 saved epoch.
 """
 
+import hashlib
 import json
 import os
 import platform
@@ -29,10 +30,12 @@ import safetensors.numpy
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from . import __version__, metrics
+from . import __version__, locks, metrics
 from .config import Config, parse, protocols
 from .errors import ConfigError, RecordError
 from .events import Attention, Event, Finished, Saved, Started, Step, TaskDone
+from .files import expanded, of_a_file_manager
+from .files import write as _write
 
 SCHEMA = 1
 Arrays = Mapping[str, NDArray]
@@ -253,6 +256,17 @@ def environment() -> dict[str, str]:
     return found
 
 
+def digest(record: Record, task: int) -> str:
+    """Of the settings and of the weights after a task that is done, counted from 1: equal wherever all that these say
+    is equal, however far the run has gone on since. RecordError where the weights cannot be read.
+    """
+    found = hashlib.sha256(record.config.model_dump_json().encode())
+    for name, value in sorted(record.weights[task].items()):
+        found.update(f"{name} {value.dtype} {value.shape}".encode())
+        found.update(np.ascontiguousarray(value).data)
+    return found.hexdigest()
+
+
 # --- Where runs are kept -------------------------------------------------------------------------------------------
 
 
@@ -260,14 +274,14 @@ def root() -> Path:
     """Where named runs live: $ARLI_CHECKPOINTS, else checkpoints/ beside app.py, else under the working folder."""
     chosen = os.environ.get("ARLI_CHECKPOINTS")
     if chosen:
-        return Path(chosen)
+        return expanded(chosen)
     project = Path(__file__).resolve().parent.parent
     return (project if (project / "app.py").exists() else Path.cwd()) / "checkpoints"
 
 
 def locate(run: str | Path) -> Path:
     """The folder of a run given as a path or as a name under `root()`."""
-    path = Path(run).expanduser()
+    path = expanded(run)
     return root() / path if len(path.parts) == 1 and not path.is_absolute() else path
 
 
@@ -311,7 +325,8 @@ def claim(run: str | Path, overwrite: bool = False) -> Path:
 
 def _foreign(path: Path) -> str | None:
     """The name of something in a run's folder that is no part of a run, if there is any."""
-    return next((file.name for file in path.iterdir() if not _OWN.fullmatch(file.name)), None)
+    names = (file.name for file in path.iterdir())
+    return next((name for name in names if not (_OWN.fullmatch(name) or of_a_file_manager(name))), None)
 
 
 def _ours(index: Path) -> bool:
@@ -335,6 +350,8 @@ def _remove(path: Path) -> None:
 # The named runs that come with the lab. Its pages count on them, so they are neither renamed nor deleted.
 SHIPPED = ("mnist-5k-ari", "mnist-5k-ari-constant", "mnist-5k-replay", "mnist-5k-finetune", "scenes-ari")
 _NAME = re.compile(r"\w[\w.-]{0,59}")
+# Windows keeps these for devices, with any ending and in any case: a run of that name could not be carried there.
+_DEVICE = re.compile(r"(con|prn|aux|nul|(com|lpt)[1-9¹²³])(\..*)?", re.IGNORECASE)
 
 
 def vacant(name: str) -> Path:
@@ -344,6 +361,12 @@ def vacant(name: str) -> Path:
             f"{name!r} cannot name a run: use at most 60 letters, digits, dots, dashes and underscores, "
             "and begin with a letter or digit"
         )
+    if name.endswith("."):
+        raise RecordError(f"{name!r} cannot name a run: Windows drops a dot at the end; end with another character")
+    if _DEVICE.fullmatch(name):
+        raise RecordError(
+            f"{name!r} cannot name a run: {name.partition('.')[0]} is a device on Windows; choose another name"
+        )
     path = root() / name
     if os.path.lexists(path):
         raise RecordError(f"A run or folder is called {name} already; nothing was changed. Choose another name.")
@@ -351,23 +374,27 @@ def vacant(name: str) -> Path:
 
 
 def rename(name: str, new: str) -> None:
-    """Gives a named run another name. RecordError where it ships, or where the new name cannot be had."""
+    """Gives a named run another name. RecordError where it ships, or where the new name cannot be had; Busy where a
+    process trains one of the two."""
     path, target = _own(name), vacant(new)
     try:
-        path.rename(target)
+        with locks.hold(path), locks.hold(target):
+            path.rename(target)
     except OSError as error:
         raise RecordError(f"{path} cannot be renamed: {error.strerror or error}") from None
 
 
 def delete(name: str) -> None:
-    """Removes a named run, a damaged one too. RecordError where it ships, or where its folder holds anything else."""
+    """Removes a named run, a damaged one too. RecordError where it ships, or where its folder holds anything else;
+    Busy where a process trains it."""
     path = _own(name)
     try:
-        if foreign := _foreign(path):
-            raise RecordError(f"{path} holds {foreign}, which is no part of a recorded run; nothing was deleted")
-        if not _ours(path / "run.json"):
-            raise RecordError(f"{path} holds another program's run.json; nothing was deleted")
-        _remove(path)
+        with locks.hold(path):
+            if foreign := _foreign(path):
+                raise RecordError(f"{path} holds {foreign}, which is no part of a recorded run; nothing was deleted")
+            if not _ours(path / "run.json"):
+                raise RecordError(f"{path} holds another program's run.json; nothing was deleted")
+            _remove(path)
     except OSError as error:
         raise RecordError(f"{path} cannot be deleted: {error.strerror or error}") from None
 
@@ -494,13 +521,6 @@ def _pack(frames: Frames) -> dict[str, NDArray]:
 
 def _write_arrays(path: Path, arrays: Arrays) -> None:
     _write(path, safetensors.numpy.save({name: np.asarray(value, order="C") for name, value in arrays.items()}))
-
-
-def _write(path: Path, content: bytes) -> None:
-    with tempfile.TemporaryDirectory(prefix=".writing-", dir=path.parent) as place:
-        file = Path(place) / path.name
-        file.write_bytes(content)
-        os.replace(file, path)
 
 
 def tidy(path: Path, tasks: int) -> None:

@@ -5,6 +5,7 @@ Classes are renumbered in the order in which they are met: task n (counted from 
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -69,7 +70,11 @@ class Pool:
 
 class Stream:
     """The tasks of a data set: `order` gives the class behind each head unit, `train` and `test` all samples;
-    `test_index` says which of the data set's test images each test sample is."""
+    `test_index` says which of the data set's test images each test sample is.
+
+    Samples go to the device when they are first asked for, and stay there: who looks at a trained model needs none of
+    the training samples.
+    """
 
     def __init__(
         self, dataset: Dataset, config: Data, device: torch.device, augmentation: Augmentation | None = None
@@ -89,9 +94,19 @@ class Stream:
         self.classes = tuple(dataset.classes[each] for each in self.order)
         self.shape = dataset.shape
         self.mean, self.std = (torch.tensor(each).float().to(device) for each in (dataset.mean, dataset.std))
-        self.dataset = dataset
-        self.train, _ = self._pool(dataset.train, device)
-        self.test, self.test_index = self._pool(dataset.test, device)
+        self.dataset, self.device = dataset, device
+
+    @cached_property
+    def train(self) -> Pool:
+        return self._pool(self.dataset.train)
+
+    @cached_property
+    def test(self) -> Pool:
+        return self._pool(self.dataset.test)
+
+    @property
+    def test_index(self) -> np.ndarray:
+        return self.test.kept
 
     def task_of(self, labels: Tensor) -> Tensor:
         """The task, counted from 1, of each head unit."""
@@ -115,13 +130,13 @@ class Stream:
         fill = (-self.mean / self.std).view(-1, 1, 1)  # black
         return Samples(augment(samples.images, how.shift, how.flip, how.zoom, generator, fill), samples.labels)
 
-    def _pool(self, split: Split, device: torch.device) -> tuple[Pool, np.ndarray]:
-        """The samples of this stream's classes, and their indices into the split."""
+    def _pool(self, split: Split) -> Pool:
+        """The samples of this stream's classes."""
         unit = np.full(self.order.max() + 1, -1)
         unit[self.order] = np.arange(len(self.order))
         kept = np.flatnonzero(np.isin(split.labels, self.order))
-        labels = torch.tensor(unit[split.labels[kept]]).to(device)
-        return Pool(split, kept, labels, self.mean, self.std), kept
+        labels = torch.tensor(unit[split.labels[kept]]).to(self.device)
+        return Pool(split, kept, labels, self.mean, self.std)
 
 
 def exemplars(stream: Stream, task: int, budget: int, seed: int) -> Tensor:

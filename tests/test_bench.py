@@ -4,11 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from arli_core import metrics
+from arli_core import metrics, tasks
+from arli_core.answers import answers_of
 from arli_core.attack import MASKS
 from arli_core.attention import learned, masks_of
 from arli_core.attribution import METHODS
 from arli_core.bench import attributions, drift, sensitivity, strike
+from arli_core.learn import learn
+from arli_core.tasks import Pool
 
 
 @pytest.fixture(scope="module")
@@ -142,3 +145,26 @@ def test_batch_mates_move_the_released_attention_only_while_training(record, tra
     whole = run.model.train(run.phi, x)[1]
     alone = torch.cat([run.model.train(run.phi, x[n : n + 1])[1] for n in range(len(x))])
     assert abs(whole - alone).max() < 1e-6
+
+
+def test_looking_brings_no_training_sample_to_the_device(record, monkeypatch):
+    pools = []
+
+    class Seen(Pool):
+        def __init__(self, split, *rest):
+            pools.append(split)
+            super().__init__(split, *rest)
+
+    monkeypatch.setattr(tasks, "Pool", Seen)
+    run, images, units, objects = chosen(record)
+    answers_of(record, 2)
+    assert pools == [run.stream.dataset.test] * 2  # for the masks and for the answers
+    del pools[:]
+    run = learned(record)
+    strike(run, images, 0.1, units)
+    sensitivity(run, images, objects)
+    drift(record, images)
+    assert not pools  # the images are given
+    for _ in learn(record.config.model_copy(update={"data": record.config.data.model_copy(update={"tasks": 1})})):
+        pass
+    assert record.config.data.name == "digits" and run.stream.dataset.train in pools

@@ -1,6 +1,7 @@
 """The command line: what it prints, and that whatever goes wrong is one clear message and costs nothing on disk."""
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -294,6 +295,33 @@ def test_a_run_is_exported_as_settings_and_programs(home, tmp_path):
     assert json.loads((tmp_path / "run.json").read_text()) == printed("show", "tiny")["config"]
     compile((tmp_path / "run.py").read_text(encoding="utf-8"), "run.py", "exec")
     assert json.loads((tmp_path / "run.ipynb").read_text(encoding="utf-8"))["nbformat"] == 4
+
+
+@pytest.mark.parametrize("out", ["run.zip", "run.json", "run.py", "run.ipynb", "run.png"])
+def test_an_export_onto_a_full_disk_leaves_the_old_file(out, home, tmp_path, monkeypatch):
+    def full(file: Path, content: bytes) -> int:
+        with file.open("wb") as half:
+            half.write(content[: len(content) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / out).write_bytes(b"what was there")
+    monkeypatch.setattr(Path, "write_bytes", full)
+    command = "figure9" if out.endswith("png") else "export"
+    message = refused(command, "tiny", "--out", tmp_path / out)
+    assert f"{tmp_path / out} cannot be written: No space left on device; choose another --out" in message
+    assert (tmp_path / out).read_bytes() == b"what was there" and sorted(os.listdir(tmp_path)) == [out, "runs"]
+
+
+def test_paths_on_the_command_line_may_begin_with_the_home_directory(home, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    told("export", "tiny", "--out", "~/run.zip")
+    told("figure9", "tiny", "--out", "~/fig.png", "--images", 1)
+    assert (tmp_path / "run.zip").is_file() and (tmp_path / "fig.png").is_file()
+    told("import", "~/run.zip", "--name", "brought")
+    told("train", "--preset", "digits", "--method", "finetune", "--out", "~/other/run", "--device", "cpu",
+         "--set", "data.tasks=2", "--set", "train.epochs=1", "--set", "train.batch_size=500")  # fmt: skip
+    assert records.load(tmp_path / "other" / "run").finished
+    assert not list(Path.cwd().glob("~*"))
 
 
 def test_what_cannot_be_exported_or_imported_is_told(home, tmp_path):

@@ -82,7 +82,9 @@ def test_an_archive_comes_back_file_by_file():
         ([("a/../../run.json", "{}")], "out of place"),
         ([("a\\..\\run.json", "{}")], "out of place"),
         ([("run.json", "{}")], "out of place"),
-        ([("a/run.json", "{}"), ("__MACOSX/run.json", "")], "__MACOSX/run.json' is out of place"),
+        ([("a/run.json", "{}"), ("b/run.json", "")], "b/run.json' is out of place"),
+        ([("a/run.json", "{}"), (".DS_Store/run.json", "")], "out of place"),
+        ([("__MACOSX/a/._run.json", ""), ("a/.DS_Store", "")], "empty"),
         ([("a/b/run.json", "{}")], "out of place"),
         ([], "empty"),
         ([("a/", "")], "empty"),
@@ -91,6 +93,15 @@ def test_an_archive_comes_back_file_by_file():
 def test_what_is_not_files_of_one_folder_is_refused(entries, told):
     with pytest.raises(RecordError, match=told):
         exports.unpacked(zipped(*entries))
+
+
+def test_a_run_that_a_file_manager_packed_anew_comes_back_as_it_was():
+    files = records.files("ari")
+    added = ["__MACOSX/._ari", "__MACOSX/ari/._run.json", ".DS_Store", "ari/.DS_Store", "ari/._run.json",
+             "ari/Thumbs.db", "ari/desktop.ini", "desktop.ini"]  # fmt: skip
+    entries = [("ari/", b""), *((name, b"\0\5\26\7") for name in added)]
+    entries += [(f"ari/{name}", content) for name, content in files.items()]
+    assert exports.unpacked(zipped(*entries)) == ("ari", files)
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")

@@ -266,7 +266,7 @@ def test_everything_of_the_fused_model_is_kept_at_the_first_task_and_at_beta_zer
         (lambda: base_distances(torch.zeros(0, 3)), r"models must be a matrix.*\(0, 3\)"),
         (lambda: distance_matrix(np.zeros((2, 3)), "relative"), "all of these are"),
         (lambda: dif([[0, 1.0], [1, 0]], -0.1), "eta must be >= 0, got -0.1"),
-        (lambda: dif([[0, 1.0], [1, 0]], float("nan")), "eta must be >= 0, got nan"),
+        (lambda: dif([[0, 1.0], [1, 0]], float("nan")), "eta must be one finite number, got nan"),
         (lambda: dif_star([0.5, 0.5]), r"dif must be a matrix.*\(2,\)"),
         (lambda: fuse(np.full((2, 2), 0.5), np.zeros((3, 4))), "weighs 2 models, but models holds 3"),
     ],

@@ -1,7 +1,10 @@
 """One process at a time trains a run."""
 
+import os
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -60,6 +63,40 @@ def test_a_process_that_is_killed_holds_nothing(elsewhere):
     process.wait()
     assert not locks.held(records.locate(name))
     next(runs.resume(name))
+
+
+def lock_file(run):
+    """The file that the lock of a run is."""
+    before = set(Path(tempfile.gettempdir()).iterdir())
+    with locks.hold(run):
+        (file,) = set(Path(tempfile.gettempdir()).iterdir()) - before
+    return file
+
+
+def test_a_stale_lock_file_is_no_lock(tmp_path, monkeypatch):
+    """It stays when a process is killed, and when it ends."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert lock_file(tmp_path / "run").exists() and not locks.held(tmp_path / "run")
+
+
+def test_another_users_stale_lock_file_is_no_lock(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    file = lock_file(tmp_path / "run")
+    if os.getuid() == 0:
+        os.chown(file, 12345, 12345)
+    file.chmod(0)
+    user = os.getuid() + 1
+    monkeypatch.setattr(os, "getuid", lambda: user)
+    assert not locks.held(tmp_path / "run")
+    with locks.hold(tmp_path / "run"):
+        assert locks.held(tmp_path / "run")
+
+
+def test_a_lock_that_cannot_be_had_is_not_told_as_training(tmp_path, monkeypatch):
+    (tmp_path / "no folder").write_text("")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "no folder"))
+    with pytest.raises(Busy, match=r"whether run .* cannot be told: .* Name another temporary folder in TMPDIR"):
+        locks.refuse_held(tmp_path / "run")
 
 
 def test_a_run_is_held_from_its_first_event_to_its_end(tmp_path):

@@ -483,7 +483,7 @@ def test_a_run_under_way_is_neither_renamed_nor_deleted(place, monkeypatch):
 
     job = run_bar.jobs().start("under-way", preset("digits", "finetune", **TINY), paused=True)
     try:
-        job.step()
+        run_bar.jobs().step("under-way")
         while not job.record.last and job.alive:
             time.sleep(0.05)
         test = open_page("runs", run="under-way")
@@ -495,23 +495,69 @@ def test_a_run_under_way_is_neither_renamed_nor_deleted(place, monkeypatch):
         press(test, "Rename")
         assert "under-way is paused; nothing was changed" in texts(test, "error")
     finally:
-        job.stop()
+        run_bar.jobs().end()
+
+
+def test_masks_of_a_live_run_are_computed_once_for_a_task_that_is_done(place, monkeypatch):
+    from arli_core import attention, jobs
+    from pages.parts import run_bar
+
+    looked, masks_of = [], attention.masks_of
+    monkeypatch.setattr(attention, "masks_of", lambda record, task: looked.append(task) or masks_of(record, task))
+    registry = run_bar.jobs()
+    slow = {**TINY, "data.tasks": 3, "train.epochs": 2, "seed": 77}  # weights that no other test has looked at
+    job = registry.start("under-way", preset("digits", "finetune", **slow), paused=True)
+
+    def step():
+        before = job.record.last
+        registry.step("under-way")
+        while job.record.last is before and job.alive:
+            time.sleep(0.02)
+
+    try:
+        step()
+        while job.record.last.task == 1:
+            step()
+        seconds = []
+        for _ in range(3):
+            test = open_page("masks", run="under-way")
+            assert not test.exception and not test.error and "under-way is paused" in texts(test, "info")
+            test.slider[0].set_value(3).run()
+            seconds.append(job.record.seconds)
+            step()
+        assert seconds == sorted(set(seconds)) and job.state is jobs.State.PAUSED  # it went on meanwhile
+        assert looked == [1]
+    finally:
+        registry.end()
+
+
+def test_a_run_made_anew_under_a_name_shows_its_own_masks(place):
+    """Its settings are others, or its weights are: what was kept of the old one is not shown."""
+    from pages.parts import run_bar
+
+    def attention(name: str) -> np.ndarray:
+        record = run_bar.open_run(name)
+        return run_bar.masks(run_bar.View(name, record, 1, 0)).attention
+
+    old = attention("digits-ari")
+    shutil.rmtree(place / "digits-ari")
+    (place / "digits-finetune").rename(place / "digits-ari")
+    assert attention("digits-ari").shape == old.shape and not np.array_equal(attention("digits-ari"), old)
 
 
 def test_a_run_paused_before_its_first_iteration_says_how_it_goes_on(place):
     from pages.parts import run_bar
 
     jobs = run_bar.jobs()
-    alone = [jobs.start("waiting", preset("digits", "finetune", **TINY), paused=True)]
-    both = jobs.race({name: preset("digits", "finetune", **TINY) for name in ("one", "two")}, paused=True)
+    jobs.start("waiting", preset("digits", "finetune", **TINY), paused=True)
+    jobs.race({name: preset("digits", "finetune", **TINY) for name in ("one", "two")}, paused=True)
     try:
         for query in ({"run": "waiting"}, {"view": "race", "run": "one", "other": "two"}):
             test = open_page("train", **query)
             assert "Paused before the first iteration" in texts(test, "info") and not test.exception
             assert "Loading" not in texts(test, "info")
     finally:
-        for job in (*alone, *both):
-            job.stop()
+        jobs.end()
 
 
 def test_a_run_that_train_does_not_know_is_told(place):
@@ -529,7 +575,7 @@ def test_a_run_whose_data_are_on_their_way_says_so(place, monkeypatch):
     monkeypatch.setattr(registry, "_runs", lambda: loaded.wait() and real())
     jobs = run_bar.jobs()
     configs = {name: preset("digits", "finetune", **TINY) for name in ("one", "two")}
-    both = jobs.race(configs)
+    jobs.race(configs)
     try:
         for query in ({"run": "one"}, {"view": "race", "run": "one", "other": "two"}):
             test = open_page("train", **query)
@@ -537,8 +583,7 @@ def test_a_run_whose_data_are_on_their_way_says_so(place, monkeypatch):
             assert "Paused" not in texts(test, "info")
     finally:
         loaded.set()
-        for job in both:
-            job.stop()
+        jobs.end()
 
 
 def test_an_exported_run_is_imported_under_another_name(place):

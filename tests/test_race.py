@@ -40,8 +40,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def jobs(place: Path) -> Iterator[Jobs]:
     jobs = Jobs()
     yield jobs
-    for job in jobs.alive():
-        job.stop()
+    jobs.end()
 
 
 def wait(condition, *seen: Job) -> None:
@@ -222,7 +221,7 @@ def test_pause_stop_and_resume_are_of_both(jobs, place):
         jobs.start("third", config("finetune"))
     wait(lambda: racers[0].record.saved is not None, *racers)
     racers[0].stop()
-    assert [job.state for job in racers] == [State.STOPPED] * 2
+    wait(lambda: [job.state for job in racers] == [State.STOPPED] * 2, *racers)
     assert jobs.under_way() == [racers] and not jobs.alive()
     again = jobs.resume("one", "other")
     assert [job.name for job in again] == ["one", "other"] and jobs.under_way() == [again]
@@ -302,8 +301,7 @@ def lab(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(ROOT)
     run_bar.jobs.clear()
     yield place
-    for job in run_bar.jobs().alive():
-        job.stop()
+    run_bar.jobs().end()
     run_bar.jobs.clear()
 
 
@@ -357,7 +355,7 @@ def test_a_race_is_started_paused_stepped_stopped_and_goes_on_from_its_page(lab)
     racers = [run_bar.jobs().get(name) for name in names]
     assert {"Go on", "One step", "Stop"} <= set(labels(test))
     assert "Paused before the first iteration" in texts(test, "info")
-    racers[0].step()
+    run_bar.jobs().step(names[0])
     wait(lambda: all(job.record.last for job in racers), *racers)
     test = open_train(view="race", run=names[0], other=names[1])  # as a reload, or a second tab
     assert not test.exception and "iteration 1 of" in test.get("progress")[0].proto.text
@@ -367,7 +365,7 @@ def test_a_race_is_started_paused_stepped_stopped_and_goes_on_from_its_page(lab)
     tab = open_train(view="race")
     assert f"{names[0]} is paused · {names[1]} is paused" in texts(tab, "info")
     press(test, "Stop")
-    assert [job.state for job in racers] == [State.STOPPED] * 2
+    wait(lambda: [job.state for job in racers] == [State.STOPPED] * 2, *racers)
     test.run()
     press(test, "Go on")
     racers = [run_bar.jobs().get(name) for name in names]

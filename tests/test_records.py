@@ -13,10 +13,10 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from arli_core import metrics, records, runs
+from arli_core import locks, metrics, records, runs
 from arli_core.config import METHODS, PROTOCOLS, keys, preset, protocols
 from arli_core.consensus import check_row_stochastic
-from arli_core.errors import ConfigError, Diverged, RecordError
+from arli_core.errors import Busy, ConfigError, Diverged, RecordError
 from arli_core.events import Finished, Fused, Saved, Started, Step, TaskDone
 from arli_core.learn import learn
 from arli_core.networks import build
@@ -566,6 +566,27 @@ def test_impossible_names_are_refused(name, checkpoints, histories):
     assert [path.name for path in checkpoints.iterdir()] == ["mine"]
 
 
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [(name, "is a device on Windows") for name in
+     ("CON", "nul", "Prn", "aux", "COM1", "lpt9", "com³", "nul.txt", "CON.tar.gz", "Com1.run")]
+    + [(name, "Windows drops a dot at the end") for name in ("dot.", "dots...", "CON.")],
+)  # fmt: skip
+def test_names_that_windows_cannot_have_are_refused(name, why, checkpoints, histories):
+    written(final(histories), checkpoints / "mine")
+    for action in (lambda: records.rename("mine", name), lambda: records.add(name, records.files("mine"))):
+        with pytest.raises(RecordError, match=f"{name!r} cannot name a run: .*{why}"):
+            action()
+    assert [path.name for path in checkpoints.iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize("name", ["console", "null", "con-1", "COM10", "lpt", "my.con", "run.v1", "_nul"])
+def test_names_that_only_look_so_are_taken(name, checkpoints, histories):
+    written(final(histories), checkpoints / "mine")
+    records.rename("mine", name)
+    assert records.names() == [name]
+
+
 def test_taken_names_are_refused_whatever_they_are_of(checkpoints, histories):
     written(final(histories), checkpoints / "mine")
     (checkpoints / "folder").mkdir()
@@ -589,6 +610,32 @@ def test_a_run_is_deleted_and_nothing_beside_it(checkpoints, histories, tmp_path
     records.delete("link")
     assert [path.name for path in checkpoints.iterdir()] == ["b"]
     assert not differing(records.load(tmp_path / "elsewhere"), final(histories, "finetune"))
+
+
+def test_a_run_in_training_is_neither_deleted_nor_renamed_nor_is_its_name_taken(checkpoints, histories):
+    for name in ("mine", "other"):
+        written(final(histories), checkpoints / name)
+    before = {path: path.read_bytes() for path in checkpoints.rglob("*.*")}
+    with locks.hold(checkpoints / "mine"), locks.hold(checkpoints / "begun"):
+        for action in (
+            lambda: records.delete("mine"),
+            lambda: records.rename("mine", "new"),
+            lambda: records.rename("other", "begun"),
+        ):
+            with pytest.raises(Busy, match="is being trained elsewhere; nothing was changed"):
+                action()
+    assert {path: path.read_bytes() for path in checkpoints.rglob("*.*")} == before
+    records.rename("other", "begun")
+    records.delete("mine")
+    assert records.names() == ["begun"]
+
+
+def test_what_a_file_manager_left_in_a_run_hinders_nothing(checkpoints, histories):
+    path = written(final(histories), checkpoints / "mine")
+    for name in (".DS_Store", "Thumbs.db", "desktop.ini", "._run.json"):
+        (path / name).write_bytes(b"")
+    records.delete("mine")
+    assert list(checkpoints.iterdir()) == []
 
 
 def test_damaged_runs_can_be_renamed_and_deleted(checkpoints, histories):

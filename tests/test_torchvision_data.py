@@ -124,6 +124,53 @@ def test_idx_files_are_read_plain_and_gzipped(name, root):
     np.testing.assert_array_equal(plain.test.labels, zipped.test.labels)
 
 
+def dotted(file: str) -> str:
+    return file.replace("-idx", ".idx")
+
+
+KAGGLE = {
+    "a dot in the name": dotted,
+    "a folder of its own name": lambda file: f"{file}/{file}",
+    "a folder of its own name, a dot in the file's": lambda file: f"{file}/{dotted(file)}",
+    "a dot in both": lambda file: f"{dotted(file)}/{dotted(file)}",
+}
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
+@pytest.mark.parametrize("plain", [True, False], ids=["plain", "gzipped"])
+@pytest.mark.parametrize("placed", KAGGLE.values(), ids=KAGGLE)
+def test_files_are_found_by_kaggles_names_too(placed, plain, name, root):
+    generated.write(name, root)
+    before = load(name)
+    (raw,) = root.glob("*/raw")
+    for file in mnist.FILES:
+        packed = raw / f"{file}.gz"
+        target = raw / (placed(file) + ("" if plain else ".gz"))
+        target.parent.mkdir(exist_ok=True)
+        target.write_bytes(gzip.decompress(packed.read_bytes()) if plain else packed.read_bytes())
+        packed.unlink()
+    datasets._load.cache_clear()
+    found = load(name)
+    for split, other in ((found.train, before.train), (found.test, before.test)):
+        np.testing.assert_array_equal(split.images, other.images)
+        np.testing.assert_array_equal(split.labels, other.labels)
+
+
+@pytest.mark.parametrize("layout", [cifar.CIFAR10, cifar.CIFAR100], ids=["cifar-10", "cifar-100"])
+def test_a_folder_around_the_unpacked_archive_is_looked_into(layout, root):
+    name = {cifar.CIFAR10: "cifar-10", cifar.CIFAR100: "cifar-100"}[layout]
+    generated.write(name, root)
+    before = load(name)
+    (root / layout.folder).rename(root / "aside")
+    (root / layout.archive.removesuffix(".tar.gz")).mkdir()
+    (root / "aside").rename(root / layout.archive.removesuffix(".tar.gz") / layout.folder)
+    datasets._load.cache_clear()
+    found = load(name)
+    assert found.classes == before.classes
+    np.testing.assert_array_equal(found.train.images, before.train.images)
+    np.testing.assert_array_equal(found.test.labels, before.test.labels)
+
+
 def test_the_idx_format_to_the_letter(tmp_path):
     path = tmp_path / "array"
     path.write_bytes(b"\0\0\x08\x02" + struct.pack(">ii", 2, 3) + bytes([1, 2, 3, 4, 5, 255]))

@@ -3,9 +3,10 @@
 Source: A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images" (2009), the version for Python.
 Images uint8 [N, 3, 32, 32]. No object masks. CIFAR-100 has its 100 fine classes.
 
-Pickled dictionaries in cifar-10-batches-py and cifar-100-python of the data root, as the archives unpack; downloaded
-to there where absent, or unpacked from an archive in the data root. Pickles can carry code, so only
-what these need is let through: lists, strings, numbers and arrays.
+Pickled dictionaries in cifar-10-batches-py and cifar-100-python of the data root, as the archives unpack, or in a
+folder of the archive's name around it, as many programs unpack; downloaded to there where absent, or unpacked from an
+archive in the data root. Pickles can carry code, so only what these need is let through: lists, strings, numbers and
+arrays.
 """
 
 import pickle
@@ -56,11 +57,14 @@ def build100(root: Path) -> Dataset:
 
 
 def _build(name: str, layout: Layout, root: Path) -> Dataset:
-    if not all((root / file).is_file() for file in layout.files):
+    around = root / layout.archive.removesuffix(".tar.gz")
+    base = next((each for each in (root, around) if all((each / file).is_file() for file in layout.files)), None)
+    if base is None:
         from torchvision import datasets
 
         fetch(name, getattr(datasets, layout.published), layout.files, root, layout.archive)
-    place = root / layout.folder
+        base = root
+    place = base / layout.folder
     names = _entry(place / layout.meta, layout.names)
     if not isinstance(names, list) or len(names) != layout.classes:
         raise _damaged(place / layout.meta, f"{layout.names} are not {layout.classes} names")

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DataError
+from ..files import expanded
 from . import pictures
 from .dataset import Dataset, Split, a_fifth
 from .streamed import Streamed
@@ -42,7 +43,7 @@ def build_imagenet(root: Path, size: int) -> Dataset:
 
 def build_folder(root: Path, name: str, size: int) -> Dataset:
     """The set `folder:NAME`, images still unread."""
-    place = root / Path(name.removeprefix(PREFIX)).expanduser()
+    place = root / expanded(name.removeprefix(PREFIX))
     classes, held_out = _subfolders(name, place), _first(place, "test", "val")
     if "train" in classes and (held_out or _subfolders(name, place / "train")):
         if held_out is None:

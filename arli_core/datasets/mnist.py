@@ -5,7 +5,9 @@ Sources: Y. LeCun, C. Cortes, C. Burges, the MNIST database of handwritten digit
 black.
 
 Four files of the idx format, plain or gzipped, in MNIST/raw and FashionMNIST/raw of the data root, as torchvision
-lays them out, and downloaded to there where absent. Debian's package dataset-fashion-mnist is found as well.
+lays them out, and downloaded to there where absent. They may have a dot in their names as Kaggle's do, as in
+train-images.idx3-ubyte, and each may lie in a folder of its own name, as unpacking leaves them. Debian's package
+dataset-fashion-mnist is found as well.
 The format: two zero bytes, the type (8 for uint8), the number of dimensions, each dimension as a big-endian int32,
 and the values.
 """
@@ -59,7 +61,10 @@ def _build(name: str, folder: str, root: Path, elsewhere: list[Path]) -> Dataset
 
 
 def _find(place: Path, file: str) -> Path | None:
-    return next((path for path in (place / file, place / f"{file}.gz") if path.is_file()), None)
+    names = (file, file.replace("-idx", ".idx"))
+    folders = (place, *(place / name for name in names))
+    paths = (folder / f"{name}{end}" for folder in folders for name in names for end in ("", ".gz"))
+    return next((path for path in paths if path.is_file()), None)
 
 
 def _split(place: Path, images_file: str, labels_file: str, classes: int) -> Split:

@@ -18,6 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ..errors import LabError
+from ..files import user_cache
 from .dataset import Dataset, Split, a_fifth, figures
 
 # Of the table's bytes: a cache file that was cut short, altered or is something else cannot pass for it.
@@ -36,7 +38,7 @@ def _table() -> np.ndarray:
     """uint8 [5000, 785]: 784 pixels and the label of each digit, from the cache if it holds them."""
     try:
         path = _cache_file()
-    except RuntimeError:  # no home directory
+    except LabError:  # no home directory
         return _parse()
     try:
         table = np.load(path, allow_pickle=False)
@@ -51,8 +53,7 @@ def _table() -> np.ndarray:
 
 
 def _cache_file() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "arli" / "mnist-5k.npy"
+    return user_cache() / "arli" / "mnist-5k.npy"
 
 
 def _parse() -> np.ndarray:

@@ -3,7 +3,8 @@
 import os
 from pathlib import Path
 
-from ..errors import DataError
+from ..errors import DataError, LabError
+from ..files import expanded, user_cache
 
 VARIABLE = "ARLI_DATA"
 
@@ -15,8 +16,7 @@ def data_root() -> Path:
     """
     try:
         if named := os.environ.get(VARIABLE):
-            return Path(named).expanduser().absolute()
-        base = os.environ.get("XDG_CACHE_HOME")
-        return (Path(base) if base else Path.home() / ".cache") / "arli" / "data"
-    except RuntimeError as error:
+            return expanded(named).absolute()
+        return user_cache() / "arli" / "data"
+    except LabError as error:
         raise DataError(f"no data root: {error}; name a folder with --data-root or in {VARIABLE}") from None

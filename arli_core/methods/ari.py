@@ -6,6 +6,7 @@ Read `parts` beside the paper: reset, clean step, background attack, attacked st
 import math
 from collections import deque
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -16,8 +17,9 @@ from ..config import Ari
 from ..consensus import gram_matrix
 from ..errors import ConfigError
 from ..events import Fused
-from ..fusion import base_distances, base_weight, dif, dif_star, distance_matrix, fuse, layer_distances
+from ..fusion import Undefined, base_weight, base_weights, dif, dif_star, distance_matrix, fuse, layer_distances
 from ..networks import at_image_size
+from ..precision import NotFinite, float64
 from ..tasks import ATTACK, Samples, generator_for
 from . import Setting
 from .objective import Trainee, classification_loss
@@ -63,8 +65,8 @@ class AntiRetroactiveInterference:
             yield Measured(math.nan, None)
             return
 
-        found = torch.stack(losses).double().cpu().numpy()  # [m-1, 3]
-        shares = (task_of[:, None] == torch.tensor(present, device=task_of.device)).double().mean(0)
+        found = float64(torch.stack(losses)).cpu().numpy()  # [m-1, 3]
+        shares = float64(task_of[:, None] == torch.tensor(present, device=task_of.device)).mean(0)
         mean = float(found[:, 0] @ shares.cpu().numpy())
         yield Measured(mean, self.measure(models, present, alpha, found) if recorded else None)
 
@@ -123,8 +125,11 @@ class AntiRetroactiveInterference:
         """What each of m models brings to the fused one: [1, m], by default the last row of dif*."""
         config = self.config.fusion
         if config.weights == "adaptive":
-            row = dif(base_distances(models, config.distance)[None], config.eta)
-            return self.normalise(row) if row.isfinite().all() else row * math.nan
+            try:
+                with _naming_eta():
+                    return base_weights(models, config.distance, config.eta)
+            except NotFinite:
+                return models.new_full((1, len(models)), math.nan)
         weights = models.new_full((1, len(models)), 1 / len(models))
         if config.weights == "last":
             weights = weights.zero_()
@@ -132,16 +137,17 @@ class AntiRetroactiveInterference:
         return weights
 
     def measure(self, models: Tensor, present: list[int], alpha: float, losses: np.ndarray) -> Fused:
-        """The whole matrices, in float64: on the CPU where the device has none."""
-        models = models[:, : self.setting.model.learnable]
-        models = (models.cpu() if models.device.type == "mps" else models).double()
+        """The whole matrices, in float64."""
+        models = float64(models[:, : self.setting.model.learnable])
         kind = self.config.fusion.distance
         distance = distance_matrix(models, kind)
         gram, norm = gram_matrix(models)
+        with _naming_eta():
+            star = dif_star(dif(distance, self.config.fusion.eta))
         return Fused(
             present=tuple(present),
             distance=distance.cpu().numpy(),
-            dif_star=self.normalise(dif(distance, self.config.fusion.eta)).cpu().numpy(),
+            dif_star=star.cpu().numpy(),
             gram=gram.cpu().numpy(),
             norm=float(norm),
             alpha=alpha,
@@ -150,16 +156,17 @@ class AntiRetroactiveInterference:
             layers=layer_distances(models, [*self.setting.model.layers.values()], kind).cpu().numpy(),
         )
 
-    @staticmethod
-    def normalise(regularised: Tensor) -> Tensor:
-        """Eq. 8; with eta = 0 it has no answer where models coincide."""
-        try:
-            return dif_star(regularised)
-        except ValueError as error:
-            raise ConfigError(f"fusion.eta: {error}") from None
-
     def state(self) -> dict[str, Tensor]:
         return {"phi": self.phi}
 
     def restore(self, state: dict[str, Tensor]) -> None:
         self.phi = state["phi"].to(self.setting.device)
+
+
+@contextmanager
+def _naming_eta() -> Iterator[None]:
+    """Eq. 8 has no answer where eta = 0 and models coincide: that is for the user to mend."""
+    try:
+        yield
+    except Undefined as error:
+        raise ConfigError(f"fusion.eta: {error}") from None

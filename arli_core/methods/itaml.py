@@ -8,6 +8,7 @@ from torch import Tensor
 from ..config import Itaml
 from ..events import Fused
 from ..fusion import base_weight
+from ..precision import float64
 from ..tasks import Samples
 from . import Setting
 from .objective import Trainee, classification_loss
@@ -32,7 +33,7 @@ class IncrementalTaskAgnosticMetaLearning:
         self.phi = alpha * mean + (1 - alpha) * self.phi
         if not self.phi.isfinite().all():
             return math.nan, None
-        shares = [float((task_of == i).double().mean()) for i in present]
+        shares = [float(float64(task_of == i).mean()) for i in present]
         return sum(share * loss for share, (_, loss) in zip(shares, trained, strict=True)), None
 
     def train_task_model(self, samples: Samples, learning_rate: float) -> tuple[Tensor, float]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,7 +31,7 @@ KNOWS = {
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _answers(path: Path, task: int, stamp: float, _record: Record) -> "Answers":
+def _answers(digest: str, task: int, _record: Record) -> "Answers":
     from arli_core.answers import answers_of
 
     with st.spinner("Running the network over the held-out images…"):
@@ -41,7 +40,7 @@ def _answers(path: Path, task: int, stamp: float, _record: Record) -> "Answers":
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _votes(
-    path: Path, task: int, stamp: float, groups: Sequence[int], mixing: float, _found: "Answers"
+    digest: str, task: int, groups: Sequence[int], mixing: float, _found: "Answers"
 ) -> list[tuple[float, ...]]:
     """Accuracy of the vote on each task, for each size of the groups."""
     with st.spinner("Voting…"):
@@ -64,7 +63,7 @@ def confusion(sides: Sequence[Side]) -> None:
         protocol = choose_protocol([name for name in PROTOCOL_NAMES if name in PROTOCOLS])
     for column, place, (name, record) in zip(st.columns(2), "ab", sides, strict=True):
         with column:
-            found = _answered(name, record, task)
+            found = _answered(record, task)
             counts = found.confusion(protocol)
             hits = counts.diagonal() / np.maximum(counts.sum(1), 1)
             st.markdown(
@@ -103,10 +102,8 @@ def vote(sides: Sequence[Side]) -> None:
     groups = sorted({*GROUPS, own.group, group})
     curves, alone, methods = {}, {}, {}
     for column, (name, record) in zip(st.columns(2), _named(sides), strict=True):
-        run = name.removesuffix(" (beside)")
-        found = _answered(run, record, task)
-        key = (records.locate(run), task, record.seconds)
-        votes = _votes(*key, groups, mixing, found)
+        found = _answered(record, task)
+        votes = _votes(guarded(records.digest, record, task), task, groups, mixing, found)
         curves[name] = np.array([np.mean(each) for each in votes])
         told = {protocol: record.accuracy[protocol][task - 1] for protocol in PROTOCOLS}
         methods[name] = record.config.method
@@ -142,8 +139,8 @@ def _common_task(sides: Sequence[Side]) -> int:
     return choose_task(sides[0][1], done)
 
 
-def _answered(name: str, record: Record, task: int) -> "Answers":
-    return guarded(_answers, records.locate(name), task, record.seconds, record)
+def _answered(record: Record, task: int) -> "Answers":
+    return guarded(_answers, guarded(records.digest, record, task), task, record)
 
 
 def _named(sides: Sequence[Side]) -> list[Side]:

@@ -33,7 +33,7 @@ def _view(job: Job, drawn: State) -> None:
     if not record.tasks_begun:
         if job.state is State.PAUSED:
             st.info("Paused before the first iteration: “One step” makes it, “Go on” all.", icon=":material/pause:")
-        elif job.alive:
+        elif job.state is State.RUNNING:
             st.info("Loading data and torch; the first iteration is seconds away.", icon=":material/hourglass_empty:")
         return
     frames = record.frames(record.tasks_begun)
@@ -65,13 +65,27 @@ def _controls(job: Job) -> None:
     ):
         _go_on(job)
     if job.alive:
-        columns[1].button("One step", icon=":material/skip_next:", on_click=job.step, width="stretch")
-        columns[2].button("Stop", icon=":material/stop:", on_click=job.stop, width="stretch")
+        stopping = job.state is State.STOPPING
+        if columns[1].button("One step", icon=":material/skip_next:", disabled=stopping, width="stretch"):
+            step(job)
+        columns[2].button("Stop", icon=":material/stop:", on_click=job.stop, disabled=stopping, width="stretch")
     elif columns[3].button("Train another", icon=":material/add:", width="stretch"):
         write(run=None)
         st.rerun()  # of the page: a callback would have this part alone drawn anew
     if job.state is State.FINISHED:
         links(job.name, damaged=False)
+
+
+def step(job: Job) -> None:
+    """One iteration, where no other run trains."""
+    ran = job.state is State.RUNNING
+    try:
+        jobs().step(job.name)
+    except LabError as error:
+        st.error(str(error), icon=":material/error:")
+    else:
+        if ran:  # it is paused now: other buttons
+            st.rerun()
 
 
 def _go_on(job: Job) -> None:

@@ -17,7 +17,7 @@ from arli_core.records import Record
 
 from .address import write
 from .drawing import save_table
-from .live import duration, matrix
+from .live import duration, matrix, step
 from .run_bar import class_names, guarded, jobs, open_run
 from .setup import PRESETS, free, knob, under_way, watch
 
@@ -230,7 +230,7 @@ def _view(names: tuple[str, str], drawn: list[str]) -> None:
     if not any(begun):
         if any(each.state == "paused" for each in racers):
             st.info("Paused before the first iteration: “One step” makes it, “Go on” all.", icon=":material/pause:")
-        elif any(each.job and each.job.alive for each in racers):
+        elif any(each.state == "running" for each in racers):
             st.info("Loading data and torch; the first iteration is seconds away.", icon=":material/hourglass_empty:")
     else:
         left, middle, right = st.columns([4, 4, 3])
@@ -274,14 +274,22 @@ def _controls(racers: list[Racer]) -> None:
     columns = st.columns(5, vertical_alignment="center")
     alive = [each.job for each in racers if each.job and each.job.alive]
     running = any(each.state == "running" for each in racers)
+    stopping = any(each.state == "stopping" for each in racers)
     waiting = [each for each in racers if each.unfinished]
     if running:
         columns[0].button("Pause", icon=":material/pause:", on_click=_all, args=(alive, Job.pause), width="stretch")
-    elif waiting and columns[0].button("Go on", icon=":material/play_arrow:", type="primary", width="stretch"):
+    elif (
+        waiting
+        and not stopping
+        and columns[0].button("Go on", icon=":material/play_arrow:", type="primary", width="stretch")
+    ):
         _go_on([each.name for each in waiting])
     if alive:
-        columns[1].button("One step", icon=":material/skip_next:", on_click=alive[0].step, width="stretch")
-        columns[2].button("Stop", icon=":material/stop:", on_click=_all, args=(alive, Job.stop), width="stretch")
+        if columns[1].button("One step", icon=":material/skip_next:", disabled=stopping, width="stretch"):
+            step(alive[0])
+        columns[2].button(
+            "Stop", icon=":material/stop:", on_click=_all, args=(alive, Job.stop), disabled=stopping, width="stretch"
+        )
     else:
         if waiting:
             both = "From where they were last saved, in step."

@@ -18,8 +18,12 @@ if TYPE_CHECKING:
     from arli_core.attention import Learned, Masks
 
 
+# What a finished task has to show is kept by the digest of its settings and weights: a live run goes on, and a name
+# may be another run's tomorrow.
+
+
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _learned(path: Path, task: int, stamp: float, _record: Record) -> "Learned":
+def _learned(digest: str, task: int, _record: Record) -> "Learned":
     from arli_core.attention import learned
 
     return learned(_record, task)
@@ -27,11 +31,11 @@ def _learned(path: Path, task: int, stamp: float, _record: Record) -> "Learned":
 
 def learned(view: "View") -> "Learned":
     """The view's data and network after its task."""
-    return _learned(records.locate(view.name), view.task, view.record.seconds, view.record)
+    return _learned(view.digest, view.task, view.record)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _masks(path: Path, task: int, stamp: float, _record: Record) -> "Masks":
+def _masks(digest: str, task: int, _record: Record) -> "Masks":
     from arli_core.attention import masks_of  # here, so that pages without masks need not wait for torch
 
     return masks_of(_record, task)
@@ -39,7 +43,7 @@ def _masks(path: Path, task: int, stamp: float, _record: Record) -> "Masks":
 
 def masks(view: "View") -> "Masks":
     """A, B and answers of the view's model on all held-out images of the tasks seen."""
-    return _masks(records.locate(view.name), view.task, view.record.seconds, view.record)
+    return _masks(view.digest, view.task, view.record)
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,11 @@ class View:
     @property
     def frames(self) -> Frames:
         return self.record.frames(self.task)
+
+    @property
+    def digest(self) -> str:
+        """Of the settings and of the weights after the task, which is done."""
+        return records.digest(self.record, self.task)
 
 
 @st.cache_resource

@@ -109,8 +109,10 @@ def _unfinished(live: Jobs) -> None:
     st.markdown("##### Stopped or interrupted")
     for name in waiting:
         left, right = st.columns([5, 1], vertical_alignment="center")
-        if locks.held(records.locate(name)):
-            left.markdown(f"**{name}** is being trained by another process.")
+        try:
+            locks.refuse_held(records.locate(name))
+        except LabError as error:
+            left.markdown(f"**{name}** cannot go on now: {error}.")
             continue
         left.markdown(f"**{name}** can go on from where it was last saved.")
         if right.button("Resume", key=f"resume-{name}", width="stretch"):

@@ -1,14 +1,13 @@
 """Lesson 2: where the background attack strikes. The one lesson that runs a network."""
 
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import streamlit as st
 from matplotlib.figure import Figure
 
-from arli_core import figures, records
+from arli_core import figures
 from arli_core.config import Ari
 from arli_core.errors import RecordError
 from arli_core.figures import Row
@@ -54,7 +53,7 @@ def answers(share: float, level: float) -> tuple[Answer, ...]:
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _struck(path: Path, stamp: float, _view: View, _chosen: np.ndarray) -> "Strike":
+def _struck(digest: str, _view: View, _chosen: np.ndarray) -> "Strike":
     from arli_core.bench import strike  # here, so that the other lessons need not wait for torch
 
     found, config = masks(_view), _view.record.config
@@ -71,7 +70,7 @@ def tell(record: Record) -> Told:
         if found.objects is None:
             raise RecordError(f"the data of {RUN} do not say where the object is")
         chosen = found.spread(STRUCK)
-        done = _struck(records.locate(RUN), record.seconds, view, chosen)
+        done = _struck(view.digest, view, chosen)
     objects, epsilon = found.objects[chosen], record.config.attack.epsilon
     change, through = abs(done.delta).sum(1), abs(done.applied).sum(1)  # [N, H, W]
     level, share = float(objects.mean()), float(through[objects].sum() / through.sum())

@@ -1,0 +1,120 @@
+"""Double precision: the one place that makes numbers float64, those of torch's tensors and all others.
+
+torch is looked up, not imported: whoever passes a tensor has imported it, and pages need not wait for it.
+"""
+
+import math
+import sys
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+WITHOUT_FLOAT64 = ("mps",)  # torch's name of Apple's GPUs
+MOST = 10_000  # of what is made one by one: fusions, corners, classes of a confusion matrix
+FLOATS = ("float16", "bfloat16", "float32", "float64")  # what torch computes with everywhere
+
+BEYOND = "a number beyond the range of float64, about 1.8e308"
+
+
+class NotFinite(ValueError):
+    """A result beyond the finite numbers, or made from what was."""
+
+
+def float64(tensor: Any) -> Any:
+    """The tensor in float64, on its own device, or on the CPU where the device has no float64."""
+    return (tensor.cpu() if tensor.device.type in WITHOUT_FLOAT64 else tensor).double()
+
+
+def real(values: Any, name: str) -> Any:
+    """A tensor of floats as it is, of whole numbers in float64; anything else as a float64 array, copied only where
+    it has to be. Raises ValueError, with `name` in it, for what does not hold real numbers alone.
+    """
+    if not _is_tensor(values):
+        return array(values, name)
+    kind = str(values.dtype).removeprefix("torch.")
+    if values.is_floating_point():
+        if kind in FLOATS and str(values.layout) == "torch.strided":
+            return values
+    elif kind == "bool" or kind.startswith(("int", "uint")):
+        return float64(values)
+    raise ValueError(f"{name} must hold real numbers, not a tensor of {kind}, {values.layout}")
+
+
+def array(values: Any, name: str, unknown: bool = False) -> NDArray[np.float64]:
+    """Real numbers as a float64 array, of a tensor on any device too. unknown: None is let through, as NaN.
+
+    Raises ValueError, with `name` in it, for complex numbers, texts, dates, objects, numbers beyond the range of
+    float64, and rows of different lengths.
+    """
+    if _is_tensor(values):
+        return float64(real(values, name).detach()).cpu().numpy()
+    try:
+        found = np.asarray(values)
+    except (ValueError, TypeError, RuntimeError):
+        raise ValueError(f"{name} must hold real numbers in rows of equal lengths") from None
+    except OverflowError:
+        raise ValueError(f"{name} holds {BEYOND}") from None
+    if found.dtype.kind == "O":
+        flat = [_number(value, name, unknown) for value in found.ravel()]
+        return np.array(flat, dtype=np.float64).reshape(found.shape)
+    if found.dtype.kind not in "biuf":
+        raise ValueError(f"{name} must hold real numbers, not {found.dtype.name}")
+    with np.errstate(over="ignore"):
+        return found.astype(np.float64, copy=False)
+
+
+def matrix(values: Any, name: str) -> Any:
+    """As `real`, of two dimensions and with an entry at least."""
+    found = real(values, name)
+    if found.ndim != 2 or 0 in found.shape:
+        raise ValueError(f"{name} must be a matrix with at least one row, got shape {tuple(found.shape)}")
+    return found
+
+
+def number(value: Any, name: str) -> float:
+    """One finite real number. Raises ValueError, with `name` in it, for anything else."""
+    found = array(value, name)
+    if found.ndim or not np.isfinite(found):
+        raise ValueError(f"{name} must be one finite number, got {found if not found.ndim else found.shape}")
+    return float(found)
+
+
+def whole(value: Any, name: str, least: int = 0, most: float = math.inf) -> int:
+    """One whole number in least..most. Raises ValueError, with `name` in it, for anything else."""
+    found = number(value, name)
+    if found != int(found) or not least <= found <= most:
+        upper = "on" if most == math.inf else f"to {most:,}"
+        raise ValueError(f"{name} must be a whole number from {least} {upper}, got {found:g}")
+    return int(found)
+
+
+def finite(values: Any, name: str) -> Any:
+    """The values; NotFinite where one is NaN or infinite. On a GPU this waits for them."""
+    good = np.isfinite(values) if isinstance(values, np.ndarray | np.generic) else values.isfinite()
+    if not bool(good.all()):
+        raise NotFinite(f"{name} must be finite: NaN, infinity, or numbers too large to compute with led elsewhere")
+    return values
+
+
+def library(values: Any) -> Any:
+    """numpy or torch: what the values are of."""
+    return sys.modules["torch"] if _is_tensor(values) else np
+
+
+def _is_tensor(values: Any) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(values, torch.Tensor)
+
+
+def _number(value: Any, name: str, unknown: bool) -> float:
+    if value is None and unknown:
+        return float("nan")
+    try:
+        if not isinstance(value, str | bytes):
+            return float(value)
+    except OverflowError:
+        raise ValueError(f"{name} holds {BEYOND}") from None
+    except (TypeError, ValueError):
+        pass
+    raise ValueError(f"{name} must hold real numbers, not {type(value).__name__}")
