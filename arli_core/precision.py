@@ -111,7 +111,7 @@ def _number(value: Any, name: str, unknown: bool) -> float:
     if value is None and unknown:
         return float("nan")
     try:
-        if not isinstance(value, str | bytes):
+        if value is not None and not isinstance(value, str | bytes):
             return float(value)
     except OverflowError:
         raise ValueError(f"{name} holds {BEYOND}") from None
