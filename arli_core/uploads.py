@@ -1,8 +1,8 @@
 """One picture that a user uploads, made into an image for a network.
 
 PNG, JPEG and WebP are read, known by their content, whatever the file is called. What is too large is refused before
-any pixel is decoded, and what is larger than needed is reduced as early as its format allows. Colour profiles are not
-applied: the data sets' are not either.
+any pixel is decoded. All else is the data sets' own rule (datasets/decoding.py): the same file in a folder of
+pictures gives the same pixels.
 """
 
 import math
@@ -12,28 +12,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from threading import Lock
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .datasets import pictures
+from .datasets.decoding import SHOWN, decode
 from .errors import DataError
-
-if TYPE_CHECKING:  # PIL is imported where it is used: pages need not wait for it
-    from PIL.Image import Image
 
 LIMIT_BYTES = 20 * 2**20
 # So that decoding stays within 200 MB: a PNG takes 4 bytes a pixel, a WebP 16, a progressive JPEG 3.
 LIMIT_PIXELS = {"PNG": 45_000_000, "JPEG": 50_000_000, "WebP": 12_000_000}
 LIMIT_SIDE = 65_535  # pixels, as in JPEG: even the shortest row costs memory
-SHOWN = 512  # pixels of the longer side of a picture that is only shown
 
 # MPO is PIL's word for a JPEG with further pictures behind it, as many telephones make them
 _FORMATS = {"PNG": "PNG", "JPEG": "JPEG", "MPO": "JPEG", "WEBP": "WebP"}
-_TURNS = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270",
-          7: "TRANSVERSE", 8: "ROTATE_90"}  # fmt: skip
-_STRIP = 2**21  # pixels converted at a time
 _one_at_a_time = Lock()  # bounds the memory; and what is done to warnings is done for all threads
 
 
@@ -68,16 +61,8 @@ def read_upload(data: bytes, name: str, shape: tuple[int, int, int]) -> Upload:
             )
             raise DataError(f"{name} is too large: {limits}")
         frames = getattr(source, "n_frames", 1)
-        deep = kind == "PNG" and data[24] == 16  # bits a channel, in the header's fixed place
-        if deep:
-            _key_to_high_byte(source)
-        factor = _spare(size, side)
-        source.draft(None, (size[0] // factor, size[1] // factor))  # JPEG decodes to less by itself, by 2, 4 or 8
-        picture, transparent = _opaque(source, _spare(source.size, side))
-        orientation = _orientation(source)
-        if orientation in _TURNS:
-            picture = picture.transpose(Image.Transpose[_TURNS[orientation]])
-            size = size if orientation < 5 else (size[1], size[0])
+        found = decode(source, side, upright=True)
+    picture, size = found.picture, found.size
     planes = np.atleast_3d(np.asarray(picture if channels == 3 else picture.convert("L"))).transpose(2, 0, 1)
     image = pictures.resize(planes, side).copy()  # torch wants arrays that may be written
     picture.thumbnail((SHOWN, SHOWN), Image.Resampling.BILINEAR)
@@ -85,10 +70,10 @@ def read_upload(data: bytes, name: str, shape: tuple[int, int, int]) -> Upload:
     square = min(size)
     done = {
         f"first of {frames} frames": frames > 1,
-        "16 bits a channel reduced to 8": deep,
-        "transparent parts shown on white": transparent,
+        "16 bits a channel reduced to 8": found.deep,
+        "transparent parts shown on white": found.transparent,
         "CMYK converted to RGB": mode == "CMYK",
-        "turned upright as its EXIF orientation says": orientation in _TURNS,
+        "turned upright as its EXIF orientation says": found.turned,
         "colours turned to grey": channels == 1 and bool(np.ptp(original, axis=2).any()),
         "cut to its central square": size[0] != size[1],
         f"resized from {square}x{square} to {side}x{side}": square != side,
@@ -117,46 +102,3 @@ def _decoding(name: str) -> Iterator[None]:
             raise DataError(
                 f"{name} is damaged or not complete: valid is a whole PNG, JPEG or WebP picture"
             ) from None
-
-
-def _spare(size: tuple[int, int], side: int) -> int:
-    """How many times smaller the picture may be and still shrink, by 3 to `side` for the quality of the filter."""
-    return max(1, min(min(size) // (3 * side), max(size) // SHOWN))
-
-
-def _opaque(source: "Image", factor: int) -> tuple["Image", bool]:
-    """The picture in RGB, `factor` times smaller, on white, and whether any white shows through.
-
-    It goes strip by strip, so that nothing but what was decoded has the full size.
-    """
-    from PIL import Image
-
-    width, height = source.size
-    rows = max(1, _STRIP // (width * factor)) * factor
-    result, transparent = Image.new("RGB", (math.ceil(width / factor), math.ceil(height / factor))), False
-    for top in range(0, height, rows):
-        strip = source.crop((0, top, width, min(top + rows, height)))
-        if strip.mode.startswith("I"):  # grey of 16 bits, which PIL would clip
-            strip = Image.fromarray((np.asarray(strip) >> 8).astype(np.uint8))
-            strip.info = source.info
-        if strip.has_transparency_data:
-            strip = strip.convert("RGBA")
-            transparent |= strip.getchannel("A").getextrema() != (255, 255)
-            strip = Image.alpha_composite(Image.new("RGBA", strip.size, "white"), strip)
-        result.paste(strip.convert("RGB").reduce(factor), (0, top // factor))
-    return result, transparent
-
-
-def _key_to_high_byte(source: "Image") -> None:
-    """The one transparent colour of a picture of 16 bits a channel, of which the high byte is kept."""
-    key = source.info.get("transparency")
-    if key is not None:
-        source.info["transparency"] = key >> 8 if isinstance(key, int) else tuple(value >> 8 for value in key)
-
-
-def _orientation(source: "Image") -> int:
-    """As EXIF counts, 1 where it says nothing. A damaged EXIF block spoils no picture."""
-    try:
-        return source.getexif().get(0x0112, 1)
-    except Exception:
-        return 1

@@ -8,6 +8,7 @@ import sys
 import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,8 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
-from arli_core import uploads
-from arli_core.datasets import pictures
+from arli_core.datasets import decoding, pictures
 from arli_core.errors import DataError
 from arli_core.uploads import LIMIT_BYTES, LIMIT_SIDE, SHOWN, Upload, read_upload
 
@@ -85,17 +85,27 @@ def refusal(data: bytes, name: str = "mine.png") -> str:
     return str(caught.value)
 
 
+def in_full(path: Path, side: int) -> np.ndarray:
+    """The central square of an opaque picture, resized from all its pixels in one step: uint8 [3, side, side]."""
+    with Image.open(path) as image:
+        short = min(image.size)
+        left, top = (image.width - short) / 2, (image.height - short) / 2
+        box = (left, top, left + short, top + short)
+        resized = image.convert("RGB").resize((side, side), Image.Resampling.BILINEAR, box=box)
+    return np.asarray(resized).transpose(2, 0, 1)
+
+
 # What is read
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("height", "width"), [(24, 24), (24, 30), (61, 44), (7, 9), (300, 200)])
-def test_an_upload_is_read_as_the_data_sets_pictures_are(kind, height, width, tmp_path):
+def test_a_picture_that_is_not_large_is_resized_in_one_step(kind, height, width, tmp_path):
     data = encoded(smooth(height, width), **KINDS[kind])
     path = tmp_path / "x"
     path.write_bytes(data)
     found = read(data)
-    np.testing.assert_array_equal(found.image, pictures.read(path, 24, upright=True))
+    np.testing.assert_array_equal(found.image, in_full(path, 24))
     np.testing.assert_array_equal(found.original, np.asarray(Image.open(path).convert("RGB")))
     assert abs(found.original - smooth(height, width).astype(int)).max() <= (20 if kind == "lossy WebP" else 8)
     assert found.size == (width, height) and found.format == kind.split()[-1]
@@ -107,6 +117,40 @@ def test_a_square_of_the_right_size_is_not_changed():
         found = read(encoded(pixels, **options))
         np.testing.assert_array_equal(found.image.transpose(1, 2, 0), pixels)
         assert found.notes == ()
+
+
+EVERY_KIND = {
+    "large": lambda: encoded(smooth(1500, 2000), format="JPEG"),
+    "large and noisy": lambda: encoded(noise(700, 3000), format="PNG", compress_level=1),
+    "alpha": lambda: encoded(noise(40, 60, 4), format="PNG"),
+    "alpha in WebP": lambda: encoded(noise(40, 60, 4), **LOSSLESS["WebP"]),
+    "black with its shape in alpha": lambda: encoded(
+        noise(40, 60, 4) * np.array([0, 0, 0, 1], np.uint8), format="PNG"
+    ),
+    "palette with alpha": lambda: encoded(
+        Image.fromarray(noise(40, 60)).convert("P"), format="PNG", transparency=bytes(range(256))
+    ),
+    "16 bits": lambda: encoded(noise(40, 60, 2).view(np.uint16)[..., 0], format="PNG"),
+    "16 bits with a key": lambda: png(
+        24, 24, 16, 0, noise(24, 24, 2).tobytes(), before=chunk(b"tRNS", noise(24, 24, 2)[0, 0].tobytes())
+    ),
+    "CMYK": lambda: encoded(Image.fromarray(noise(40, 60, 4), "CMYK"), format="JPEG"),
+    "frames": lambda: encoded(noise(40, 60), format="PNG", save_all=True, append_images=[Image.new("RGB", (60, 40))]),
+    **{
+        f"orientation {turn}": lambda turn=turn: with_exif(TIFF + ORIENTED + bytes([turn, 0, 0, 0, 0, 0, 0]))["PNG"]
+        for turn in range(1, 9)
+    },
+}
+
+
+@pytest.mark.parametrize("kind", EVERY_KIND)
+@pytest.mark.parametrize("side", [8, 24, 100])
+def test_uploads_and_folders_have_one_rule(kind, side, tmp_path):
+    """The same file gives the same pixels, whichever way it comes in."""
+    data = EVERY_KIND[kind]()
+    path = tmp_path / "x.png"
+    path.write_bytes(data)
+    np.testing.assert_array_equal(read(data, (3, side, side)).image, pictures.read(path, side, upright=True))
 
 
 def test_notes_tell_what_was_done_in_order():
@@ -133,7 +177,7 @@ def test_large_pictures_are_reduced_early_and_look_the_same(kind, height, width,
     path = tmp_path / "x"
     path.write_bytes(encoded(smooth(height, width), **KINDS[kind]))
     found = read(path.read_bytes())
-    assert abs(found.image - pictures.read(path, 24).astype(int)).max() <= 3
+    assert abs(found.image - in_full(path, 24).astype(int)).max() <= 3
     assert found.size == (width, height) and max(found.original.shape) == SHOWN
     rows, columns = found.original.shape[:2]
     assert abs(rows / columns - height / width) < 0.01 * height / width
@@ -143,7 +187,7 @@ def test_large_pictures_are_reduced_early_and_look_the_same(kind, height, width,
 def test_reducing_early_leaves_the_filter_its_work(tmp_path):
     path = tmp_path / "x"
     path.write_bytes(encoded(noise(150, 3000), format="PNG"))
-    assert abs(read(path.read_bytes()).image - pictures.read(path, 24).astype(int)).mean() < 1.5  # of 256
+    assert abs(read(path.read_bytes()).image - in_full(path, 24).astype(int)).mean() < 1.5  # of 256
 
 
 def test_a_large_jpeg_is_never_decoded_in_full(monkeypatch):
@@ -163,7 +207,7 @@ def test_strips_leave_no_seams(mode, monkeypatch):
     )
     data = encoded(image, format="PNG", compress_level=1)
     whole = read(data)
-    monkeypatch.setattr(uploads, "_STRIP", 30_000)
+    monkeypatch.setattr(decoding, "STRIP", 30_000)
     strips = read(data)
     np.testing.assert_array_equal(strips.image, whole.image)
     np.testing.assert_array_equal(strips.original, whole.original)
@@ -345,12 +389,13 @@ def with_exif(block: bytes) -> dict[str, bytes]:
 
 
 TIFF = b"MM\0*\0\0\0\x08"
+ORIENTED = b"\0\x01\x01\x12\0\x03\0\0\0\x01\0"
 DAMAGED_EXIF = {
     "empty": b"",
     "text": b"not at all EXIF",
     "cut": TIFF + b"\0\x05\x01",
     "far": b"MM\0*\xff\xff\xff\xff",
-    "orientation 9": TIFF + b"\0\x01\x01\x12\0\x03\0\0\0\x01\0\x09\0\0\0\0\0\0",
+    "orientation 9": TIFF + ORIENTED + b"\x09\0\0\0\0\0\0",
     "orientation of text": TIFF + b"\0\x01\x01\x12\0\x02\0\0\0\x04six\0\0\0\0\0",
     "circle": TIFF + b"\0\x01\x87\x69\0\x04\0\0\0\x01\0\0\0\x08\0\0\0\x08",
 }

@@ -12,28 +12,28 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import DataError
+from .decoding import decode
 
 if TYPE_CHECKING:  # PIL is imported where it is used: pages need not wait for it
     from PIL.Image import Image
+    from PIL.ImageFile import ImageFile
 
-SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"))
+# What PIL reads by itself and knows by the first bytes, and how such files are named. Not EPS, for which it starts
+# another program, nor TGA, which begins with nothing of its own, so that damaged files would pass for it.
+FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM", "QOI", "TIFF", "WEBP")
+SUFFIXES = frozenset((
+    ".apng", ".avif", ".bmp", ".dib", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".mpo", ".pbm",
+    ".pcx", ".pgm", ".png", ".pnm", ".ppm", ".qoi", ".tif", ".tiff", ".webp",
+))  # fmt: skip
 
 
 def read(path: Path, size: int, upright: bool = False) -> np.ndarray:
-    """The image of a file: uint8 [3, size, size], RGB. `upright` turns it as its EXIF orientation says.
+    """The image of a file: uint8 [3, size, size], decoded as decoding.py says; `upright`: turned as EXIF asks.
 
-    Raises DataError for what is no image with 8 bits a channel.
+    Raises DataError for what is no image with 8 or 16 bits a channel.
     """
     with _opened(path) as image:
-        if upright:
-            from PIL import ImageOps
-
-            ImageOps.exif_transpose(image, in_place=True)
-        if image.mode.startswith(("I", "F")):
-            raise ValueError(f"its pixels are not of 8 bits a channel: mode {image.mode}")
-        if "transparency" in image.info:  # of a palette: PIL asks to go by way of RGBA
-            image = image.convert("RGBA")
-        return np.asarray(square(image.convert("RGB"), size)).transpose(2, 0, 1)
+        return np.asarray(square(decode(image, size, upright).picture, size)).transpose(2, 0, 1)
 
 
 def read_mask(path: Path, size: int) -> np.ndarray:
@@ -76,12 +76,13 @@ def square(image: "Image", size: int) -> "Image":
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator["Image"]:
+def _opened(path: Path) -> Iterator["ImageFile"]:
     """The file's image; whatever PIL says of it, of which there are many kinds, becomes a DataError."""
     from PIL import Image
 
+    Image.init()
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN]) as image:
             yield image
     except Exception as error:
         raise DataError(f"{path} cannot be read as an image: {error}") from None
