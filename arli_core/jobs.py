@@ -185,8 +185,11 @@ def next_iteration(record: Record) -> tuple[int, int]:
         return (here.task, here.iteration + 1) if here.iteration + 1 < here.iterations else (here.task + 1, 0)
     if record.saved is None:
         return 1, 0
+    saved, epochs = record.saved, record.config.train.epochs
+    if saved.epoch == epochs:
+        return saved.task + 1, 0
     iterations = record.begun.iterations if record.begun else 0  # none of this task yet: it begins
-    return record.saved.task, iterations * record.saved.epoch // record.config.train.epochs
+    return saved.task, iterations * saved.epoch // epochs
 
 
 class Jobs:

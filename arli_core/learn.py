@@ -75,6 +75,7 @@ def _events(
             layers=model.layers,
             probes=stream.dataset.test.images[stream.test_index[probes.cpu().numpy()]],
             probe_units=stream.test.labels[probes].cpu().numpy(),
+            notes=stream.dataset.notes,
         )
         first_task, first_epoch = 1, 0
     else:
@@ -96,8 +97,8 @@ def _events(
                 yield Step(task, iteration, schedule.iterations, loss, rate, len(batch), recorded, fused)
                 if len(probes) and iteration in schedule.probe_frames:
                     yield Attention(task, iteration, _attention(model, method.phi, stream, probes))
-            if epoch + 1 < config.train.epochs:
-                yield Saved(task, epoch + 1, _arrays(method.state()))
+            # After the last epoch too: nothing that happens to the evaluation costs what was trained.
+            yield Saved(task, epoch + 1, _arrays(method.state()))
         first_epoch = 0
         yield _task_done(config, stream, model, method, task)
         if task < stream.tasks:

@@ -9,7 +9,7 @@ import torch
 
 from . import locks, records
 from .config import Config
-from .errors import LabError, RecordError
+from .errors import ConfigError, Diverged, RecordError
 from .events import Event, Finished, Saved, Started
 from .learn import learn
 from .records import Record
@@ -57,7 +57,7 @@ def _saved(events: Iterator[Event], record: Record, path: Path) -> Progress:
         began = time.perf_counter()
         try:
             event = next(events, None)
-        except LabError as error:
+        except (ConfigError, Diverged) as error:  # it would again; all else can be mended, and the run resumed
             records.save(replace(kept, error=str(error)), path)
             raise
         if event is None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from .augment import augment
 from .config import Augmentation, Data
 from .datasets import Dataset, Split
-from .errors import ConfigError
+from .errors import ConfigError, DataError
 
 # The purposes randomness serves: each has its own stream, so that changing one draw moves no other, and a run can
 # be resumed at any epoch from its number alone.
@@ -92,6 +92,7 @@ class Stream:
             order = np.random.default_rng(config.class_order).permutation(available)
         self.order = order[:needed]
         self.classes = tuple(dataset.classes[each] for each in self.order)
+        self._refuse_empty(dataset, config.evaluate_on)
         self.shape = dataset.shape
         self.mean, self.std = (torch.tensor(each).float().to(device) for each in (dataset.mean, dataset.std))
         self.dataset, self.device = dataset, device
@@ -107,6 +108,25 @@ class Stream:
     @property
     def test_index(self) -> np.ndarray:
         return self.test.kept
+
+    def _refuse_empty(self, dataset: Dataset, evaluate_on: str) -> None:
+        """A class without images would be learned from nothing, or measured on nothing, after hours of training."""
+        splits, most = (dataset.train, dataset.test), len(dataset.classes)
+        train, test = (np.bincount(split.labels, minlength=most) for split in splits)
+        empty = [
+            f"{dataset.classes[label]} has {train[label]} and {test[label]}"
+            for label in self.order
+            if not (train[label] and test[label])
+        ]
+        if not empty:
+            return
+        cure = ""
+        if evaluate_on == "validation":
+            cure = ". A fifth of the training images is held out: at least 3 are needed, or data.evaluate_on=test"
+        listed = ", ".join(empty[:5]) + (f", and {len(empty) - 5} more" if len(empty) > 5 else "")
+        raise DataError(
+            f"{dataset.name}: each class needs images to train on and images for {evaluate_on}, but {listed}{cure}"
+        )
 
     def task_of(self, labels: Tensor) -> Tensor:
         """The task, counted from 1, of each head unit."""

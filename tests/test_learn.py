@@ -135,8 +135,8 @@ def test_events_come_in_order(method, told):
         assert events.index(steps[-1]) < next(
             k for k, e in enumerate(events) if e in of(TaskDone, events)[task - 1 :]
         )
-    # A place to resume from after every epoch, the last excepted.
-    assert [(saved.task, saved.epoch) for saved in of(Saved, events)] == [(1, 1), (2, 0), (2, 1)]
+    # A place to resume from after every epoch, before the evaluation too, and after it.
+    assert [(saved.task, saved.epoch) for saved in of(Saved, events)] == [(1, 1), (1, 2), (2, 0), (2, 1), (2, 2)]
 
 
 @each_method
@@ -357,7 +357,7 @@ def test_without_probes_no_attention_is_told():
 def test_one_task_is_a_run_too(method):
     events = list(learn(tiny(method, **{"data.tasks": 1, "train.epochs": 1})))
     assert len(of(TaskDone, events)) == 1 and events[-1] == Finished()
-    assert not of(Saved, events)
+    assert [(saved.task, saved.epoch) for saved in of(Saved, events)] == [(1, 1)]
 
 
 def test_more_probes_than_there_are_images_are_as_many_as_there_are():
@@ -390,7 +390,7 @@ def test_resuming_from_any_saved_point_equals_going_on(method, settings):
     config = tiny(method, **{"train.learning_rate": 0.01, "train.batch_size": 200, **settings})
     events = list(learn(config))
     points = [place for place, event in enumerate(events) if isinstance(event, Saved)]
-    assert len(points) == 2 * config.data.tasks - 1
+    assert len(points) == 3 * config.data.tasks - 1
     for place in points:
         point = copy.deepcopy(events[place])
         rest = list(learn(config, events[place]))

@@ -101,7 +101,7 @@ def test_what_is_saved_comes_back_at_every_point(method, histories, tmp_path):
             loaded = records.load(path)
             assert not differing(loaded, record)
             assert loaded.seconds == record.seconds and dict(loaded.environment) == dict(record.environment)
-    assert points == 5
+    assert points == 7
 
 
 @each_method
@@ -399,7 +399,7 @@ def test_the_index_is_written_last(monkeypatch, tmp_path):
     """What is new is in place before the index names it."""
     moved = writes(monkeypatch, tmp_path / "run")
     assert moved[:2] == ["probes.safetensors", "run.json"] and moved[-1] == "run.json"
-    assert moved.count("run.json") == 5
+    assert moved.count("run.json") == 7
     assert moved.index("weights-1.safetensors") < moved.index("task-1.safetensors")
 
 
