@@ -30,7 +30,7 @@ from .cli_options import settings_of as _settings
 from .cli_options import terminable as _terminable
 from .cli_runs import export, take_in
 from .config import METHODS, PRESETS, WEIGHING, Ari, Config, keys, parse, preset, protocols
-from .errors import ConfigError, LabError, RecordError
+from .errors import ConfigError, DataError, LabError, RecordError
 from .events import Event, Step, TaskDone
 from .records import Record
 
@@ -199,10 +199,14 @@ def _runs() -> ModuleType:
 
 def _follow(begin: Callable[[], Progress], run: str | None, as_json: bool, saved_before: bool) -> None:
     """Trains to the end with a progress bar on stderr, then prints what `show` prints; run None: not to be kept."""
-    record = None
+    record, noted = None, False
     try:
         with _terminable(), closing(begin()) as progress, _bar() as tell:
             for record, event in progress:
+                if record.started and not noted:
+                    noted = True
+                    for note in record.started.notes:
+                        typer.echo(note, err=True)
                 tell(record, event)
     except KeyboardInterrupt:
         if run is None or (record is None and not saved_before):
@@ -211,6 +215,11 @@ def _follow(begin: Callable[[], Progress], run: str | None, as_json: bool, saved
             command = f"python -m arli_core resume {shlex.quote(run)}"
             typer.echo(f"\nInterrupted. What was saved stays; go on with: {command}", err=True)
         raise typer.Exit(130) from None
+    except DataError:  # of images that are read while it trains
+        if run is not None and record is not None and record.saved:
+            command = f"python -m arli_core resume {shlex.quote(run)}"
+            typer.echo(f"\nWhat was saved stays; once this is mended, go on with: {command}", err=True)
+        raise
     assert record is not None
     _print_run(record, as_json)
 

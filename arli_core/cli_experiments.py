@@ -129,10 +129,14 @@ def _refuse_own(found: Mapping[str, Any], option: str) -> None:
 def _made(arms: Sequence[Arm], out: Path, jobs: int, keep: bool) -> Mapping[str, experiments.Outcome]:
     """All finished runs of the folder, once those of the arms are among them; progress on stderr."""
     every = sum(len(arm.runs) for arm in arms)
-    done = 0
+    done, noted = 0, False
     try:
         with terminable(), closing(experiments.make(arms, out, jobs, keep)) as progress, _bars(every) as tell:
             for news in progress:
+                if isinstance(news, Advanced) and not noted:  # what is finished already needs no data
+                    noted = True
+                    for note in experiments.notes(arms):
+                        typer.echo(note, err=True)
                 tell(news)
                 done += isinstance(news, Done)
     except KeyboardInterrupt:

@@ -18,7 +18,8 @@ Arrays = Mapping[str, NDArray]
 @dataclass(frozen=True)
 class Started:
     """classes: names in the order of the head's units. probes: held-out images, uint8 [K, C, H, W], whose
-    attention is recorded, and their units [K]. parameters: P; layers: how many of them each has, in their order."""
+    attention is recorded, and their units [K]. parameters: P; layers: how many of them each has, in their order.
+    notes: what was read of a folder, and what was left out; none for data that come with the lab."""
 
     device: str
     classes: tuple[str, ...]
@@ -26,6 +27,7 @@ class Started:
     layers: Mapping[str, int]
     probes: NDArray[np.uint8]
     probe_units: NDArray[np.int64]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,8 @@ class Attention:
 
 @dataclass(frozen=True)
 class Saved:
-    """A point to resume from: the epoch (counted from 0) of a task that comes next, and the method's state."""
+    """A point to resume from: the epoch (counted from 0) of a task that comes next, or as many as there are where its
+    evaluation comes next, and the method's state."""
 
     task: int
     epoch: int

@@ -215,6 +215,14 @@ def _check(waiting: Sequence[tuple[str, Config]]) -> None:
         learn(config)
 
 
+def notes(arms: Sequence[Arm]) -> list[str]:
+    """What was read of the folders that the runs train on, and what was left out."""
+    from . import datasets
+
+    read = dict.fromkeys((data.name, data.image_size, data.spurious) for data in (arm.runs[0].data for arm in arms))
+    return list(dict.fromkeys(note for one in read for note in datasets.load(*one).notes))
+
+
 def _here(waiting: Sequence[tuple[str, Config]], folder: Path) -> _Told:
     if not waiting:
         return

@@ -506,6 +506,7 @@ def _index(record: Record, progress: str | None) -> dict[str, Any]:
         "classes": list(started.classes) if started else None,
         "parameters": started.parameters if started else None,
         "layers": dict(started.layers) if started else None,
+        "notes": list(started.notes) if started else [],
         "accuracy": {name: [list(row) for row in record.accuracy.get(name, ())] for name in protocols(record.config)},
         "seconds": record.seconds,
         "samples": record.samples,
@@ -571,6 +572,7 @@ def load(run: str | Path) -> Record:
                 layers=index.get("layers") or {},
                 probes=probes["images"],
                 probe_units=probes["units"],
+                notes=tuple(index.get("notes", ())),  # none in older records
             )
         record = Record(
             config=config,

@@ -1,17 +1,25 @@
 """Data sets that are image files: CUB-200-2011, ImageNet-100, a user's own folder."""
 
+import json
 import math
+import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from typer.testing import CliRunner
 
-from arli_core import datasets
-from arli_core.datasets import Split, Streamed, generated, load, pictures
-from arli_core.errors import DataError
+from arli_core import cli, datasets, records, runs
+from arli_core.config import Data, preset
+from arli_core.datasets import Split, Streamed, folders, generated, listing, load, pictures
+from arli_core.errors import DataError, LabError
+from arli_core.learn import learn
+from arli_core.tasks import Stream
 
 RNG = np.random.default_rng(0)
 
@@ -138,20 +146,20 @@ def test_a_palette_with_transparency_does_not_warn(tmp_path):
     assert pictures.read(tmp_path / "x.png", 9).shape == (3, 9, 9)
 
 
-@pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n", "cut", "16 bits", "absent", "folder"])
+@pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n", "cut", "32 bits", "absent", "folder"])
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".gif", ".tif"])
 def test_what_cannot_be_read_is_named(content, suffix, tmp_path):
     path = tmp_path / f"x{suffix}"
     if content == "cut":
         whole = save(path, noise(60, 60)).read_bytes()
         path.write_bytes(whole[: len(whole) // 2])
-    elif content == "16 bits":
-        path = save(tmp_path / "x.png", np.full((9, 9), 4000, np.uint16))
+    elif content == "32 bits":
+        path = save(path.with_suffix(".tif"), np.full((9, 9), 4000, np.int32 if suffix == ".png" else np.float32))
     elif content == "folder":
         path.mkdir()
     elif isinstance(content, bytes):
         path.write_bytes(content)
-    for read in (pictures.read, pictures.read_mask) if content != "16 bits" else (pictures.read,):
+    for read in (pictures.read, pictures.read_mask) if content != "32 bits" else (pictures.read,):
         with pytest.raises(DataError) as caught:
             read(path, 8)
         assert str(path) in str(caught.value) and "cannot be read as an image" in str(caught.value)
@@ -482,15 +490,15 @@ def test_folders_that_will_not_do_are_named(everything, arrange, why):
 def test_too_few_images_for_a_test_split_are_named(root):
     for i in range(2):
         save(root / "few" / "a" / f"{i}.png", noise(8, 8))
-    with pytest.raises(DataError, match=r"few/a has too few images .*at least 3"):
+    with pytest.raises(DataError, match=r"too few images .*few/a has 2; each class needs at least 3"):
         load("folder:few")
 
 
 def test_a_folder_that_may_not_be_read_is_an_answer(everything, monkeypatch):
-    def refused(self):
-        raise PermissionError(13, "Permission denied", str(self))
+    def refused(place):
+        raise PermissionError(13, "Permission denied", str(place))
 
-    monkeypatch.setattr(Path, "iterdir", refused)
+    monkeypatch.setattr(os, "scandir", refused)
     with pytest.raises(DataError, match="folder:mine: looked for"):
         load("folder:mine")
 
@@ -510,3 +518,416 @@ def test_names_of_folders_are_taken_as_the_system_takes_them(everything, monkeyp
     monkeypatch.setenv("HOME", str(everything))
     assert load("folder:~/mine", 8).name == "folder:~/mine"
     assert equal(load("folder:mine/", 8).train, load("folder:mine", 8).train)
+
+
+# What people's folders hold
+
+
+def classes_of(place: Path, names: str = "ab", images: int = 5, size: int = 8, **more) -> Path:
+    """Class folders of noise."""
+    for name in names:
+        for i in range(images):
+            save(place / name / f"{i}.png", noise(size, size), **more)
+    return place
+
+
+def reasons(root: Path, name: str) -> dict[str, int]:
+    return {reason: len(paths) for reason, paths in folders.listing(name, root).skipped.items() if paths}
+
+
+@pytest.mark.parametrize("hidden", [".ipynb_checkpoints", ".thumbnails", "@eaDir", "__MACOSX", ".AppleDouble"])
+def test_copies_that_other_programs_keep_are_no_images(hidden, root):
+    place = classes_of(root / "mine")
+    for name in "ab":
+        shutil.copytree(place / name, place / name / hidden)
+    data = load("folder:mine", 8)
+    assert len(data.train) + len(data.test) == 10
+    assert not {image.tobytes() for image in data.test.images} & {image.tobytes() for image in data.train.images}
+    assert reasons(root, "folder:mine") == {listing.HIDDEN: 10}
+    example = f"a/{hidden}/0.png, a/{hidden}/1.png, …"
+    assert data.notes == ("folder:mine: 8 images to train on and 2 to test on.",
+                          f"Files left out: 10 hidden or another program's own ({example}).")  # fmt: skip
+
+
+def test_where_all_is_read_there_is_nothing_more_to_say(root):
+    classes_of(root / "mine")
+    assert load("folder:mine", 8).notes == ("folder:mine: 8 images to train on and 2 to test on.",)
+    assert load("folder:mine", 8).holdout().notes == load("folder:mine", 8, resident=0).notes
+    assert load("digits").notes == ()
+
+
+def test_a_shape_in_the_alpha_channel_stands_on_white(root):
+    shapes = {}
+    for name in "ab":
+        for i in range(3):
+            alpha = RNG.integers(256, size=(8, 8), dtype=np.uint8)
+            save(root / "mine" / name / f"{i}.png", np.dstack((np.zeros((8, 8, 3), np.uint8), alpha)))
+            shapes[255 - alpha.astype(int)[0, 0]] = 255 - alpha.astype(int)
+    data = load("folder:mine", 8)
+    for split in (data.train, data.test):
+        for image in split.images:
+            np.testing.assert_array_equal(image, np.stack([shapes[int(image[0, 0, 0])]] * 3))
+
+
+@pytest.mark.parametrize("train", ["train", "Train", "Training", "TRAIN", "training"])
+@pytest.mark.parametrize("test", ["test", "Testing", "TEST", "val", "Valid", "validation"])
+def test_splits_are_known_by_their_usual_names(train, test, root):
+    classes_of(root / "mine" / train, images=4)
+    classes_of(root / "mine" / test, images=2)
+    data = load("folder:mine", 8)
+    assert data.classes == ("a", "b") and (len(data.train), len(data.test)) == (8, 4)
+
+
+def test_beside_test_a_validation_folder_is_left_out_and_said(root):
+    for side in ("train", "test", "val"):
+        classes_of(root / "mine" / side, images=2)
+    data = load("folder:mine", 8)
+    assert (len(data.train), len(data.test)) == (4, 4)
+    assert data.notes[1] == "Files left out: 4 outside the class folders (val/a/0.png, val/a/1.png, …)."
+
+
+@pytest.mark.parametrize(
+    ("sides", "why"),
+    [
+        (("Train", "training", "test"), "has Train and training, and only one of them can be meant"),
+        (("train", "Testing", "test"), "has Testing and test, and only one of them can be meant"),
+        (("train", "val", "valid"), "has val and valid, and only one of them can be meant"),
+        (("test", "val"), "has test/, but no train/ beside it"),
+        (("validation",), "has validation/, but no train/ beside it"),
+        (("Training",), "has Training/, but neither test/ nor val/ beside it"),
+    ],
+)
+def test_folders_that_could_be_meant_in_two_ways_are_refused(sides, why, root):
+    for side in sides:
+        classes_of(root / "mine" / side)
+    with pytest.raises(DataError, match=why) as caught:
+        load("folder:mine")
+    assert str(root / "mine") in str(caught.value)
+
+
+@pytest.mark.parametrize("names", ["a", "ab"])
+def test_splits_within_a_class_are_not_mixed(names, root):
+    """As an archive unpacked into a folder of its own name has them, or one that has the classes above the splits."""
+    for name in names:
+        classes_of(root / "mine" / name / "Training")
+        classes_of(root / "mine" / name / "Testing")
+    with pytest.raises(DataError, match="mine/a is taken for a class, but has folders to train on and to test on"):
+        load("folder:mine")
+
+
+@pytest.mark.parametrize("sides", [("train",), ("train", "test"), ("train", "val", "a")])
+def test_a_split_without_class_folders_is_no_class(sides, root):
+    """As where the test images of a competition lie beside its training images."""
+    classes_of(root / "mine", sides)
+    with pytest.raises(DataError, match=r"neither test/ nor val/|has no class folders"):
+        load("folder:mine")
+
+
+def test_every_suffix_of_a_jpeg_and_linked_folders_are_read(root):
+    elsewhere = root / "elsewhere"
+    for i, suffix in enumerate((".jfif", ".JFIF", ".jpe", ".jpg", ".jpeg", ".png", ".webp")):
+        save(elsewhere / f"{i}{suffix}", noise(8, 8))
+    for name in "ab":
+        shutil.copytree(elsewhere, root / name)
+        (root / "mine").mkdir(exist_ok=True)
+    (root / "mine" / "a").symlink_to(root / "a")
+    (root / "mine" / "b").mkdir()
+    (root / "mine" / "b" / "sub").symlink_to(root / "b")
+    assert load("folder:mine", 8).notes == ("folder:mine: 12 images to train on and 2 to test on.",)
+
+
+def test_links_that_go_round_in_circles_end(root):
+    place = classes_of(root / "mine")
+    for name, target in (
+        ("up", ".."),
+        ("here", "."),
+        ("root", root),
+        ("across", "sub"),
+        ("itself.png", "itself.png"),
+    ):
+        (place / "a" / name).symlink_to(target)
+    save(place / "a" / "sub" / "x.png", noise(8, 8))
+    (place / "a" / "sub" / "back").symlink_to(place / "a")
+    assert len(load("folder:mine", 8).train) + len(load("folder:mine", 8).test) == 11
+    assert reasons(root, "folder:mine") == {listing.AGAIN: 5, listing.NOWHERE: 1}
+
+
+@pytest.mark.parametrize("link", [os.link, os.symlink])
+def test_one_file_is_one_image(link, root):
+    place = classes_of(root / "mine")
+    link(place / "a" / "0.png", place / "a" / "again.png")
+    assert len(load("folder:mine", 8).train) + len(load("folder:mine", 8).test) == 10
+    assert reasons(root, "folder:mine") == {listing.AGAIN: 1}
+    link(place / "a" / "1.png", place / "b" / "again.png")
+    with pytest.raises(DataError, match=r"a/1\.png and .*b/again\.png are one and the same file, by a link"):
+        load("folder:mine", 8)
+
+
+def test_what_is_trained_on_does_not_test(root):
+    classes_of(root / "mine" / "train")
+    (root / "mine" / "test").symlink_to("train")
+    with pytest.raises(DataError, match="one that is trained on tests nothing"):
+        load("folder:mine", 8)
+
+
+def test_files_that_share_a_number_in_a_poor_file_system_are_still_two(root, monkeypatch):
+    classes_of(root / "mine")
+    stat = Path.stat
+
+    def poor(path, **options):
+        found = list(stat(path, **options))
+        return os.stat_result([found[0], 7, *found[2:]])
+
+    monkeypatch.setattr(Path, "stat", poor)
+    files = folders.listing("folder:mine", root)
+    assert len(files.train) + len(files.test) == 10
+
+
+@pytest.mark.parametrize("suffix", [".eps", ".tga"])
+def test_what_would_start_a_program_or_be_taken_for_an_image_is_not_opened(suffix, tmp_path):
+    """A file is known by its content: one of a kind that is not read is refused, whatever it is called."""
+    path = tmp_path / "x.png"
+    Image.fromarray(noise(9, 9)).save(tmp_path / f"x{suffix}")
+    (tmp_path / f"x{suffix}").rename(path)
+    with pytest.raises(DataError, match=r"x\.png cannot be read as an image"):
+        pictures.read(path, 8)
+
+
+def test_a_folder_that_is_left_out_need_not_be_readable(root, monkeypatch):
+    """As lost+found at the root of a disk."""
+    place, scandir = classes_of(root / "mine"), os.scandir
+    (place / "lost+found").mkdir()
+
+    def refused(folder):
+        if Path(folder).name == "lost+found":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    assert reasons(root, "folder:mine") == {listing.HIDDEN: 1}
+    (place / "a" / "lost+found").mkdir()
+    (place / "lost+found").rename(place / "b" / "within")
+    (place / "b" / "within").rename(place / "b" / "sub")
+    monkeypatch.setattr(os, "scandir", lambda folder: refused("lost+found") if folder == place / "b" / "sub"
+                        else scandir(folder))  # fmt: skip
+    with pytest.raises(DataError, match=r"folder:mine: .*b/sub cannot be read: Permission denied"):
+        load("folder:mine")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_names_in_another_encoding_can_be_shown(root):
+    for name in (b"caf\xe9", b"the"):
+        for i in range(3):
+            save(Path(os.fsdecode(os.fsencode(root / "mine") + b"/" + name)) / f"{i}.png", noise(8, 8))
+    Path(os.fsdecode(os.fsencode(root / "mine") + b"/\xe4.txt")).touch()
+    data = load("folder:mine", 8)
+    assert data.classes == ("caf\ufffd", "the") and len(data.train) == 4
+    assert data.notes[1] == "Files left out: 1 outside the class folders (\ufffd.txt)."
+    " ".join((*data.classes, *data.notes)).encode()
+
+
+def test_names_that_no_system_has_are_an_answer(root):
+    with pytest.raises(DataError, match="looked for a folder of class folders"):
+        load("folder:a\0b")
+    with pytest.raises(LabError, match="no home directory is known"):
+        load("folder:~nobody-of-this-name/x")
+
+
+# Channels
+
+
+@pytest.mark.parametrize("constant", [[0], [2], [0, 1]])
+@pytest.mark.parametrize("value", [0, 7, 128, 255])
+def test_a_constant_channel_is_zero_when_normalised(constant, value, root):
+    """Fluorescence in one colour: the others say nothing, and are not divided by nothing."""
+    for name in "ab":
+        for i in range(5):
+            pixels = noise(8, 8)
+            pixels[..., constant] = value
+            save(root / "mine" / name / f"{i}.png", pixels)
+    data = load("folder:mine", 8)
+    varied = [channel for channel in range(3) if channel not in constant]
+    assert [data.std[channel] for channel in constant] == [1.0] * len(constant)
+    for channel in varied:
+        assert data.std[channel] == pytest.approx(data.train.images[:, channel].std() / 255)
+    settings = Data(name="folder:mine", tasks=2, classes_per_task=1)
+    samples = Stream(data, settings, torch.device("cpu")).train[torch.arange(8)]
+    assert samples.images.isfinite().all() and (samples.images[:, constant] == 0).all()
+    assert abs(samples.images[:, varied].std(correction=0) - 1) < 1e-3
+
+
+@pytest.mark.parametrize("method", ["ari", "replay"])
+def test_fluorescence_in_blue_alone_is_learned(method, root):
+    for label, name in enumerate("ab"):
+        for i in range(8):
+            pixels = np.zeros((8, 8, 3), np.uint8)
+            pixels[..., 2] = RNG.integers(40, 90, size=(8, 8)) + 120 * label
+            save(root / "mine" / name / f"{i}.png", pixels)
+    data = {"data.name": "folder:mine", "data.image_size": 8, "data.tasks": 1}
+    *_, done, _ = learn(preset("digits", method, device="cpu", **data, **{"train.epochs": 8, "memory.budget": 4}))
+    assert done.accuracy["per_sample"] == (1.0,)
+
+
+def test_a_channel_of_less_than_a_grey_level_is_constant(root):
+    """One pixel that differs would come out as thousands."""
+    for name in "ab":
+        for i in range(5):
+            pixels = noise(8, 8)
+            pixels[..., 1] = 30
+            pixels[0, 0, 1] += i == 0
+            save(root / "mine" / name / f"{i}.png", pixels)
+    assert load("folder:mine", 8).std[1] == 1
+
+
+def test_images_of_one_colour_are_refused_before_training(root):
+    for name in "ab":
+        for i in range(5):
+            save(root / "mine" / name / f"{i}.png", np.full((8, 8, 3), (1, 2, 3), np.uint8))
+    with pytest.raises(DataError, match="folder:mine: all training images are of one and the same colour"):
+        learn(preset("digits", **{"data.name": "folder:mine", "data.tasks": 1, "network.name": "conv"}))
+
+
+# Splits that are too small
+
+
+@pytest.mark.parametrize("images", [1, 2])
+@pytest.mark.parametrize("method", ["ari", "finetune"])
+def test_too_few_images_to_validate_on_are_refused_before_training(images, method, root, tmp_path):
+    classes_of(root / "mine" / "train", "ab", images)
+    classes_of(root / "mine" / "test", "ab", 2)
+    settings = {"data.name": "folder:mine", "data.image_size": 8, "data.tasks": 2, "data.classes_per_task": 1}
+    config = preset("digits", method, device="cpu", **settings, **{"data.evaluate_on": "validation"})
+    why = (
+        rf"each class needs images to train on and images for validation, but a has {images} and 0, b has.*at least 3"
+    )
+    with pytest.raises(DataError, match=why):
+        runs.train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    with_test = preset("digits", method, device="cpu", **settings, **{"train.epochs": 1})
+    assert [record for record, _ in runs.train(with_test, tmp_path / "run")][-1].finished
+    assert records.load(tmp_path / "run").accuracy_matrix("per_sample").shape == (2, 2)
+
+
+def test_three_images_are_enough_to_validate_on(root, tmp_path):
+    classes_of(root / "mine" / "train", "ab", 3)
+    classes_of(root / "mine" / "test", "ab", 1)
+    settings = {"data.name": "folder:mine", "data.image_size": 8, "data.tasks": 2, "data.classes_per_task": 1}
+    config = preset("digits", device="cpu", **settings, **{"data.evaluate_on": "validation", "train.epochs": 1,
+                                                           "memory.budget": 4})  # fmt: skip
+    assert [record for record, _ in runs.train(config, tmp_path / "run")][-1].finished
+    assert records.load(tmp_path / "run").finished
+
+
+def test_classes_that_a_run_does_not_use_may_be_small(root):
+    classes_of(root / "mine" / "train", "ab", 3)
+    classes_of(root / "mine" / "train", "c", 1)
+    classes_of(root / "mine" / "test", "abc", 1)
+    held = load("folder:mine", 8).holdout()
+    settings = {"name": "folder:mine", "classes_per_task": 1, "evaluate_on": "validation"}
+    assert len(Stream(held, Data(tasks=2, **settings), torch.device("cpu")).test) == 2
+    with pytest.raises(DataError, match="but c has 1 and 0"):
+        Stream(held, Data(tasks=3, **settings), torch.device("cpu"))
+
+
+# Within one process
+
+
+CHANGES = {
+    "added class": lambda place: classes_of(place, "c"),
+    "removed class": lambda place: shutil.rmtree(place / "b"),
+    "renamed class": lambda place: (place / "b").rename(place / "A"),
+    "added image": lambda place: save(place / "a" / "new.png", noise(8, 8)),
+    "removed image": lambda place: (place / "a" / "0.png").unlink(),
+    "renamed image": lambda place: (place / "a" / "0.png").rename(place / "a" / "zz.png"),
+    "changed image": lambda place: save(place / "a" / "0.png", noise(8, 8)),
+    "image of another class": lambda place: (place / "b" / "0.png").replace(place / "a" / "0.png"),
+}
+
+
+@pytest.mark.parametrize("resident", [0, datasets.RESIDENT])
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_changed_folder_is_seen(change, resident, root):
+    place = classes_of(root / "mine", "abd", 6)
+    before = load("folder:mine", 8, resident=resident)
+    assert load("folder:mine", 8, resident=resident) is before
+    CHANGES[change](place)
+    after = load("folder:mine", 8, resident=resident)
+    datasets._load.cache_clear()
+    fresh = load("folder:mine", 8, resident=resident)
+    assert after is not before and after.classes == fresh.classes
+    assert equal(after.train, fresh.train) and equal(after.test, fresh.test) and after.mean == fresh.mean
+
+
+@pytest.mark.parametrize("name", ["cub-200", "imagenet-100"])
+def test_changed_files_of_the_published_sets_are_seen(name, everything):
+    before = load(name, 16)
+    assert load(name, 16) is before
+    files = sorted(everything.rglob("*.jp*g" if name == "cub-200" else "train/**/*.JPEG"))
+    save(files[0], noise(40, 40), format="JPEG")
+    after = load(name, 16)
+    assert after is not before
+    assert not (equal(after.train, before.train) and equal(after.test, before.test))
+
+
+# What is said, and what stays
+
+
+def test_the_command_line_says_what_is_left_out(root, tmp_path, monkeypatch):
+    monkeypatch.setenv("ARLI_CHECKPOINTS", str(tmp_path / "runs"))
+    place = classes_of(root / "mine")
+    (place / "a" / "notes.txt").write_text("not an image")
+    settings = ["--set", "data.name=folder:mine", "--set", "data.image_size=8", "--set", "data.tasks=1"]
+    settings += ["--set", "train.epochs=1", "--set", "memory.budget=4", "--device", "cpu", "--json"]
+    notes = ("folder:mine: 8 images to train on and 2 to test on.",
+             "Files left out: 1 of another kind by the end of their names (a/notes.txt).")  # fmt: skip
+    result = CliRunner().invoke(cli.app, ["train", "--preset", "digits", "--out", "x", *settings])
+    assert result.exit_code == 0, result.output
+    assert all(result.stderr.count(note) == 1 for note in notes) and json.loads(result.stdout)
+    assert records.load("x").started.notes == notes
+    sweep = ["sweep", "--preset", "digits", "--methods", "ari,replay", "--seeds", "1", "--out", str(tmp_path / "s")]
+    for said in (1, 0):  # not where all is made already: then the folder is not looked at
+        result = CliRunner().invoke(cli.app, [*sweep, *settings])
+        assert result.exit_code == 0, result.output
+        assert all(result.stderr.count(note) == said for note in notes) and json.loads(result.stdout)
+
+
+def test_an_image_that_is_damaged_while_a_run_trains_costs_nothing(root, tmp_path, monkeypatch):
+    """Images too many for the memory are read when they are asked for: a test image, after all of training."""
+    monkeypatch.setattr(datasets.load, "__defaults__", (None, 0.0, 0))
+    classes_of(root / "mine" / "train", "ab", 4)
+    classes_of(root / "mine" / "test", "ab", 2)
+    settings = {"data.name": "folder:mine", "data.image_size": 8, "data.tasks": 2, "data.classes_per_task": 1,
+                "train.epochs": 2, "memory.budget": 4, "recording.probes": 0}  # fmt: skip
+    config = preset("digits", device="cpu", **settings)
+    whole = [record for record, _ in runs.train(config, tmp_path / "whole")][-1]
+    image = root / "mine" / "test" / "b" / "1.png"
+    good = image.read_bytes()
+    image.write_bytes(b"damaged")
+    with pytest.raises(DataError, match=r"test/b/1\.png cannot be read"):
+        list(runs.train(config, tmp_path / "run"))
+    record = records.load(tmp_path / "run")
+    assert record.status == "unfinished" and len(record.tasks) == 1
+    assert (record.saved.task, record.saved.epoch) == (2, 2)  # all that was trained is there
+    image.write_bytes(good)
+    resumed = [record for record, _ in runs.resume(tmp_path / "run")][-1]
+    assert resumed.finished and resumed.accuracy == whole.accuracy
+    for name, value in whole.weights[2].items():
+        np.testing.assert_array_equal(resumed.weights[2][name], value)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("out of memory"), MemoryError(), OSError(28, "No space left")])
+def test_whatever_happens_to_an_evaluation_the_run_can_go_on(error, root, tmp_path, monkeypatch):
+    config = preset("digits", "finetune", device="cpu", **{"data.tasks": 1, "train.epochs": 1})
+
+    def failing(*_):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr("arli_core.learn.accuracies", failing)
+        with pytest.raises(type(error)):
+            list(runs.train(config, tmp_path / "run"))
+    record = records.load(tmp_path / "run")
+    assert record.status == "unfinished" and (record.saved.task, record.saved.epoch) == (1, 1)
+    events = [event for _, event in runs.resume(tmp_path / "run")]
+    assert [type(event).__name__ for event in events] == ["TaskDone", "Finished"]  # nothing is trained again
+    assert records.load(tmp_path / "run").finished

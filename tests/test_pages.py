@@ -545,6 +545,26 @@ def test_a_run_made_anew_under_a_name_shows_its_own_masks(place):
     assert attention("digits-ari").shape == old.shape and not np.array_equal(attention("digits-ari"), old)
 
 
+def test_a_run_on_a_folder_says_what_is_left_out_of_it(place, tmp_path, monkeypatch):
+    from arli_core.datasets import generated
+    from pages.parts import run_bar
+
+    monkeypatch.setenv("ARLI_DATA", str(tmp_path))
+    generated.write("folder:mine", tmp_path)
+    (tmp_path / "mine" / "train" / "dots" / ".DS_Store").touch()
+    config = preset("digits", "finetune", **(TINY | {"data.name": "folder:mine", "data.image_size": 8}))
+    job = run_bar.jobs().start("on-a-folder", config, paused=True)
+    try:
+        job.step()
+        while not job.record.last and job.alive:
+            time.sleep(0.05)
+        shown = texts(open_page("train", run="on-a-folder"), "caption")
+        assert "folder:mine: 40 images to train on and 12 to test on." in shown
+        assert "Files left out: 1 hidden or another program's own (train/dots/.DS_Store)." in shown
+    finally:
+        job.stop()
+
+
 def test_a_run_paused_before_its_first_iteration_says_how_it_goes_on(place):
     from pages.parts import run_bar
 

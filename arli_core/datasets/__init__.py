@@ -14,6 +14,7 @@ folder:NAME    uint8 [N, 3, 64, 64]    as found          no             data roo
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -21,6 +22,7 @@ import numpy as np
 
 from . import cifar, cub, digits, folders, mnist, mnist5k, pictures, scenes
 from .dataset import Dataset, Split
+from .listing import Listing, Stamps, stamps
 from .root import data_root
 from .streamed import Streamed
 
@@ -37,11 +39,17 @@ _ARRAYS: dict[str, Callable[[Path], Dataset]] = {
     "cifar-10": cifar.build10,
     "cifar-100": cifar.build100,
 }
-_PHOTOGRAPHS: dict[str, Callable[[Path, int], Dataset]] = {
-    "cub-200": cub.build,
-    "imagenet-100": folders.build_imagenet,
-}
+_PHOTOGRAPHS = ("cub-200", "imagenet-100")
 NAMES = (*_CARRIED, *_ARRAYS, *_PHOTOGRAPHS)
+
+# Where in the data root the sets are that have files of fixed names; folders.py finds those of the others.
+_PLACES: dict[str, tuple[str | Path, ...]] = {
+    "mnist": ("MNIST/raw",),
+    "fashion-mnist": ("FashionMNIST/raw", mnist.DEBIAN),
+    "cifar-10": (cifar.CIFAR10.folder, cifar.CIFAR10.around),
+    "cifar-100": (cifar.CIFAR100.folder, cifar.CIFAR100.around),
+    "cub-200": (cub.FOLDER, cub.SEGMENTATIONS_FOLDER),
+}
 
 AS_IT_IS, PHOTOGRAPH, THUMBNAIL = 0, 224, 64  # pixels, unless told: of arrays, photographs, a user's own folder
 RESIDENT = 4 * 2**30  # bytes of images and masks up to which a set is held in memory
@@ -53,7 +61,8 @@ def known(name: str) -> bool:
 
 
 def load(name: str, size: int | None = None, spurious: float = 0.0, resident: int = RESIDENT) -> Dataset:
-    """The dataset of that name, built once a process for each size, correlation and data root.
+    """The dataset of that name, built once a process for each size, correlation and data root,
+    and anew where its files have changed since.
 
     size      the central square of every image, and mask, resized to so many pixels; None: as in the table above
     spurious  of `scenes` alone: probability in [0, 1] that a training background comes from its class's own region.
@@ -72,25 +81,33 @@ def load(name: str, size: int | None = None, spurious: float = 0.0, resident: in
     if spurious and name != "scenes":
         raise ValueError(f"{name} has no spurious backgrounds; scenes alone has")
     usual = AS_IT_IS if name in _CARRIED or name in _ARRAYS else PHOTOGRAPH if name in _PHOTOGRAPHS else THUMBNAIL
-    return _load(name, size or usual, Path() if name in _CARRIED else data_root(), spurious, resident)
+    root = Path() if name in _CARRIED else data_root()
+    return _load(name, size or usual, root, spurious, resident, _files(name, root))
+
+
+def _files(name: str, root: Path) -> Listing | Stamps:
+    """What the set is read from, as it lies on disk now: equal for as long as none of it changes."""
+    if name in _CARRIED:
+        return ()
+    if name in _PLACES:
+        return stamps(*(root / place for place in _PLACES[name]))
+    return folders.listing(name, root)
 
 
 @lru_cache(maxsize=4)  # few: sets may be large
-def _load(name: str, size: int, root: Path, spurious: float, resident: int) -> Dataset:
-    dataset = _build(name, size, root, spurious)
+def _load(name: str, size: int, root: Path, spurious: float, resident: int, files: Listing | Stamps) -> Dataset:
+    dataset = _build(name, size, root, spurious, files)
     return dataset.resident() if dataset.nbytes <= resident else dataset
 
 
-def _build(name: str, size: int, root: Path, spurious: float = 0.0) -> Dataset:
+def _build(name: str, size: int, root: Path, spurious: float = 0.0, files: Listing | Stamps = ()) -> Dataset:
     if spurious:
         return _resized(scenes.build(spurious), size)
     if name in _CARRIED:
         return _resized(_CARRIED[name](), size)
     if name in _ARRAYS:
         return _resized(_ARRAYS[name](root), size)
-    if name in _PHOTOGRAPHS:
-        return _PHOTOGRAPHS[name](root, size)
-    return folders.build_folder(root, name, size)
+    return folders.build(files, size) if isinstance(files, Listing) else cub.build(root, size)
 
 
 def _resized(dataset: Dataset, size: int) -> Dataset:
@@ -98,7 +115,7 @@ def _resized(dataset: Dataset, size: int) -> Dataset:
     if size == AS_IT_IS or dataset.shape[1:] == (size, size):
         return dataset
     train, test = (_resized_split(split, size) for split in (dataset.train, dataset.test))
-    return Dataset(dataset.name, dataset.classes, train, test)
+    return replace(dataset, train=train, test=test)
 
 
 def _resized_split(split: Split, size: int) -> Split:

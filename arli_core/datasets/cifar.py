@@ -37,6 +37,11 @@ class Layout:
     classes: int
 
     @property
+    def around(self) -> str:
+        """The folder that some programs unpack the archive into."""
+        return self.archive.removesuffix(".tar.gz")
+
+    @property
     def files(self) -> tuple[str, ...]:
         return tuple(f"{self.folder}/{file}" for file in (*self.train, self.test, self.meta))
 
@@ -57,8 +62,9 @@ def build100(root: Path) -> Dataset:
 
 
 def _build(name: str, layout: Layout, root: Path) -> Dataset:
-    around = root / layout.archive.removesuffix(".tar.gz")
-    base = next((each for each in (root, around) if all((each / file).is_file() for file in layout.files)), None)
+    base = next(
+        (each for each in (root, root / layout.around) if all((each / file).is_file() for file in layout.files)), None
+    )
     if base is None:
         from torchvision import datasets
 

@@ -19,7 +19,7 @@ from . import pictures
 from .dataset import Dataset, Split
 from .streamed import Streamed
 
-FOLDER = "CUB_200_2011"
+FOLDER, SEGMENTATIONS_FOLDER = "CUB_200_2011", "segmentations"
 IMAGES = "https://data.caltech.edu/records/65de6-vp158"
 SEGMENTATIONS = "https://data.caltech.edu/records/w9d68-gec53"
 
@@ -41,7 +41,9 @@ def build(root: Path, size: int) -> Dataset:
         raise DataError(f"cub-200: {place / 'train_test_split.txt'} has no image in one of the splits")
 
     paths = [place / "images" / file for file in files.values()]
-    segmentations = next((each for each in (place / "segmentations", root / "segmentations") if each.is_dir()), None)
+    segmentations = next(
+        (each for each in (place / SEGMENTATIONS_FOLDER, root / SEGMENTATIONS_FOLDER) if each.is_dir()), None
+    )
 
     def image(i: int) -> np.ndarray:
         return pictures.read(paths[i], size)

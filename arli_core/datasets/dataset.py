@@ -1,11 +1,12 @@
 """What every dataset is: labelled images in two splits, and how a validation split is cut from the first."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
+from ..errors import DataError
 from .streamed import Streamed
 
 Array = np.ndarray | Streamed
@@ -13,6 +14,7 @@ Array = np.ndarray | Streamed
 # Mean and deviation are those of all training pixels up to as many values as this, and beyond it of a fixed choice
 # of images: a rule of the data alone, so that no run depends on what was in memory.
 MEASURED_VALUES, MEASURED_IMAGES = 2**28, 2000
+GREY_LEVEL = 1 / 255  # with pixels in [0, 1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,12 +59,14 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A name, the names of its classes, and the two splits."""
+    """A name, the names of its classes, and the two splits; `notes` say what was read and what was left out of it,
+    where that is not clear from the name."""
 
     name: str
     classes: tuple[str, ...]
     train: Split
     test: Split
+    notes: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -77,7 +81,12 @@ class Dataset:
 
     @property
     def std(self) -> tuple[float, ...]:
-        """Standard deviation of each channel over the training images, with pixels in [0, 1]."""
+        """Standard deviation of each channel over the training images, with pixels in [0, 1].
+
+        1 for a channel that varies by less than one of 256 grey levels, so that it is 0 when normalised, or next to
+        it; its own deviation would be 0, or would make noise into large values. Raises DataError where every channel
+        is like that: the images show nothing.
+        """
         return self._moments[1]
 
     @cached_property
@@ -89,7 +98,12 @@ class Dataset:
         else:
             measured = images[:]
         channels = measured.swapaxes(0, 1)  # [C, N, H, W]
-        return tuple(float(c.mean()) / 255 for c in channels), tuple(float(c.std()) / 255 for c in channels)
+        mean, std = (tuple(float(moment(c)) / 255 for c in channels) for moment in (np.mean, np.std))
+        if max(std) < GREY_LEVEL:
+            raise DataError(
+                f"{self.name}: all training images are of one and the same colour; there is nothing to learn"
+            )
+        return mean, tuple(value if value >= GREY_LEVEL else 1.0 for value in std)
 
     @property
     def nbytes(self) -> int:
@@ -98,12 +112,12 @@ class Dataset:
 
     def resident(self) -> "Dataset":
         """The same with all that is streamed read into memory."""
-        return Dataset(self.name, self.classes, self.train.resident(), self.test.resident())
+        return replace(self, train=self.train.resident(), test=self.test.resident())
 
     def holdout(self) -> "Dataset":
         """For choosing settings: a fixed, stratified fifth of `train` becomes `test`; the real one goes."""
         held = a_fifth(self.train.labels)
-        return Dataset(self.name, self.classes, train=self.train[~held], test=self.train[held])
+        return replace(self, train=self.train[~held], test=self.train[held])
 
 
 def _pick(array: Array, index: np.ndarray) -> Array:

@@ -5,13 +5,16 @@ imagenet-100   imagenet-100/ (or imagenet/) in the data root, with train/<wnid>/
                The list chooses and orders the classes; without it there must be 100, in the order of their wnids.
                They are classes of ILSVRC 2012 (O. Russakovsky et al., arXiv:1409.0575), but not the same ones in
                all papers: hence the list. Images as stored, without EXIF orientation, as is usual for ImageNet.
-folder:NAME    NAME/ in the data root, or an absolute path: train/<class>/ and test/<class>/ (or val/), or just
-               <class>/, of which a fixed fifth of every class becomes the test split. Classes in the order of their
-               names. EXIF orientation is applied.
+folder:NAME    NAME/ in the data root, or an absolute path: train/<class>/ and test/<class>/ (or training, testing;
+               where there is no test, val, valid or validation; in capitals or not), or just <class>/, of which a
+               fixed fifth of every class becomes the test split. Classes in the order of their names. EXIF
+               orientation is applied. What could be meant in two ways is refused.
 
-Images uint8 [N, 3, size, size], in the order of their files' names. No object masks.
+Images uint8 [N, 3, size, size], in the order of their files' paths; listing.py says which files these are, and
+decoding.py how they are read. No object masks.
 """
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -20,20 +23,49 @@ from ..errors import DataError
 from ..files import expanded
 from . import pictures
 from .dataset import Dataset, Split, a_fifth
+from .listing import File, Listing, Walk, subfolders
 from .streamed import Streamed
 
 PREFIX = "folder:"
 LISTS = ("imagenet100.txt", "classes.txt")
 
+# How the folders of a split are called, in small letters.
+TRAIN, TEST, VALIDATION = ("train", "training"), ("test", "testing"), ("val", "valid", "validation")
 
-def build_imagenet(root: Path, size: int) -> Dataset:
-    """ImageNet-100, images still unread."""
+
+def listing(name: str, root: Path) -> Listing:
+    """The files of `imagenet-100` or `folder:NAME` as they lie there now. Raises DataError."""
+    return _folder(root, name) if name.startswith(PREFIX) else _imagenet(root)
+
+
+def build(files: Listing, size: int) -> Dataset:
+    """The set of these files, images still unread."""
+    upright = files.name.startswith(PREFIX)
+    train, test = (_split(side, size, upright) for side in (files.train, files.test))
+    return Dataset(files.name, files.classes, train, test, files.notes)
+
+
+def _split(files: tuple[File, ...], size: int, upright: bool) -> Split:
+    def image(i: int) -> np.ndarray:
+        return pictures.read(files[i].path, size, upright)
+
+    labels = np.array([file.label for file in files], dtype=np.int64)
+    return Split(Streamed(image, np.arange(len(files)), (3, size, size)), labels)
+
+
+def _imagenet(root: Path) -> Listing:
+    name = "imagenet-100"
     for place in (root / "imagenet-100", root / "imagenet"):
-        held_out = _first(place, "val", "test")  # the test images of ILSVRC have no labels
-        if held_out and (place / "train").is_dir():
-            names = _class_list(place)
-            train, test = (_split("imagenet-100", side, list(names), size) for side in (place / "train", held_out))
-            return Dataset("imagenet-100", tuple(names.values()), train, test)
+        if not place.is_dir():
+            continue
+        top = subfolders(name, place)
+        train = _one(name, place, top, TRAIN)
+        held_out = _one(name, place, top, VALIDATION) or _one(name, place, top, TEST)  # ILSVRC's test has no labels
+        if train and held_out:
+            names = _class_list(place, place / train)
+            walk = Walk(name)  # within the classes listed: the rest of ImageNet is no part of it
+            splits = [_images(walk, place / side, list(names)) for side in (train, held_out)]
+            return walk.listing(place, list(names.values()), *splits)
     raise DataError(
         f"imagenet-100: looked for train/<wnid>/ and val/<wnid>/ in {root / 'imagenet-100'} and {root / 'imagenet'}. "
         f"Get ILSVRC 2012 from https://image-net.org, sort the validation images into class folders and list the "
@@ -41,29 +73,80 @@ def build_imagenet(root: Path, size: int) -> Dataset:
     )
 
 
-def build_folder(root: Path, name: str, size: int) -> Dataset:
-    """The set `folder:NAME`, images still unread."""
+def _folder(root: Path, name: str) -> Listing:
     place = root / expanded(name.removeprefix(PREFIX))
-    classes, held_out = _subfolders(name, place), _first(place, "test", "val")
-    if "train" in classes and (held_out or _subfolders(name, place / "train")):
-        if held_out is None:
-            raise DataError(f"{name}: {place} has train/, but neither test/ nor val/ beside it")
-        classes = _subfolders(name, place / "train")
-        strange = set(_subfolders(name, held_out)) - set(classes)
-        if strange:
-            raise DataError(f"{name}: {held_out} has classes that train/ lacks: {', '.join(sorted(strange))}")
-        train, test = (_split(name, side, classes, size, upright=True) for side in (place / "train", held_out))
-    else:
-        everything = _split(name, place, classes, size, upright=True)
-        chosen = a_fifth(everything.labels)
-        train, test = everything[~chosen], everything[chosen]
-        scarce = sorted(set(everything.labels) - set(test.labels))
-        if scarce:
-            raise DataError(f"{name}: {place / classes[scarce[0]]} has too few images for a test split: at least 3")
-    return Dataset(name, tuple(classes), train, test)
+    try:
+        top = subfolders(name, place)
+    except DataError:
+        raise DataError(
+            f"{name}: looked for a folder of class folders, or of train/ and test/ with class folders, at {place}; "
+            f"put it there, or name another data root with --data-root"
+        ) from None
+    sides, walk = _sides(name, place, top), Walk(name)
+    if sides is None:
+        everything = _images(walk, place, top)
+        walk.outside(place, top)
+        held = a_fifth(np.array([file.label for file in everything]))
+        train, test = ([file for file, out in zip(everything, held, strict=True) if out == side] for side in (0, 1))
+        _refuse_scarce(name, place, top, everything, test)
+        return walk.listing(place, top, train, test)
+    train_side, held_out = (place / side for side in sides)
+    classes, tested = subfolders(name, train_side), subfolders(name, held_out)
+    strange = set(tested) - set(classes)
+    if strange:
+        raise DataError(f"{name}: {held_out} has classes that {train_side.name}/ lacks: {', '.join(sorted(strange))}")
+    splits = [_images(walk, side, classes) for side in (train_side, held_out)]
+    for folder, read in ((place, sides), (train_side, classes), (held_out, classes)):
+        walk.outside(folder, read)
+    return walk.listing(place, classes, *splits)
 
 
-def _class_list(place: Path) -> dict[str, str]:
+def _sides(name: str, place: Path, top: list[str]) -> tuple[str, str] | None:
+    """The names of the folders of both splits; None where the folders are classes."""
+    train = _one(name, place, top, TRAIN)
+    held_out = _one(name, place, top, TEST) or _one(name, place, top, VALIDATION)
+    if train and held_out:
+        return train, held_out
+    if held_out:
+        raise DataError(
+            f"{name}: {place} has {held_out}/, but no train/ beside it; if {held_out} is a class, rename the folder"
+        )
+    if train and (len(top) == 1 or subfolders(name, place / train)):
+        raise DataError(f"{name}: {place} has {train}/, but neither test/ nor val/ beside it")
+    return None
+
+
+def _one(name: str, place: Path, top: list[str], names: Collection[str]) -> str | None:
+    """The one folder that is called one of these names, if there is any. Raises DataError where there are several."""
+    called = [folder for folder in top if folder.casefold() in names]
+    if len(called) > 1:
+        raise DataError(f"{name}: {place} has {' and '.join(called)}, and only one of them can be meant: keep one")
+    return called[0] if called else None
+
+
+def _images(walk: Walk, place: Path, classes: list[str]) -> list[File]:
+    if not classes:
+        raise DataError(f"{walk.name}: {place} has no class folders")
+    for folder in (place / name for name in classes if (place / name).is_dir()):
+        within = {inner.casefold() for inner in subfolders(walk.name, folder)}
+        if within & {*TRAIN} and within & {*TEST, *VALIDATION}:
+            raise DataError(
+                f"{walk.name}: {folder} is taken for a class, but has folders to train on and to test on. They "
+                f"belong above the classes; if {folder.name} is no class, name that folder instead"
+            )
+    return [file for label, each in enumerate(classes) for file in walk.images(place / each, label)]
+
+
+def _refuse_scarce(name: str, place: Path, classes: list[str], everything: list[File], test: list[File]) -> None:
+    """A fifth of one or two images is none."""
+    counts = np.bincount([file.label for file in everything], minlength=len(classes))
+    scarce = sorted({file.label for file in everything} - {file.label for file in test})
+    if scarce:
+        listed = ", ".join(f"{place / classes[label]} has {counts[label]}" for label in scarce)
+        raise DataError(f"{name}: too few images for a test split: {listed}; each class needs at least 3")
+
+
+def _class_list(place: Path, train: Path) -> dict[str, str]:
     """The name of each wnid, in the order of the list."""
     for path in (place / name for name in LISTS):
         if path.is_file():
@@ -72,49 +155,10 @@ def _class_list(place: Path) -> dict[str, str]:
             except (OSError, ValueError) as error:
                 raise DataError(f"{path} cannot be read: {error}") from None
             return {line[0]: line[-1].strip() for line in lines if line}
-    found = _subfolders("imagenet-100", place / "train")
-    if len(found) != 100:
+    wnids = subfolders("imagenet-100", train)
+    if len(wnids) != 100:
         raise DataError(
-            f"imagenet-100: {place / 'train'} has {len(found)} classes, and neither {' nor '.join(LISTS)} in {place} "
+            f"imagenet-100: {train} has {len(wnids)} classes, and neither {' nor '.join(LISTS)} in {place} "
             f"chooses among them: write one wnid a line"
         )
-    return {each: each for each in found}
-
-
-def _first(place: Path, *names: str) -> Path | None:
-    return next((place / each for each in names if (place / each).is_dir()), None)
-
-
-def _subfolders(name: str, place: Path) -> list[str]:
-    """In the order of their names, without hidden ones."""
-    try:
-        return sorted(each.name for each in place.iterdir() if each.is_dir() and not each.name.startswith("."))
-    except OSError:
-        raise DataError(
-            f"{name}: looked for a folder of class folders, or of train/ and test/ with class folders, at {place}; "
-            f"put it there, or name another data root with --data-root"
-        ) from None
-
-
-def _split(name: str, place: Path, classes: list[str], size: int, upright: bool = False) -> Split:
-    """The images in the folders of these classes. Raises DataError where one has none."""
-    if not classes:
-        raise DataError(f"{name}: {place} has no class folders")
-    paths: list[Path] = []
-    counts = []
-    for each in classes:
-        found = sorted(path for path in (place / each).rglob("*") if _is_image(path))
-        if not found:
-            raise DataError(f"{name}: looked for images ({', '.join(sorted(pictures.SUFFIXES))}) in {place / each}")
-        paths += found
-        counts.append(len(found))
-
-    def image(i: int) -> np.ndarray:
-        return pictures.read(paths[i], size, upright)
-
-    labels = np.repeat(np.arange(len(classes)), counts)
-    return Split(Streamed(image, np.arange(len(paths)), (3, size, size)), labels)
-
-
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in pictures.SUFFIXES and not path.name.startswith(".")
+    return {wnid: wnid for wnid in wnids}

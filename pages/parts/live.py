@@ -30,6 +30,8 @@ def _view(job: Job, drawn: State) -> None:
     record = job.record
     _controls(job)
     _numbers(job, record)
+    for note in record.started.notes if record.started else ():
+        st.caption(note)
     if not record.tasks_begun:
         if job.state is State.PAUSED:
             st.info("Paused before the first iteration: “One step” makes it, “Go on” all.", icon=":material/pause:")
