@@ -19,6 +19,7 @@ from .drawing import PROTOCOL_NAMES
 
 MEASURE_NAMES = {
     "average": "average accuracy",
+    "average_over_samples": "average accuracy over samples",
     "forgetting": "forgetting",
     "average_incremental": "average incremental accuracy",
     "bwt": "backward transfer",
