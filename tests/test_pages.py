@@ -170,7 +170,7 @@ def test_forgetting_opens_without_torch(place):
         "import sys\n"
         "from streamlit.testing.v1 import AppTest\n"
         "test = AppTest.from_file('app.py', default_timeout=60).switch_page('pages/forgetting.py').run()\n"
-        "assert not test.exception and len(test.metric) == 6\n"
+        "assert not test.exception and len(test.metric) == 8\n"
         "assert 'torch' not in sys.modules\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
