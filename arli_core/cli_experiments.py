@@ -41,7 +41,8 @@ def sweep(
         list[str] | None,
         typer.Option(
             metavar="KEY=A,B,...",
-            help="Values of a setting to compare, as in fusion.eta=0,0.1,0.85; repeatable, and then crossed.",
+            help="Values of a setting to compare, as in fusion.eta=0,0.1,0.85 or data.classes_per_task=[4,2,2,2],2; "
+            "repeatable, and then crossed.",
         ),
     ] = None,
     settings: Settings = None,
