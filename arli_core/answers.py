@@ -13,6 +13,7 @@ from .inference import accuracies, answers
 from .learn import logits_of
 from .records import Record
 from .tasks import GROUPS, generator_for
+from .units import TaskUnits
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +26,7 @@ class Answers:
 
     task: int
     classes: tuple[str, ...]  # C names, of the classes seen
-    per_task: int
+    units: TaskUnits
     seed: int
     evaluation: Evaluation  # the run's own
     logits: Tensor  # [S, units]
@@ -37,12 +38,12 @@ class Answers:
 
     def confusion(self, protocol: str, evaluation: Evaluation | None = None) -> NDArray[np.int64]:
         """[C, C]: row = class, column = answer."""
-        units = answers(*self._asked(evaluation))[protocol]
-        return metrics.confusion(self.labels.numpy(), units.numpy(), len(self.classes))
+        answered = answers(*self._asked(evaluation))[protocol]
+        return metrics.confusion(self.labels.numpy(), answered.numpy(), len(self.classes))
 
     def _asked(self, evaluation: Evaluation | None):
         groups = generator_for(self.seed, GROUPS, self.task)
-        return self.logits, self.labels, self.per_task, self.task, evaluation or self.evaluation, groups
+        return self.logits, self.labels, self.units, self.task, evaluation or self.evaluation, groups
 
 
 def answers_of(record: Record, task: int) -> Answers:
@@ -52,7 +53,7 @@ def answers_of(record: Record, task: int) -> Answers:
     return Answers(
         task=task,
         classes=run.classes,
-        per_task=run.stream.per_task,
+        units=run.stream.units,
         seed=record.config.seed,
         evaluation=record.config.evaluation,
         logits=logits_of(run.model, run.phi, run.stream.test, members),

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing, contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -33,6 +33,7 @@ from .config import METHODS, PRESETS, WEIGHING, Ari, Config, keys, parse, preset
 from .errors import ConfigError, DataError, LabError, RecordError
 from .events import Event, Step, TaskDone
 from .records import Record
+from .units import TaskUnits
 
 Progress = Generator[tuple[Record, Event]]
 
@@ -101,7 +102,7 @@ def presets(as_json: AsJson = False) -> None:
         print_json({"presets": rows})
         return
     for row in rows:
-        tasks = f"{row['tasks']} tasks of {row['classes_per_task']} classes"
+        tasks = str(preset(row["name"]).data.units)
         typer.echo(f"{row['name']:<18} {row['dataset']:<13} {tasks:<23} {row['network']:<9} {row['method']}")
     typer.echo(f"\nThe last column is the method unless told; every preset has all: {', '.join(METHODS)}")
 
@@ -144,22 +145,28 @@ def train(
 
 def _smoke(asked: Config, chosen: dict[str, Any], out: str | None, overwrite: bool, as_json: bool) -> None:
     """A configuration end to end, in as little time as it takes: that it runs is all that its figures say."""
-    tasks = asked.data.tasks if "data.tasks" in chosen else 2
-    classes = asked.data.classes_per_task
-    if "data.classes_per_task" not in chosen:
-        classes = min(classes, 5)
+    as_asked = isinstance(asked.data.classes_per_task, tuple) or isinstance(asked.data.class_order, tuple)
+    tasks = asked.data.units
+    if not as_asked:
+        count = tasks.tasks if "data.tasks" in chosen else min(tasks.tasks, 2)
+        size = tasks.sizes[0] if "data.classes_per_task" in chosen else min(tasks.sizes[0], 5)
+        tasks = TaskUnits((size,) * count)
     short = {
-        "data.tasks": tasks,
-        "data.classes_per_task": classes,
+        "data.tasks": tasks.tasks,
+        "data.classes_per_task": tasks.sizes,
         "train.epochs": 1,
         "train.batch_size": 16,
-        "memory.budget": tasks * classes,
+        "memory.budget": tasks.total,
         "recording.probes": 2,
     }
     own = {key: value for key, value in short.items() if key in keys(asked.method)}
     with tempfile.TemporaryDirectory(prefix="arli-smoke-") as place, data_root_at(Path(place, "data")):
         name = _generated(asked.data.name, Path(place, "data"))
-        config = parse(asked.model_dump(), **(own | chosen | {"data.name": name}))
+        chosen = {**chosen, "data.name": name}
+        if isinstance(asked.data.class_order, tuple) and not _has_classes(name, asked.data.class_order):
+            typer.echo(f"{name}: the generated classes have other names, so data.class_order is left out", err=True)
+            chosen["data.class_order"] = None
+        config = parse(asked.model_dump(), **(own | chosen))
         run = out or str(Path(place, "run"))
         _follow(lambda: _runs().train(config, run, overwrite), out, as_json, saved_before=False)
 
@@ -174,6 +181,14 @@ def _generated(name: str, root: Path) -> str:
         generated.write(name, root)
         typer.echo(f"{name}: generated images, which say nothing about the real ones", err=True)
     return name
+
+
+def _has_classes(name: str, classes: Iterable[str]) -> bool:
+    """Whether a data set has these classes; one that comes with the lab says itself what it lacks."""
+    from . import datasets
+    from .datasets import generated
+
+    return name.partition(":")[0] not in generated.PER_CLASS or {*classes} <= {*datasets.load(name).classes}
 
 
 @app.command()
@@ -239,15 +254,16 @@ def _bar() -> Generator[Callable[[Record, Event], None]]:
     with Progress(*columns, console=Console(stderr=True)) as progress:
 
         def tell(record: Record, event: Event) -> None:
-            tasks = record.config.data.tasks
+            units = record.config.data.units
             if isinstance(event, Step):
                 before = sum(frames.iterations for frames in record.tasks)
-                # Later tasks are taken to be as long as this one; they differ by their share of exemplars alone.
+                # Later tasks are taken to be as long as this one, class by class; exemplars make them longer.
+                left = (units.total - units.seen(event.task - 1)) / units.sizes[event.task - 1]
                 state: dict[str, Any] = {
                     "completed": before + event.iteration + 1,
-                    "total": before + event.iterations * (tasks - event.task + 1),
+                    "total": before + event.iterations * left,
                     "number": event.task,
-                    "tasks": tasks,
+                    "tasks": units.tasks,
                     "loss": event.loss,
                     "rate": record.samples / record.seconds,
                 }
@@ -257,7 +273,9 @@ def _bar() -> Generator[Callable[[Record, Event], None]]:
                     progress.add_task("", **state)
             elif isinstance(event, TaskDone):
                 means = (f"{name} {np.mean(event.accuracy[name]):.3f}" for name in event.accuracy)
-                progress.console.print(f"after task {event.task} of {tasks}: {', '.join(means)}", highlight=False)
+                progress.console.print(
+                    f"after task {event.task} of {units.tasks}: {', '.join(means)}", highlight=False
+                )
 
         yield tell
 
@@ -276,8 +294,9 @@ def _print_run(record: Record, as_json: bool) -> None:
     if as_json:
         print_json(summary)
         return
-    config, done, tasks = record.config, len(record.tasks), record.config.data.tasks
-    typer.echo(f"{config.method} on {config.data.name}, seed {config.seed}: {record.status}, {done} of {tasks} tasks")
+    config, done, units = record.config, len(record.tasks), record.config.data.units
+    what = f"{config.method} on {config.data.name}, seed {config.seed}"
+    typer.echo(f"{what}: {record.status}, {done} of {units.tasks} tasks of {units.classes}")
     if record.error:
         typer.echo(record.error)
     if record.started and record.seconds:
@@ -285,8 +304,10 @@ def _print_run(record: Record, as_json: bool) -> None:
         typer.echo(f"{speed} on {record.started.device}, {record.started.parameters} parameters")
     for protocol in protocols(config):
         figures = [f"{key} {rounded(summary[key][protocol])}" for key in ("average", "forgetting", "bwt")]
+        over = summary["average_over_samples"][protocol]
+        figures.insert(1, f"average over samples {'not recorded' if done and over is None else rounded(over)}")
         typer.echo(f"\n{protocol}: {', '.join(figures)}")
-        typer.echo("after \\ on " + "".join(f"{task:>7}" for task in range(1, tasks + 1)))
+        typer.echo("after \\ on " + "".join(f"{task:>7}" for task in range(1, units.tasks + 1)))
         for task, row in enumerate(summary["accuracy"][protocol][:done], 1):
             typer.echo(f"task {task:<6}" + "".join(f"{rounded(value):>7}" for value in row[:task]))
 

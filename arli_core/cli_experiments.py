@@ -19,10 +19,9 @@ from .cli_options import (
     rounded,
     settings_of,
     terminable,
-    value_of,
 )
 from .comparisons import Effect
-from .config import METHODS, PRESETS
+from .config import METHODS, PRESETS, from_text
 from .errors import ConfigError
 from .experiments import Advanced, Arm, Done, News, text_of
 from .files import expanded
@@ -43,7 +42,8 @@ def sweep(
         list[str] | None,
         typer.Option(
             metavar="KEY=A,B,...",
-            help="Values of a setting to compare, as in fusion.eta=0,0.1,0.85; repeatable, and then crossed.",
+            help="Values of a setting to compare, as in fusion.eta=0,0.1,0.85 or data.classes_per_task=[4,2,2,2],2; "
+            "repeatable, and then crossed.",
         ),
     ] = None,
     settings: Settings = None,
@@ -111,10 +111,13 @@ def _varied(pairs: Sequence[str]) -> dict[str, list[Any]]:
         key, text = halves(pair, "--vary", "fusion.eta=0,0.1,0.85")
         if key in found:
             raise ConfigError(f"--vary {key} is given twice; put all its values behind one")
-        texts = [each.strip() for each in text.split(",")]
-        if not all(texts):
-            raise ConfigError(f"--vary {key}: a value is missing in {text!r}; write them as in 0,0.1,0.85")
-        found[key] = [value_of(each) for each in texts]
+        values = from_text(f"[{text}]")  # so that a value may be a list itself, as in [4,2,2,2],2
+        if not isinstance(values, list):
+            texts = [each.strip() for each in text.split(",")]
+            if not all(texts):
+                raise ConfigError(f"--vary {key}: a value is missing in {text!r}; write them as in 0,0.1,0.85")
+            values = [from_text(each) for each in texts]
+        found[key] = values
     _refuse_own(found, "--vary")
     return found
 
@@ -190,7 +193,8 @@ def _print_tables(tables: Mapping[str, Any], arms: Sequence[Arm], against: str |
     typer.echo(reference.label)
     for protocol, lines in tables.items():
         typer.echo(f"\n{protocol}")
-        header = ["method", *keys, "n", "average accuracy", "incremental", "forgetting", "difference of averages"]
+        header = ["method", *keys, "n", "average accuracy", "over samples", "incremental", "forgetting"]
+        header.append("difference of averages")
         cells = [header, *(_cells(line, keys) for line in lines)]
         widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
         for row in cells:
@@ -206,6 +210,7 @@ def _cells(line: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
         *settings,
         f"{line['n']}{failed}",
         _interval(line, rounded),
+        rounded(line["average_over_samples"]["mean"]),
         rounded(line["average_incremental"]["mean"]),
         rounded(line["forgetting"]["mean"]),
         "" if line["difference"] is None else _signed(line["difference"]),

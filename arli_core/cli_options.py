@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from .config import from_text
 from .errors import ConfigError, LabError
 from .files import expanded, write
 
@@ -62,7 +63,7 @@ def settings_of(pairs: Iterable[str], own: Iterable[str] = OWN_OPTIONS) -> dict[
         key, text = halves(pair, "--set", "train.epochs=3")
         if key in own:
             raise ConfigError(f"--set {key}: use --{key} {text}".rstrip())
-        found[key] = value_of(text)
+        found[key] = from_text(text)
         if isinstance(found[key], dict):  # it would take the place of the preset's other values in that section
             raise ConfigError(f"--set {key}: set what it holds one by one, as in --set train.epochs=3; got {text}")
     return found
@@ -73,14 +74,6 @@ def halves(pair: str, option: str, example: str) -> tuple[str, str]:
     if not key or not equals:
         raise ConfigError(f"{option} needs key=value, as in {option} {example}; got {pair!r}")
     return key, text
-
-
-def value_of(text: str) -> Any:
-    """JSON where it parses, else the text itself."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 def write_out(out: Path, content: bytes) -> None:

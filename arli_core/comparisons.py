@@ -100,6 +100,12 @@ def protocols_of(arms: Sequence[Arm]) -> list[str]:
     return list(dict.fromkeys(each for arm in arms for each in protocols(arm.runs[0])))
 
 
+def measures_of(found: Mapping[str, Outcome]) -> list[str]:
+    """The average accuracy, and the other measures that some run has: older ones know fewer."""
+    figures = [every for outcome in found.values() for every in outcome.get("figures", {}).values()]
+    return [key for key in MEASURES if key == "average" or any(every.get(key) is not None for every in figures)]
+
+
 def _of(arm: Arm, found: Mapping[str, Outcome], protocol: str, measure: str) -> dict[int, float]:
     """A measure by seed, of the runs that have it."""
     values = {
@@ -275,9 +281,16 @@ def settings_of(config: Config) -> dict[str, Any]:
 
 
 def differing(config: Config, other: Config) -> dict[str, Any]:
-    """The settings of a configuration that the other has otherwise."""
+    """The settings of a configuration that the other has otherwise; not how many tasks there are where increments
+    say so."""
     those = settings_of(other)
-    return {key: value for key, value in settings_of(config).items() if those.get(key) != value}
+    return {key: value for key, value in _free(config).items() if those.get(key) != value}
+
+
+def _free(config: Config) -> dict[str, Any]:
+    """The settings that do not follow from others."""
+    follows = {"data.tasks"} if isinstance(config.data.classes_per_task, tuple) else set()
+    return {key: value for key, value in settings_of(config).items() if key not in follows}
 
 
 # --- Questions found in a folder -----------------------------------------------------------------------------------
@@ -319,6 +332,6 @@ def _alike(arms: Sequence[Arm], but_for: Sequence[str]) -> dict[str, list[Arm]]:
     """The arms by method and all settings other than those."""
     groups: dict[str, list[Arm]] = {}
     for arm in arms:
-        rest = {key: value for key, value in settings_of(arm.runs[0]).items() if key not in but_for}
+        rest = {key: value for key, value in _free(arm.runs[0]).items() if key not in but_for}
         groups.setdefault(arm.method + json.dumps(rest, sort_keys=True), []).append(arm)
     return groups

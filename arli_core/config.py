@@ -4,11 +4,23 @@ A configuration holds only switches that its method reads: `replay` has a memory
 neither, so a setting without effect cannot be written down.
 """
 
+import json
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from .errors import ConfigError
+from .units import TaskUnits
 
 DATASETS = (
     "digits",
@@ -29,6 +41,43 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+def listed(value: Any) -> Any:
+    """Several values from a text as people write it, with commas or as a JSON list; anything else as it is."""
+    if not isinstance(value, str):
+        return value
+    found = from_text(value)
+    if isinstance(found, list):
+        return found
+    return [part.strip() for part in value.split(",")] if "," in value else value.strip()
+
+
+def text_of(value: Any) -> str:
+    """A setting as it is written on the command line, from where it is read as the same."""
+    if isinstance(value, list | tuple):
+        parts = [str(part) for part in value]
+        plain = ",".join(parts)
+        return plain if len(parts) > 1 and listed(plain) == parts else json.dumps(list(value))
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def from_text(text: str) -> Any:
+    """A setting as it is written on the command line: JSON where it parses, else the text itself."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def tasks_listed(classes_per_task: Any) -> int | None:
+    """How many tasks increments say there are; None where one number is for all tasks."""
+    sizes = listed(classes_per_task)
+    return len(sizes) or None if isinstance(sizes, list | tuple) else None
+
+
+_COUNT: TypeAdapter[int] = TypeAdapter(Annotated[int, Field(ge=1)])
+_SEED: TypeAdapter[int] = TypeAdapter(Annotated[int, Field(ge=0)])
+
+
 class Data(Section):
     name: str = Field(default="mnist-5k", description="a data set, or folder:NAME for a folder of class folders")
     image_size: int | None = Field(default=None, ge=8, le=1024, description="None: as published; else resized to it")
@@ -36,13 +85,74 @@ class Data(Section):
         default=0.0, ge=0, le=1, description="scenes: share of training backgrounds from the class's own region"
     )
     tasks: int = Field(default=5, ge=1, description="number of tasks, each a disjoint group of classes")
-    classes_per_task: int = Field(default=2, ge=1)
-    class_order: int | None = Field(
-        default=None, ge=0, description="None: classes in order; a number: shuffled by this seed"
+    classes_per_task: int | tuple[int, ...] = Field(
+        default=2,
+        description="a number: all tasks alike; several, as 4,2,2,2: of each task, which also says how many",
+    )
+    class_order: int | tuple[str, ...] | None = Field(
+        default=None,
+        description="None: classes in order; a number: shuffled by this seed; names, as cat,dog: these in this order",
     )
     evaluate_on: Literal["test", "validation"] = Field(
         default="test", description="validation: a fixed fifth of the training data, held out for choices"
     )
+
+    @property
+    def units(self) -> TaskUnits:
+        sizes = self.classes_per_task
+        return TaskUnits((sizes,) * self.tasks if isinstance(sizes, int) else sizes)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_many_tasks_as_increments(cls, values: Any) -> Any:
+        count = tasks_listed(values.get("classes_per_task")) if isinstance(values, Mapping) else None
+        return {"tasks": count, **values} if count else values
+
+    @field_validator("classes_per_task", mode="before")
+    @classmethod
+    def _sizes(cls, value: Any, info: ValidationInfo) -> int | tuple[int, ...]:
+        """Tasks that are all alike are one number, so that what asks for the same is the same."""
+        sizes = listed(value)
+        try:
+            if not isinstance(sizes, list | tuple):
+                return _COUNT.validate_python(sizes)
+            sizes = tuple(_COUNT.validate_python(size) for size in sizes)
+        except ValidationError:
+            raise ValueError("input should be a number of at least 1, or one for each task, as in 4,2,2,2") from None
+        tasks = info.data.get("tasks", len(sizes))  # none that is valid: that is told already
+        if len(sizes) != tasks:
+            raise ValueError(
+                f"input should be one number for each of {tasks} tasks, which data.tasks says, and not {len(sizes)}; "
+                "leave data.tasks out and it follows"
+            )
+        return sizes[0] if len(set(sizes)) == 1 else sizes
+
+    @field_validator("class_order", mode="before")
+    @classmethod
+    def _order(cls, value: Any, info: ValidationInfo) -> int | tuple[str, ...] | None:
+        names = listed(value)
+        if names is None:
+            return None
+        try:
+            if not isinstance(names, list | tuple):
+                return _SEED.validate_python(names)
+        except ValidationError:
+            names = (names,) if isinstance(names, str) else (None,)
+        if not all(isinstance(name, str) or type(name) is int for name in names):
+            raise ValueError("input should be a seed of at least 0, or names of classes with commas between")
+        names = tuple(map(str, names))
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"input should name each class once, and {', '.join(twice)} comes twice")
+        sizes, tasks = info.data.get("classes_per_task"), info.data.get("tasks")
+        if sizes is None or tasks is None:  # not valid: that is told already
+            return names
+        total = sizes * tasks if isinstance(sizes, int) else sum(sizes)
+        if len(names) != total:
+            raise ValueError(
+                f"input should name as many classes as the tasks have, {total}, or be a seed of at least 0; "
+                f"{len(names)} {'is' if len(names) == 1 else 'are'} named"
+            )
+        return names
 
     @field_validator("name")
     @classmethod
@@ -427,12 +537,12 @@ def preset(name: str, /, method: str | None = None, seed: int = 0, **settings: A
         raise ConfigError(f"unknown method {method!r}; valid methods: {', '.join(METHODS)}")
     own = keys(method)
     chosen = {key: value for key, value in _PRESETS[name].items() if key in own} | _TUNED.get((name, method), {})
-    return parse({"preset": name, "method": method, "seed": seed}, **(chosen | settings))
+    return parse({"preset": name, "method": method, "seed": seed}, **(chosen | _with_tasks(settings)))
 
 
 def parse(values: dict[str, Any], /, **settings: Any) -> Config:
     """A configuration from nested `values` with dotted `settings` laid over them; ConfigError otherwise."""
-    values = in_current_names(_laid_over(_merged({}, values), settings))
+    values = in_current_names(_laid_over(_merged({}, values), _with_tasks(settings)))
     method = values.get("method")
     merged = _laid_over({}, _METHOD_SETTINGS.get(method, {}) if isinstance(method, str) else {})
     merged = _merged(merged, values)
@@ -454,7 +564,11 @@ def changes(config: Config) -> dict[str, Any]:
     """The settings, the seed aside, that are not its method's in its preset; ConfigError where it is of no preset."""
     if config.preset is None:
         raise ConfigError("the configuration was made from no preset")
-    default = preset(config.preset, config.method, config.seed)
+    return differences(config, preset(config.preset, config.method, config.seed))
+
+
+def differences(config: Config, default: Config) -> dict[str, Any]:
+    """The settings of a configuration that another of the same method has otherwise."""
     found = {key: value_of(config, key) for key in keys(config.method)}
     return {key: value for key, value in found.items() if value != value_of(default, key)}
 
@@ -471,6 +585,12 @@ def in_current_names(values: dict[str, Any]) -> dict[str, Any]:
     if fusion["base_rate"] is not None:
         return {**values, "method": "ari-adam"}
     return {**values, "fusion": {key: value for key, value in fusion.items() if key != "base_rate"}}
+
+
+def _with_tasks(settings: dict[str, Any]) -> dict[str, Any]:
+    """Increments bring their own number of tasks, in place of the one that they are laid over."""
+    count = tasks_listed(settings.get("data.classes_per_task"))
+    return {"data.tasks": count, **settings} if count else settings
 
 
 def _laid_over(values: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:

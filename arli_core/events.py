@@ -88,11 +88,13 @@ class Saved:
 
 @dataclass(frozen=True)
 class TaskDone:
-    """After a task: accuracies on tasks 1..task per protocol, and the named weights of phi_b."""
+    """After a task: accuracies on tasks 1..task per protocol, the named weights of phi_b, and on how many held-out
+    images of each task the accuracies were measured; () where that is not known."""
 
     task: int
     accuracy: Mapping[str, tuple[float, ...]]
     weights: Arrays
+    test_samples: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -26,18 +26,21 @@ from pathlib import Path
 from typing import Any
 
 from . import files, metrics, records
-from .config import METHODS, PROTOCOLS, Config, in_current_names, keys, preset
+from .config import METHODS, PROTOCOLS, Config, in_current_names, keys, preset, text_of
 from .errors import ConfigError, Diverged, LabError, RecordError
 from .events import Step
+from .records import Record
 
 # Frames and probes change no result, and a sweep keeps neither; settings may ask for more.
 LEAN = {"recording.frames": 2, "recording.probes": 0}
-MEASURES: dict[str, Callable[[Any], float]] = {
-    "average": metrics.average_accuracy,
-    "average_incremental": metrics.average_incremental_accuracy,
-    "forgetting": metrics.forgetting,
-    "bwt": metrics.backward_transfer,
+_MEASURES: dict[str, Callable[[Record, str], float | None]] = {
+    "average": lambda record, name: record.figure(metrics.average_accuracy, name),
+    "average_over_samples": lambda record, name: record.average_over_samples(name),
+    "average_incremental": lambda record, name: record.figure(metrics.average_incremental_accuracy, name),
+    "forgetting": lambda record, name: record.figure(metrics.forgetting, name),
+    "bwt": lambda record, name: record.figure(metrics.backward_transfer, name),
 }
+MEASURES = tuple(_MEASURES)
 COSTS = ("seconds", "samples", "device", "error")
 
 Row = dict[str, Any]
@@ -247,7 +250,7 @@ def _train(config: Config, place: Path) -> Iterator[float | Outcome]:
         except (ConfigError, Diverged):  # it is in the record; any other error would strike the other runs as well
             pass
     record = records.load(place)
-    figures = {name: {key: record.figure(each, name) for key, each in MEASURES.items()} for name in record.accuracy}
+    figures = {name: {key: each(record, name) for key, each in _MEASURES.items()} for name in record.accuracy}
     yield {
         **record.summary(),
         "figures": figures if record.finished else {},  # over fewer tasks they would be figures of something else
@@ -443,8 +446,3 @@ def in_order(value: Any) -> tuple[bool, float, str]:
     """A key that sorts the values of a setting: numbers by size, before texts."""
     number = isinstance(value, int | float)
     return (not number, value if number else 0.0, text_of(value))
-
-
-def text_of(value: Any) -> str:
-    """A setting as it is written on the command line."""
-    return value if isinstance(value, str) else json.dumps(value)

@@ -14,21 +14,22 @@ from .methods.objective import Trainee, classification_loss
 from .networks import Model
 from .precision import float64
 from .tasks import Samples
+from .units import TaskUnits
 
 # Meta-test adaptation as in the released code.
 _ADAPTATION = Train(optimiser="adam", learning_rate=1e-3, batch_size=64, loss="task")
 
 
 def voted_tasks(
-    logits: Tensor, labels: Tensor, per_task: int, task: int, evaluation: Evaluation, generator: torch.Generator
+    logits: Tensor, labels: Tensor, units: TaskUnits, task: int, evaluation: Evaluation, generator: torch.Generator
 ) -> Tensor:
     """The tasks [S] that groups of p samples elect: the largest mean over the group of each task's largest logit.
 
     Groups are drawn at random within each task; a task's last group may be smaller. A share `mixing` of every group's
     members changes places with those of other tasks' groups, so the assumption of one task a group is off by as much.
     """
-    strength = logits[:, : task * per_task].view(len(logits), task, per_task).amax(2).cpu()  # [S, n]
-    tasks = (labels // per_task).cpu()
+    strength = torch.stack([logits[:, units.of(each)].amax(1) for each in range(1, task + 1)], 1).cpu()  # [S, n]
+    tasks = (units.task_of(labels) - 1).cpu()
     groups = []
     for each in tasks.unique().tolist():
         members = (tasks == each).nonzero().flatten()
@@ -51,16 +52,17 @@ def _mixed(groups: list[Tensor], tasks: Tensor, mixing: float) -> list[Tensor]:
     return [torch.cat([guest, group[len(guest) :]]) for guest, group in zip(turned, groups, strict=True)]
 
 
-def within(logits: Tensor, tasks: Tensor, per_task: int) -> Tensor:
+def within(logits: Tensor, tasks: Tensor, units: TaskUnits) -> Tensor:
     """The unit [S] with the largest logit among the classes of each sample's task."""
-    units = tasks[:, None] * per_task + torch.arange(per_task, device=logits.device)
-    return tasks * per_task + logits.gather(1, units).argmax(1)
+    logits = logits[:, : units.total]
+    task_of = units.task_of(torch.arange(logits.shape[1], device=logits.device)) - 1
+    return logits.masked_fill(task_of != tasks[:, None], -torch.inf).argmax(1)
 
 
 def answers(
     logits: Tensor,
     labels: Tensor,
-    per_task: int,
+    units: TaskUnits,
     task: int,
     evaluation: Evaluation,
     generator: torch.Generator,
@@ -74,47 +76,46 @@ def answers(
 
     With `adapted` logits, whose units of each task are of that task's adapted copy, also NAME_adapted.
     """
-    seen = per_task * task
     told = {
-        "task_aware": labels // per_task,
-        "vote": voted_tasks(logits, labels, per_task, task, evaluation, generator),
-        "per_sample": logits[:, :seen].argmax(1) // per_task,
+        "task_aware": units.task_of(labels) - 1,
+        "vote": voted_tasks(logits, labels, units, task, evaluation, generator),
+        "per_sample": units.task_of(logits[:, : units.seen(task)].argmax(1)) - 1,
     }
-    found = {name: within(logits, told[name], per_task) for name in PROTOCOLS}
+    found = {name: within(logits, told[name], units) for name in PROTOCOLS}
     if adapted is not None:
-        found |= {f"{name}_adapted": within(adapted, told[name], per_task) for name in PROTOCOLS}
+        found |= {f"{name}_adapted": within(adapted, told[name], units) for name in PROTOCOLS}
     return found
 
 
 def accuracies(
     logits: Tensor,
     labels: Tensor,
-    per_task: int,
+    units: TaskUnits,
     task: int,
     evaluation: Evaluation,
     generator: torch.Generator,
     adapted: Tensor | None = None,
 ) -> dict[str, tuple[float, ...]]:
     """Accuracy of `answers` on each of tasks 1..task, per protocol."""
-    found = answers(logits, labels, per_task, task, evaluation, generator, adapted)
-    of_task = [labels // per_task == each for each in range(task)]
+    found = answers(logits, labels, units, task, evaluation, generator, adapted)
+    of_task = [units.task_of(labels) == each for each in range(1, task + 1)]
     return {
-        name: tuple(float64((units == labels)[members]).mean().item() for members in of_task)
-        for name, units in found.items()
+        name: tuple(float64((answered == labels)[members]).mean().item() for members in of_task)
+        for name, answered in found.items()
     }
 
 
 def adapt(
-    model: Model, phi: Tensor, exemplars: Samples, per_task: int, epochs: int, generator: torch.Generator
+    model: Model, phi: Tensor, exemplars: Samples, units: TaskUnits, epochs: int, generator: torch.Generator
 ) -> Tensor:
     """A task's own copy of phi after some epochs on its exemplars: Adam 1e-3, batches of 64, binary cross-entropy on
     the task's classes, as in the released code."""
     trainee = Trainee(_ADAPTATION, model, phi)
-    task = int(exemplars.labels.max()) // per_task + 1
+    task = units.task_of(int(exemplars.labels.max()))
     for _ in range(epochs):
         order = torch.randperm(len(exemplars), generator=generator).to(exemplars.labels.device)
         for index in order.split(_ADAPTATION.batch_size):
             batch = exemplars[index]
             logits, _, buffers = model.train(trainee.phi, batch.images)
-            trainee.descend(classification_loss(_ADAPTATION.loss, logits, batch.labels, task, per_task), buffers)
+            trainee.descend(classification_loss(_ADAPTATION.loss, logits, batch.labels, task, units), buffers)
     return trainee.phi.detach()

@@ -204,8 +204,9 @@ def _task_done(config: Config, stream: Stream, model: Model, method: Method, tas
         adapted = _adapted(config, stream, model, phi, task, seen)
     groups = generator_for(config.seed, GROUPS, task)
     labels = stream.test.labels[seen]
-    found = accuracies(logits, labels, stream.per_task, task, config.evaluation, groups, adapted)
-    return TaskDone(task, found, _arrays(model.unpack(phi)))
+    found = accuracies(logits, labels, stream.units, task, config.evaluation, groups, adapted)
+    sizes = tuple(len(stream.of_task(stream.test, each)) for each in range(1, task + 1))
+    return TaskDone(task, found, _arrays(model.unpack(phi)), sizes)
 
 
 def _adapted(config: Remembering, stream: Stream, model: Model, phi: Tensor, task: int, index: Tensor) -> Tensor:
@@ -215,9 +216,9 @@ def _adapted(config: Remembering, stream: Stream, model: Model, phi: Tensor, tas
     for each in range(1, task + 1):
         own = stream.train[memory[stream.task_of(stream.train.labels[memory]) == each]]
         order = generator_for(config.seed, ADAPT, task, each)
-        phi_i = adapt(model, phi, own, stream.per_task, config.adaptation.epochs, order)
+        phi_i = adapt(model, phi, own, stream.units, config.adaptation.epochs, order)
         logits = logits_of(model, phi_i, stream.test, index)
-        parts.append(logits[:, stream.seen(each - 1) : stream.seen(each)])
+        parts.append(logits[:, stream.units.of(each)])
     return torch.cat(parts, 1)
 
 

@@ -20,6 +20,17 @@ def average_accuracy(accuracy: Any) -> float:
     return float(_accuracy(accuracy)[-1].mean())
 
 
+def average_over_samples(accuracy: Any, samples: Any) -> float:
+    """sum_j m_j R[N, j] / sum_j m_j, the share of all test samples that is right, m_j `samples` of them of task j.
+
+    The average accuracy gives every task the same weight, this every sample. samples [N], each at least 1.
+    """
+    last, weights = _accuracy(accuracy)[-1], np.asarray(samples, dtype=np.float64)
+    if weights.shape != last.shape or not (weights >= 1).all():
+        raise ValueError(f"samples of {len(last)} tasks, at least 1 of each, are needed, got {samples!r}")
+    return float(weights @ last / weights.sum())
+
+
 def average_incremental_accuracy(accuracy: Any) -> float:
     """mean_i mean_{j<=i} R[i, j], the mean over tasks of the average accuracy after each (Rebuffi et al. 2017)."""
     known = _accuracy(accuracy)

@@ -137,6 +137,7 @@ class Record:
     steps: tuple[Step, ...] = ()
     attentions: tuple[Attention, ...] = ()
     weights: Mapping[int, Arrays] = field(default_factory=dict)  # by task, counted from 1
+    test_samples: tuple[int, ...] = ()  # of each task that is done; () in older records
     saved: Saved | None = None
     last: Step | None = None
     seconds: float = 0.0
@@ -168,6 +169,7 @@ class Record:
                     accuracy={name: (*self.accuracy.get(name, ()), row) for name, row in event.accuracy.items()},
                     tasks=(*now.tasks, now.frames(event.task)),
                     weights={**now.weights, event.task: event.weights},
+                    test_samples=event.test_samples,
                     begun=None,
                     steps=(),
                     attentions=(),
@@ -186,11 +188,11 @@ class Record:
 
     @property
     def share_done(self) -> float:
-        """The part of all iterations that is done, in 0..1, if every task has about as many."""
-        last, within = self.last, 0.0
+        """The part of all iterations that is done, in 0..1, if a task has as many as it has classes, about."""
+        last, units, within = self.last, self.config.data.units, 0.0
         if last and last.task > len(self.tasks):
-            within = (last.iteration + 1) / last.iterations
-        return (len(self.tasks) + within) / self.config.data.tasks
+            within = (last.iteration + 1) / last.iterations * units.sizes[last.task - 1]
+        return (units.seen(len(self.tasks)) + within) / units.total
 
     def frames(self, task: int) -> Frames:
         """The frames of a task, counted from 1, done or under way. RecordError names the tasks there are."""
@@ -222,6 +224,12 @@ class Record:
         value = measure(self.accuracy_matrix(protocol)[:done, :done]) if done else float("nan")
         return None if np.isnan(value) else value
 
+    def average_over_samples(self, protocol: str) -> float | None:
+        """The share of all test samples of the tasks done that is right; None where their number is not recorded."""
+        if not self.test_samples:
+            return None
+        return self.figure(lambda accuracy: metrics.average_over_samples(accuracy, self.test_samples), protocol)
+
     def summary(self) -> dict[str, Any]:
         """What `show --json` prints: plain JSON values, null where unknown."""
         measures = {
@@ -238,6 +246,8 @@ class Record:
             "classes": list(self.started.classes) if self.started else None,
             "accuracy": {name: _nulls(self.accuracy_matrix(name)) for name in names},
             **{key: {name: self.figure(each, name) for name in names} for key, each in measures.items()},
+            "average_over_samples": {name: self.average_over_samples(name) for name in names},
+            "test_samples": list(self.test_samples) or None,
             "seconds": self.seconds,
             "samples_per_second": self.samples / self.seconds if self.seconds else None,
             "device": self.started.device if self.started else None,
@@ -508,6 +518,7 @@ def _index(record: Record, progress: str | None) -> dict[str, Any]:
         "layers": dict(started.layers) if started else None,
         "notes": list(started.notes) if started else [],
         "accuracy": {name: [list(row) for row in record.accuracy.get(name, ())] for name in protocols(record.config)},
+        "test_samples": list(record.test_samples),
         "seconds": record.seconds,
         "samples": record.samples,
         "finished": record.finished,
@@ -582,6 +593,7 @@ def load(run: str | Path) -> Record:
                 _unpack(_read_arrays(path / f"task-{task}.safetensors", _FRAMES)) for task in range(1, done + 1)
             ),
             weights=_Weights(path, done),
+            test_samples=tuple(index.get("test_samples", ())),
             seconds=index["seconds"],
             samples=index["samples"],
             finished=index["finished"],

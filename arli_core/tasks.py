@@ -1,7 +1,6 @@
 """The stream of tasks and the exemplar memory.
 
-Classes are renumbered in the order in which they are met: task n (counted from 1) has the units
-(n-1)c .. nc-1 of the network's head, so "the classes seen so far" is a prefix of the logits.
+Classes are renumbered in the order in which they are met, so that each task has a run of the head's units: units.py.
 """
 
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .augment import augment
-from .config import Augmentation, Data
+from .config import Augmentation, Data, text_of
 from .datasets import Dataset, Split
 from .errors import ConfigError, DataError
 
@@ -68,6 +67,29 @@ class Pool:
         return Samples((images.float() / 255 - self.mean) / self.std, self.labels[index])
 
 
+def class_order(dataset: Dataset, config: Data) -> np.ndarray:
+    """The class behind each head unit. ConfigError where the data set has too few, or none of a name."""
+    units, available = config.units, len(dataset.classes)
+    if units.total > available:
+        size = config.classes_per_task
+        most = f"{available // size} tasks of {size}" if isinstance(size, int) else f"{available} classes in all"
+        raise ConfigError(
+            f"data.tasks: {units} need {units.total} classes, but {dataset.name} has {available}: at most {most}"
+        )
+    if isinstance(config.class_order, tuple):
+        numbers = {name: number for number, name in enumerate(dataset.classes)}
+        if unknown := [name for name in config.class_order if name not in numbers]:
+            raise ConfigError(
+                f"data.class_order: {dataset.name} has no class {', '.join(map(repr, unknown))}; its classes: "
+                f"{text_of(dataset.classes)}"
+            )
+        return np.array([numbers[name] for name in config.class_order])
+    order = np.arange(available)
+    if config.class_order is not None:
+        order = np.random.default_rng(config.class_order).permutation(available)
+    return order[: units.total]
+
+
 class Stream:
     """The tasks of a data set: `order` gives the class behind each head unit, `train` and `test` all samples;
     `test_index` says which of the data set's test images each test sample is.
@@ -80,17 +102,9 @@ class Stream:
         self, dataset: Dataset, config: Data, device: torch.device, augmentation: Augmentation | None = None
     ) -> None:
         self.augmentation = augmentation or Augmentation()
-        self.tasks, self.per_task = config.tasks, config.classes_per_task
-        needed, available = self.tasks * self.per_task, len(dataset.classes)
-        if needed > available:
-            raise ConfigError(
-                f"data.tasks: {self.tasks} tasks of {self.per_task} classes need {needed} classes, but "
-                f"{dataset.name} has {available}: at most {available // self.per_task} tasks of {self.per_task}"
-            )
-        order = np.arange(available)
-        if config.class_order is not None:
-            order = np.random.default_rng(config.class_order).permutation(available)
-        self.order = order[:needed]
+        self.units = config.units
+        self.tasks = self.units.tasks
+        self.order = class_order(dataset, config)
         self.classes = tuple(dataset.classes[each] for each in self.order)
         self._refuse_empty(dataset, config.evaluate_on)
         self.shape = dataset.shape
@@ -130,7 +144,7 @@ class Stream:
 
     def task_of(self, labels: Tensor) -> Tensor:
         """The task, counted from 1, of each head unit."""
-        return labels // self.per_task + 1
+        return self.units.task_of(labels)
 
     def of_task(self, samples: Samples | Pool, task: int) -> Tensor:
         """Indices of a task's samples."""
@@ -142,7 +156,7 @@ class Stream:
 
     def seen(self, task: int) -> int:
         """How many classes tasks 1..task have."""
-        return task * self.per_task
+        return self.units.seen(task)
 
     def augmented(self, samples: Samples, generator: torch.Generator) -> Samples:
         """The samples, each image shifted, mirrored and cropped in its own way as configured."""

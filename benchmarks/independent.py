@@ -3,10 +3,12 @@
     pip install avalanche-lib                       beside the lab's own requirements; tried with 0.6.0
     python benchmarks/independent.py --seeds 3
     python benchmarks/independent.py mnist-5k --seeds 5 --methods replay --optimiser sgd --rate 0.05
+    python benchmarks/independent.py --seeds 3 --increments 4,2,2,2 --order 3,1,4,5,9,2,6,0,8,7
 
 The same on both sides: images, split and tasks, network and initial weights, loss, optimiser (fresh in each task)
 with a constant learning rate, epochs, updates per task (checked), and the form of a batch. Avalanche's own: the
-division into tasks (`class_incremental_benchmark`), the head that keeps unseen classes out of loss and answer
+division into tasks and the numbers of the head's units (`nc_benchmark`, from the data's own labels, the order of the
+classes and how many each task has), the head that keeps unseen classes out of loss and answer
 (`IncrementalClassifier`), the loop (`Naive`; `Cumulative` for joint training), the memory (`ClassBalancedBuffer`),
 the loader, the metrics. Three things are set so that both do the same:
 
@@ -22,12 +24,13 @@ all test samples (`StreamAccuracy`): of the lab, and of the library twice,
     own draws      The library shuffles and chooses exemplars itself; the initial weights alone are shared. Below:
                    the means, and the mean paired difference with its 95 % t-interval, which should hold 0.
     same batches   The library is handed the lab's batches, so that nothing random is left. The largest difference in
-                   the accuracy matrix and in the weights after any task should be rounding's, if there is one.
+                   the accuracies, those over all samples too, and in the weights after any task should be rounding's,
+                   if there is one.
 """
 
 import argparse
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 
 import numpy as np
@@ -40,11 +43,12 @@ from arli_core.config import Config, Joint, Replay, preset
 from arli_core.events import Step, TaskDone
 from arli_core.learn import learn, open_world
 from arli_core.networks import Model
-from arli_core.tasks import BATCHES, INITIAL, Stream, batches, exemplars, generator_for
+from arli_core.records import Record
+from arli_core.tasks import BATCHES, INITIAL, Pool, Stream, batches, exemplars, generator_for
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of optional parts that are not installed
-    from avalanche.benchmarks import class_incremental_benchmark
+    from avalanche.benchmarks import nc_benchmark
     from avalanche.benchmarks.utils import as_classification_dataset, concat_datasets
     from avalanche.evaluation.metrics import accuracy_metrics
     from avalanche.models import IncrementalClassifier
@@ -75,15 +79,16 @@ class Found:
 def in_the_lab(config: Config) -> Found:
     stream, _ = open_world(config, CPU)
     found = Found(np.full((stream.tasks, stream.tasks), np.nan), np.nan, [0] * stream.tasks, [])
+    record = Record(config)
     for event in learn(config):
+        record = record.after(event)
         if isinstance(event, Step):
             found.updates[event.task - 1] += 1
         elif isinstance(event, TaskDone):
-            found.matrix[event.task - 1, : event.task] = event.accuracy["per_sample"]
             found.weights.append({name: torch.tensor(value) for name, value in event.weights.items()})
-    sizes = stream.task_of(stream.test.labels).bincount()[1:].numpy()
-    found.overall = float(found.matrix[-1] @ sizes / sizes.sum())
-    return found
+    found.matrix, overall = record.accuracy_matrix("per_sample"), record.average_over_samples("per_sample")
+    assert overall is not None
+    return replace(found, overall=overall)
 
 
 class Classifier(nn.Module):
@@ -138,9 +143,11 @@ class EvenBatches(SupervisedPlugin):
 class TheLabsBatches(SupervisedPlugin):
     """The library's loader, told which samples make each batch."""
 
-    def __init__(self, config: Config, stream: Stream, samples: TensorDataset) -> None:
+    def __init__(self, config: Config, stream: Stream) -> None:
         super().__init__()
-        self.config, self.stream, self.samples = config, stream, samples
+        self.config, self.stream = config, stream
+        labels, nowhere = stream.train.labels, torch.zeros_like(stream.train.labels)  # told no task
+        self.samples = TensorDataset(stream.train[torch.arange(len(labels))].images, labels, nowhere)
 
     def before_training_epoch(self, strategy, **_) -> None:
         config, stream = self.config, self.stream
@@ -153,22 +160,30 @@ class TheLabsBatches(SupervisedPlugin):
         strategy.dataloader = DataLoader(self.samples, batch_sampler=[index.tolist() for index in drawn])
 
 
+def with_own_labels(stream: Stream, pool: Pool):
+    """All samples of a pool, each with the label that the data have for it."""
+    samples = TensorDataset(pool[torch.arange(len(pool))].images, torch.tensor(stream.order)[pool.labels])
+    samples.targets = samples.tensors[1].tolist()
+    return as_classification_dataset(samples)
+
+
 def in_the_library(config: Config, same_batches: bool) -> Found:
     stream, model = open_world(config, CPU)
-    every = {"train": stream.train, "test": stream.test}
-    samples = {name: TensorDataset(pool[torch.arange(len(pool))].images, pool.labels) for name, pool in every.items()}
-    for each in samples.values():
-        each.targets = each.tensors[1].tolist()
-    benchmark = class_incremental_benchmark(
-        {name: as_classification_dataset(each) for name, each in samples.items()},
-        class_order=list(range(len(stream.classes))),
-        num_experiences=stream.tasks,
+    train, test = (with_own_labels(stream, pool) for pool in (stream.train, stream.test))
+    benchmark = nc_benchmark(
+        train,
+        test,
+        n_experiences=stream.tasks,
+        task_labels=False,
+        fixed_class_order=stream.order.tolist(),
+        per_exp_classes=dict(enumerate(stream.units.sizes)),
+        class_ids_from_zero_from_first_exp=True,
     )
     plugins: list[SupervisedPlugin] = [EvenBatches(config.train.batch_size)]
     if isinstance(config, Replay):
         plugins.insert(0, MixedReplay(config.memory.budget))
     if same_batches:
-        plugins = [TheLabsBatches(config, stream, samples["train"])]
+        plugins = [TheLabsBatches(config, stream)]
     network = Classifier(model, model.initial(generator_for(config.seed, INITIAL)))
     strategy = (Cumulative if isinstance(config, Joint) else Naive)(
         model=network,
@@ -194,11 +209,12 @@ def in_the_library(config: Config, same_batches: bool) -> Found:
 
 
 def apart(ours: Found, theirs: Found) -> tuple[float, float]:
-    """The largest differences in the accuracy matrices and in the weights."""
+    """The largest differences in the accuracies, those over all samples too, and in the weights."""
     weights = 0.0
     for one, other in zip(ours.weights, theirs.weights, strict=True):
         weights = max(weights, *((one[name] - other[name]).abs().max().item() for name in one))
-    return float(np.nanmax(abs(ours.matrix - theirs.matrix))), weights
+    accuracy = max(float(np.nanmax(abs(ours.matrix - theirs.matrix))), abs(ours.overall - theirs.overall))
+    return accuracy, weights
 
 
 def interval(differences: np.ndarray) -> str:
@@ -237,6 +253,8 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
     parser.add_argument("--optimiser", choices=tuple(OPTIMISERS), help="else the preset's")
     parser.add_argument("--rate", type=float, help="learning rate; else the preset's")
+    parser.add_argument("--increments", help="classes of each task, as 4,2,2,2; else the preset's")
+    parser.add_argument("--order", help="all classes in the order in which they come; else that of the data")
     parser.add_argument("--epochs", type=int, help="of each task; else the preset's")
     chosen = parser.parse_args()
     if chosen.seeds < 2:
@@ -246,7 +264,10 @@ def main() -> None:
     settings = {"device": "cpu", "train.schedule": "constant", "recording.probes": 0}
     told = {"optimiser": chosen.optimiser, "learning_rate": chosen.rate, "epochs": chosen.epochs}
     settings |= {f"train.{key}": value for key, value in told.items() if value is not None}
-    print(f"{chosen.preset}, avalanche-lib {version('avalanche-lib')}, torch {torch.__version__}")
+    tasks = {"classes_per_task": chosen.increments, "class_order": chosen.order}
+    settings |= {f"data.{key}": value for key, value in tasks.items() if value is not None}
+    print(f"{chosen.preset}, {preset(chosen.preset, **settings).data.units}, ", end="")
+    print(f"avalanche-lib {version('avalanche-lib')}, torch {torch.__version__}")
     for method in chosen.methods:
         form = {"memory.batches": "mixed"} if method == "replay" else {}
         compare([preset(chosen.preset, method, seed, **settings, **form) for seed in range(chosen.seeds)])

@@ -39,15 +39,21 @@ def side(place: str, name: str, record: Record, protocol: str) -> None:
     accuracy = record.accuracy_matrix(protocol)
     table = pd.DataFrame(accuracy, ticks, ticks).rename_axis("after learning task")
     picture(partial(figures.accuracy_matrix, accuracy, ticks), f"{name}-{protocol}", place, table)
-    columns = st.columns(3)
-    measures = {
-        "Average accuracy": metrics.average_accuracy,
-        "Forgetting": metrics.forgetting,
-        "Backward transfer": metrics.backward_transfer,
+    over_samples = record.average_over_samples(protocol)
+    values = {
+        "Average accuracy": record.figure(metrics.average_accuracy, protocol),
+        "Over samples": over_samples,
+        "Forgetting": record.figure(metrics.forgetting, protocol),
+        "Backward transfer": record.figure(metrics.backward_transfer, protocol),
     }
-    for column, (label, measure) in zip(columns, measures.items(), strict=True):
-        value = record.figure(measure, protocol)
-        column.metric(label, "–" if value is None else f"{value:.3f}")
+    notes = {
+        "Average accuracy": "Over the tasks: a large task counts as much as a small one.",
+        "Over samples": "The share of all held-out images of these tasks that is right: a large task counts for more."
+        if over_samples is not None
+        else "How many images each task has is not recorded: the run is older than this figure.",
+    }
+    for column, (label, value) in zip(st.columns(len(values)), values.items(), strict=True):
+        column.metric(label, "–" if value is None else f"{value:.3f}", help=notes.get(label))
 
 
 def comparable_to(name: str, record: Record) -> str:

@@ -118,6 +118,7 @@ settings = st.fixed_dictionaries(
         "memory.budget": st.sampled_from([20, 100, 300]),
         "train.epochs": st.sampled_from([1, 5]),
         "fusion.eta": st.sampled_from([0.5, 1000.0]),
+        "data.classes_per_task": st.sampled_from([1, (4, 2, 2, 2), (6, 4)]),
     },
 )
 
@@ -143,6 +144,33 @@ def test_regrouping_finds_the_arms_of_any_plan(methods, seeds, fixed, eta):
             rebuilt = preset("digits", arm.method, run.seed, **{**changed, **arm.varied})
             assert name_of(rebuilt) == name_of(run)
     assert len({arm.label for arm in sweep.arms}) == len(sweep.arms)
+
+
+def test_increments_are_one_setting_and_how_many_tasks_there_are_follows():
+    arms = plan("digits", ["ari", "replay"], 2, {"data.classes_per_task": [(4, 2, 2, 2), (6, 4), 2]})
+    sweep = comparisons.regrouped((run, {}) for arm in arms for run in arm.runs)["digits"]
+    assert sorted(arm.label for arm in sweep.arms) == sorted(
+        f"{method}{more}"
+        for method in ("ari", "replay")
+        for more in ("", " data.classes_per_task=4,2,2,2", " data.classes_per_task=6,4")
+    )
+    curves = comparisons.curves(sweep)
+    assert list(curves) == ["data.classes_per_task"]
+    assert {label: list(line) for label, line in curves["data.classes_per_task"].items()} == {
+        method: [(4, 2, 2, 2), (6, 4)] for method in ("ari", "replay")
+    }
+
+
+def test_measures_are_those_that_some_run_has():
+    assert comparisons.measures_of({}) == ["average"]
+    figures = {"per_sample": {"average": 0.5, "average_over_samples": None, "forgetting": None, "bwt": 0.1}}
+    assert comparisons.measures_of({"old": {"figures": figures}}) == ["average", "bwt"]
+    more = {"per_sample": {"average_over_samples": 0.4}}
+    assert comparisons.measures_of({"old": {"figures": figures}, "new": {"figures": more}, "failed": {}}) == [
+        "average",
+        "average_over_samples",
+        "bwt",
+    ]
 
 
 def test_what_all_have_otherwise_is_told_once():
@@ -284,6 +312,8 @@ def test_rows_reference_and_scale_come_from_the_address(place):
         ({"sweep": "nothing"}, "There is no sweep nothing; showing mnist-5k"),
         ({"protocol": "oracle"}, "There is no protocol oracle; showing per-sample"),
         ({"measure": "luck"}, "There is no measure luck; showing average accuracy"),
+        # Which the runs that ship were too early for.
+        ({"measure": "average_over_samples"}, "There is no measure average_over_samples; showing average accuracy"),
         ({"against": "magic"}, "There is no against magic; showing ari"),
         ({"scale": "7"}, "There is no scale 7; showing All"),
         ({"rows": "magic,ari"}, "There is no row magic; showing the others"),

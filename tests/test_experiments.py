@@ -126,7 +126,8 @@ def test_every_run_is_told_and_has_its_rows(arms, whole):
     assert all(0 < share <= 1 for share in shares) and shares.count(1.0) == len(done)
     found = csv_of(folder, without=())
     assert list(found[0]) == ["preset", "method", "data.tasks", "fusion.eta", "memory.budget", "train.batch_size",
-                              "train.epochs", "seed", "protocol", "average", "average_incremental", "forgetting",
+                              "train.epochs", "seed", "protocol", "average",
+                              "average_over_samples", "average_incremental", "forgetting",
                               "bwt", "seconds", "samples", "device", "error"]  # fmt: skip
     assert [(row["method"], row["fusion.eta"], row["seed"], row["protocol"]) for row in found] == [
         (method, eta, seed, protocol)

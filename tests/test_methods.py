@@ -6,6 +6,7 @@ statistics, and losses are sums over samples and classes.
 
 import copy
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -21,11 +22,34 @@ from arli_core.networks import Model
 from arli_core.tasks import ATTACK, AUGMENT, IMPORTANCE, REPLAY, Samples, Stream, exemplars, generator_for
 
 CPU = torch.device("cpu")
-TASKS, PER_TASK, SHAPE = 3, 2, (2, 3, 3)
-UNITS = TASKS * PER_TASK
+TASKS, UNITS, SHAPE = 3, 6, (2, 3, 3)
+SIZES = (2, 2, 2)  # classes of each task
 OPTIMISERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "radam": torch.optim.RAdam}
 each_optimiser = pytest.mark.parametrize("optimiser", OPTIMISERS)
 CLOSE = {"rtol": 1e-8, "atol": 1e-11}
+
+
+@pytest.fixture(params=[SIZES, (3, 1, 2)], ids=str)
+def sizes(request, monkeypatch):
+    """Tasks that are alike, and tasks that are not."""
+    monkeypatch.setattr(sys.modules[__name__], "SIZES", request.param)
+    return request.param
+
+
+either = pytest.mark.usefixtures("sizes")
+
+
+def seen(task):
+    return sum(SIZES[:task])
+
+
+def task_of(label):
+    return next(task for task in range(1, TASKS + 1) if label < seen(task))
+
+
+def of_task(labels, task):
+    """Which of them are the task's."""
+    return torch.tensor([task_of(label) == task for label in labels.tolist()])
 
 
 class Normed(nn.Module):
@@ -44,7 +68,7 @@ class Normed(nn.Module):
 
 
 def toy_stream(**settings):
-    """Thirty samples a class, less for some, whose images come in float64."""
+    """Fifteen samples a class, one more for some, whose images come in float64."""
     rng = np.random.default_rng(0)
 
     def split(count):
@@ -52,8 +76,8 @@ def toy_stream(**settings):
         images[:, 1] //= 2
         return Split(images, np.arange(count, dtype=np.int64) % UNITS)
 
-    config = parse({"method": "finetune"}, **{"data.tasks": TASKS, "data.classes_per_task": PER_TASK}, **settings)
-    stream = Stream(Dataset("toy", tuple("abcdef"), split(63), split(12)), config.data, CPU, config.augmentation)
+    config = parse({"method": "finetune"}, **{"data.classes_per_task": SIZES}, **settings)
+    stream = Stream(Dataset("toy", tuple("abcdef"), split(93), split(12)), config.data, CPU, config.augmentation)
     for pool in (stream.train, stream.test):
         pool.mean, pool.std = pool.mean.double(), pool.std.double()
     return stream
@@ -82,7 +106,7 @@ def flat(network):
 def created(name, stream=None, **settings):
     """(the method, its stream, a module with the same phi, configuration)."""
     stream = stream or toy_stream()
-    base = {"data.tasks": TASKS, "data.classes_per_task": PER_TASK, "memory.budget": 16, "fusion.beta": 0.7}
+    base = {"data.classes_per_task": SIZES, "memory.budget": 16, "fusion.beta": 0.7}
     own = {key: value for key, value in base.items() if key in keys(name)}
     config = parse({"method": name, "seed": 3}, **(own | settings))
     network = network_at()
@@ -100,12 +124,12 @@ def literal_loss(kind, logits, labels, task):
     total = 0.0
     for row, label in zip(logits, labels.tolist(), strict=True):
         if kind == "seen":
-            total = total - torch.log(torch.exp(row[label]) / torch.exp(row[: task * PER_TASK]).sum())
+            total = total - torch.log(torch.exp(row[label]) / torch.exp(row[: seen(task)]).sum())
             continue
-        first = label // PER_TASK * PER_TASK
-        for unit in range(first, first + PER_TASK):
+        own = range(seen(task_of(label) - 1), seen(task_of(label)))
+        for unit in own:
             chance = 1 / (1 + torch.exp(-row[unit]))
-            total = total - torch.log(chance if unit == label else 1 - chance) / PER_TASK
+            total = total - torch.log(chance if unit == label else 1 - chance) / len(own)
     return total / len(labels)
 
 
@@ -128,6 +152,7 @@ def agree(method, network):
 # One model
 
 
+@either
 @each_optimiser
 @pytest.mark.parametrize("loss", ["seen", "task"])
 @pytest.mark.parametrize("name", ["finetune", "joint", "replay", "replay-balanced"])
@@ -151,6 +176,7 @@ def test_descent_is_one_optimiser_a_task(name, loss, optimiser):
 # Task models of equal say
 
 
+@either
 @each_optimiser
 @pytest.mark.parametrize("loss", ["seen", "task"])
 @pytest.mark.parametrize("inner_steps", [1, 2, 3])
@@ -163,7 +189,7 @@ def test_itaml_is_the_mean_of_task_models(inner_steps, loss, optimiser):
         batch = batch_of(stream, tasks, 13, number)
         before, models, first = flat(network), [], 0.0
         for i in tasks:
-            mine = batch.labels // PER_TASK + 1 == i
+            mine = of_task(batch.labels, i)
             model = copy.deepcopy(network).train()
             own = optimised(model, config, 0.1)
             for step in range(inner_steps):
@@ -191,13 +217,13 @@ def set_to(network, phi):
 # Weights that mattered
 
 
-def literal_fisher(network, images, labels, seen):
+def literal_fisher(network, images, labels, classes):
     """mean over samples of (d log p(y|x) / d phi)^2, one sample after the other, in evaluation mode."""
     network = copy.deepcopy(network).eval()
     squares = [torch.zeros_like(each) for each in network.parameters()]
     for image, label in zip(images, labels, strict=True):
         row = network(image[None])[0][0]
-        gradients = torch.autograd.grad(torch.log(torch.exp(row[label]) / torch.exp(row[:seen]).sum()),
+        gradients = torch.autograd.grad(torch.log(torch.exp(row[label]) / torch.exp(row[:classes]).sum()),
                                         list(network.parameters()))  # fmt: skip
         for square, gradient in zip(squares, gradients, strict=True):
             square += gradient**2 / len(images)
@@ -212,10 +238,11 @@ def drawn_for_fisher(network, stream, task, seed, most):
     images = stream.train[chosen].images
     network = copy.deepcopy(network).eval()
     with torch.no_grad():
-        chances = network(images)[0][:, : task * PER_TASK].softmax(1)
+        chances = network(images)[0][:, : seen(task)].softmax(1)
     return images, torch.multinomial(chances, 1, generator=generator)[:, 0].tolist()
 
 
+@either
 @pytest.mark.parametrize("optimiser", ["sgd", "adam"])
 @pytest.mark.parametrize(("strength", "most"), [(0.0, 200), (3.0, 200), (50.0, 7)])
 def test_ewc_descends_on_the_loss_and_a_penalty_for_every_task_before(strength, most, optimiser, monkeypatch):
@@ -227,7 +254,7 @@ def test_ewc_descends_on_the_loss_and_a_penalty_for_every_task_before(strength, 
     for task in (1, 2, 3):
         if task > 1:
             drawn = drawn_for_fisher(network, stream, task - 1, config.seed, most)
-            fisher = literal_fisher(network, *drawn, (task - 1) * PER_TASK)
+            fisher = literal_fisher(network, *drawn, seen(task - 1))
             held.append((fisher, [each.detach().clone() for each in network.parameters()]))
         own = optimised(network, config, 0.03)
         for epoch in (0, 1):
@@ -277,6 +304,7 @@ def test_consolidated_weights_move_less_the_more_they_mattered():
 # Agreeing with the model before
 
 
+@either
 @pytest.mark.parametrize("loss", ["seen", "task"])
 @pytest.mark.parametrize(("strength", "temperature"), [(0.0, 2.0), (1.0, 2.0), (3.0, 1.0), (0.5, 7.0)])
 def test_lwf_descends_on_the_loss_and_the_distillation_of_the_model_before(strength, temperature, loss):
@@ -291,7 +319,7 @@ def test_lwf_descends_on_the_loss_and_the_distillation_of_the_model_before(stren
             method.begin(task, epoch)
             batch = batch_of(stream, (task,), 12, 10 * task + epoch)
             network.train()
-            logits, old = network(batch.images)[0], (task - 1) * PER_TASK
+            logits, old = network(batch.images)[0], seen(task - 1)
             total = literal_loss(loss, logits, batch.labels, task)
             for row, image in zip(logits, batch.images, strict=True):
                 target = before(image[None])[0][0].detach()
@@ -323,6 +351,7 @@ class LiteralMemory:
         self.kept = kept
 
 
+@either
 @pytest.mark.parametrize("loss", ["seen", "task"])
 @pytest.mark.parametrize(("alpha", "beta"), [(0.5, 0.5), (2.0, 0.0), (0.0, 1.0)])
 def test_dark_replay_equals_its_equation(alpha, beta, loss):
@@ -439,6 +468,7 @@ def released(**settings):
     return method, stream, network, config
 
 
+@either
 @each_optimiser
 @pytest.mark.parametrize("loss", ["seen", "task"])
 @pytest.mark.parametrize("inner_steps", [1, 2])
@@ -457,7 +487,7 @@ def test_released_ari_is_a_chain_of_steps_of_one_model_with_one_optimiser(inner_
                 before = [each.detach().clone() for each in network.parameters()]
                 first = 0.0
                 for i in range(1, task + 1):
-                    mine = batch.labels // PER_TASK + 1 == i
+                    mine = of_task(batch.labels, i)
                     x, y = batch.images[mine], batch.labels[mine]
                     for step in range(inner_steps):
                         told = descend(network, own, literal_loss(loss, network(x)[0], y, task))
@@ -508,7 +538,7 @@ def test_moments_leak_from_task_to_task_in_the_released_code(optimiser):
     method.step(batch, 0.03, False)
     network.train()
     for i in (1, 2):
-        mine = batch.labels // PER_TASK + 1 == i
+        mine = of_task(batch.labels, i)
         own = optimised(network, config, 0.03)
         for _ in range(2):
             loss = literal_loss(config.train.loss, network(batch.images[mine])[0], batch.labels[mine], 2)

@@ -14,6 +14,7 @@ from arli_core.metrics import (
     auroc,
     average_accuracy,
     average_incremental_accuracy,
+    average_over_samples,
     backward_transfer,
     entropy,
     forgetting,
@@ -69,6 +70,27 @@ def test_ranges_and_their_order(matrix):
     """Forgetting starts from the best accuracy, transfer from the first: -BWT can only be smaller."""
     assert 0 <= average_accuracy(matrix) <= 1
     assert -1 <= -backward_transfer(matrix) <= forgetting(matrix) + 1e-12 <= 1 + 1e-12
+
+
+@light
+@given(matrix=accuracies, data=st.data())
+def test_the_average_over_samples_is_the_share_of_all_samples_that_is_right(matrix, data):
+    """Counted one by one, of tasks of any sizes; of equal ones it is the average over tasks."""
+    tasks = len(matrix)
+    sizes = data.draw(st.lists(st.integers(1, 40), min_size=tasks, max_size=tasks))
+    right = [data.draw(st.integers(0, size)) for size in sizes]
+    for task in range(tasks):
+        matrix[-1][task] = right[task] / sizes[task]
+    hits = [hit < right[task] for task in range(tasks) for hit in range(sizes[task])]
+    assert average_over_samples(matrix, sizes) == pytest.approx(sum(hits) / len(hits), abs=1e-12)
+    assert average_over_samples(matrix, [7] * tasks) == pytest.approx(average_accuracy(matrix), abs=1e-12)
+    assert type(average_over_samples(matrix, sizes)) is float
+
+
+@pytest.mark.parametrize("samples", [(), (3,), (3, 0), (3, -1), (3, math.nan), (1, 2, 3), 5])
+def test_samples_that_are_not_those_of_the_tasks_are_refused(samples):
+    with pytest.raises(ValueError, match="samples of 2 tasks, at least 1 of each"):
+        average_over_samples([[0.5, None], [0.5, 0.5]], samples)
 
 
 def test_a_worked_example():

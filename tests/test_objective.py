@@ -10,51 +10,70 @@ from hypothesis import strategies as st
 
 from arli_core.config import Train
 from arli_core.methods.objective import Trainee, classification_loss, optimiser
+from arli_core.units import TaskUnits
 
 light = settings(max_examples=30, deadline=None, derandomize=True)
 
 
-def literal_seen(logits, labels, task, per_task):
+def literal_seen(logits, labels, task, sizes):
     """Mean of -log softmax over the units of tasks 1..n."""
     total = 0.0
     for row, label in zip(logits, labels, strict=True):
-        norm = sum(math.exp(value) for value in row[: task * per_task])
+        norm = sum(math.exp(value) for value in row[: sum(sizes[:task])])
         total -= math.log(math.exp(row[label]) / norm)
     return total / len(labels)
 
 
-def literal_task(logits, labels, per_task):
-    """Mean binary cross-entropy over samples and the units of each sample's own task."""
+def literal_task(logits, labels, sizes):
+    """Mean over the samples of the mean binary cross-entropy over the units of the sample's own task."""
     total = 0.0
     for row, label in zip(logits, labels, strict=True):
-        first = label // per_task * per_task
-        for unit in range(first, first + per_task):
+        task = next(task for task in range(len(sizes)) if label < sum(sizes[: task + 1]))
+        for unit in range(sum(sizes[:task]), sum(sizes[: task + 1])):
             probability = 1 / (1 + math.exp(-row[unit]))
-            total -= math.log(probability if unit == label else 1 - probability)
-    return total / (len(labels) * per_task)
+            total -= math.log(probability if unit == label else 1 - probability) / sizes[task]
+    return total / len(labels)
 
 
 @light
 @given(
-    seed=st.integers(0, 10**6), per_task=st.integers(1, 4), tasks=st.integers(1, 4), count=st.integers(1, 9),
+    seed=st.integers(0, 10**6), sizes=st.lists(st.integers(1, 4), min_size=1, max_size=4), count=st.integers(1, 9),
     data=st.data(),
 )  # fmt: skip
-def test_equal_to_literal_loops(seed, per_task, tasks, count, data):
-    task = data.draw(st.integers(1, tasks))
+def test_equal_to_literal_loops(seed, sizes, count, data):
+    task = data.draw(st.integers(1, len(sizes)))
     rng = np.random.default_rng(seed)
-    logits = 3 * rng.normal(size=(count, tasks * per_task))
-    labels = rng.integers(task * per_task, size=count)
+    logits = 3 * rng.normal(size=(count, sum(sizes)))
+    labels = rng.integers(sum(sizes[:task]), size=count)
 
     def ours(kind):
-        return classification_loss(kind, torch.tensor(logits), torch.tensor(labels), task, per_task).item()
+        units = TaskUnits(tuple(sizes))
+        return classification_loss(kind, torch.tensor(logits), torch.tensor(labels), task, units).item()
 
-    assert ours("seen") == pytest.approx(literal_seen(logits, labels, task, per_task), rel=1e-10, abs=1e-12)
-    assert ours("task") == pytest.approx(literal_task(logits, labels, per_task), rel=1e-10, abs=1e-12)
+    assert ours("seen") == pytest.approx(literal_seen(logits, labels, task, sizes), rel=1e-10, abs=1e-12)
+    assert ours("task") == pytest.approx(literal_task(logits, labels, sizes), rel=1e-10, abs=1e-12)
 
 
-def gradient(kind, labels, task, per_task=2, units=6):
-    logits = torch.randn(len(labels), units, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    loss = classification_loss(kind, logits, torch.tensor(labels), task, per_task)
+@light
+@given(seed=st.integers(0, 10**6), per_task=st.integers(1, 12), tasks=st.integers(1, 5), count=st.integers(1, 300))
+def test_of_tasks_that_are_alike_the_task_loss_is_that_of_a_table_to_the_last_bit(seed, per_task, tasks, count):
+    """A table of each sample's own logits, as many for each: what it was before tasks could differ, so that what was
+    recorded then comes out the same."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(count, tasks * per_task, generator=generator).requires_grad_()
+    labels = torch.randint(tasks * per_task, (count,), generator=generator)
+    own = (labels // per_task * per_task)[:, None] + torch.arange(per_task)
+    table = torch.nn.functional.binary_cross_entropy_with_logits(
+        logits.gather(1, own), (own == labels[:, None]).float()
+    )
+    ours = classification_loss("task", logits, labels, tasks, TaskUnits((per_task,) * tasks))
+    assert torch.equal(ours, table)
+    assert torch.equal(*(torch.autograd.grad(loss, logits)[0] for loss in (ours, table)))
+
+
+def gradient(kind, labels, task, sizes=(2, 2, 2)):
+    logits = torch.randn(len(labels), sum(sizes), generator=torch.Generator().manual_seed(0)).requires_grad_()
+    loss = classification_loss(kind, logits, torch.tensor(labels), task, TaskUnits(sizes))
     return torch.autograd.grad(loss, logits)[0] != 0
 
 
@@ -71,12 +90,18 @@ def test_the_task_loss_reaches_the_units_of_each_samples_own_task_alone():
         [False, False, True, True, False, False],
         [False, False, False, False, True, True],
     ]
+    reached = gradient("task", [0, 3, 5], task=3, sizes=(3, 1, 2))
+    assert reached.tolist() == [
+        [True, True, True, False, False, False],
+        [False, False, False, True, False, False],
+        [False, False, False, False, True, True],
+    ]
 
 
 @pytest.mark.parametrize("kind", ["seen", "task"])
 def test_large_logits_give_a_finite_loss(kind):
     logits = torch.tensor([[1e4, -1e4, 0, 0]])
-    assert torch.isfinite(classification_loss(kind, logits, torch.tensor([1]), 2, 2))
+    assert torch.isfinite(classification_loss(kind, logits, torch.tensor([1]), 2, TaskUnits((2, 2))))
 
 
 @pytest.mark.parametrize(

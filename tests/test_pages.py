@@ -11,13 +11,14 @@ import threading
 import time
 from itertools import islice
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 from streamlit.testing.v1 import AppTest
 
-from arli_core import exports, fusion, metrics, records, runs
+from arli_core import config, exports, fusion, metrics, records, runs
 from arli_core.config import preset
 from arli_core.errors import LabError
 
@@ -160,7 +161,7 @@ def test_forgetting_shows_two_runs_under_each_protocol(place, protocol):
     test = open_page("forgetting", run="digits-ari", other="digits-finetune")
     next(group for group in test.button_group if group.label == "Protocol").set_value(protocol).run()
     assert not test.exception
-    assert len(test.metric) == 6
+    assert len(test.metric) == 8
     assert test.query_params.get("protocol", "per_sample") == protocol
 
 
@@ -170,7 +171,7 @@ def test_forgetting_opens_without_torch(place):
         "import sys\n"
         "from streamlit.testing.v1 import AppTest\n"
         "test = AppTest.from_file('app.py', default_timeout=60).switch_page('pages/forgetting.py').run()\n"
-        "assert not test.exception and len(test.metric) == 6\n"
+        "assert not test.exception and len(test.metric) == 8\n"
         "assert 'torch' not in sys.modules\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -670,6 +671,110 @@ def test_making_again_what_the_form_cannot_express_is_told(place):
     assert "its Python script on the Runs page makes it again" in texts(test, "warning")
     assert "is not recorded here" in texts(open_page("train", again="../digits-ari"), "warning")
     assert test.selectbox[0].value == "mnist-5k" and not test.exception
+
+
+UNEQUAL = {"data.classes_per_task": (4, 2, 2, 2), "data.class_order": tuple("3145926087")}
+
+
+def boxes(test: AppTest, kind: str) -> dict:
+    return {box.label: box for box in getattr(test, kind)}
+
+
+def test_tasks_of_ones_own_are_set_in_the_form(place, monkeypatch):
+    asked = []
+    monkeypatch.setattr("arli_core.jobs.Jobs.start", lambda jobs, name, config, paused: asked.append(config))
+    test = open_page("train", preset="digits", method="replay")
+    assert not boxes(test, "number_input")["data.tasks"].disabled
+    boxes(test, "text_input")["data.classes_per_task"].set_value("4, 2,2,2").run()
+    boxes(test, "text_input")["data.class_order"].set_value("3,1,4,5,9,2,6,0,8,7").run()
+    tasks = boxes(test, "number_input")["data.tasks"]
+    assert (tasks.value, tasks.disabled) == (4, True)  # it follows
+    assert not test.error and not test.exception
+    assert "data.classes_per_task = 4,2,2,2, data.class_order = 3,1,4,5,9,2,6,0,8,7" in texts(test, "caption")
+    press(test, "Start")
+    assert asked.pop() == preset("digits", "replay", **UNEQUAL)
+    boxes(test, "text_input")["data.classes_per_task"].set_value("2").run()
+    assert not boxes(test, "number_input")["data.tasks"].disabled
+    boxes(test, "text_input")["data.class_order"].set_value("").run()
+    press(test, "Start")
+    assert asked.pop() == preset("digits", "replay")
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "told"),
+    [
+        ("data.classes_per_task", "4,0", "a number of at least 1, or one for each task, as in 4,2,2,2"),
+        ("data.classes_per_task", "", "a number of at least 1, or one for each task, as in 4,2,2,2"),
+        ("data.class_order", "3,1,4", "as many classes as the tasks have, 10"),
+        ("data.class_order", "3,1,4,5,9,2,6,0,8,3", "name each class once, and 3 comes twice"),
+        ("data.class_order", "-1", "a seed of at least 0"),
+    ],
+)
+def test_tasks_that_cannot_be_are_told_in_the_form_and_in_an_address(place, key, text, told):
+    test = open_page("train", preset="digits", method="replay")
+    boxes(test, "text_input")[key].set_value(text).run()
+    assert f"{key}: " in texts(test, "error") and told in texts(test, "error") and not test.exception
+    assert not any(button.label == "Start" for button in test.button)
+    if text:
+        test = open_page("train", **{"preset": "digits", key: text})
+        assert "The address asks for what cannot be: " in texts(test, "error") and told in texts(test, "error")
+        assert not test.exception and any(button.label == "Start" for button in test.button)
+
+
+def test_an_address_fills_the_form_with_any_setting(place, monkeypatch):
+    """As the form's own link writes it."""
+    asked = []
+    monkeypatch.setattr("arli_core.jobs.Jobs.start", lambda jobs, name, config, paused: asked.append(config))
+    settings = {**UNEQUAL, "seed": 7, "train.loss": "task", "fusion.reset": False, "attack.epsilon": 0.1}
+    wanted = preset("digits", "ari", **settings)
+    written = {key: config.text_of(value) for key, value in config.changes(wanted).items()}
+    test = open_page("train", preset="digits", method="ari", seed="7", **written)
+    assert not test.error and not test.warning and not test.exception
+    link = next(link for link in test.get("page_link") if link.proto.label == "Address")
+    assert dict(parse_qsl(link.proto.query_string)) == {"preset": "digits", "method": "ari", "seed": "7", **written}
+    press(test, "Start")
+    assert asked.pop() == wanted
+    press(test, "Back to the preset")
+    assert not set(test.query_params) & {"preset", "method", "seed", *written}
+    press(test, "Start")
+    assert asked.pop() == preset("digits", "ari")
+
+
+def test_an_address_that_asks_for_other_data_or_an_unknown_preset_says_so(place):
+    test = open_page("train", **{"preset": "digits", "data.name": "mnist-5k"})
+    assert "Here data.name is the preset's; the address asks for mnist-5k" in texts(test, "warning")
+    test = open_page("train", preset="tenths")
+    assert "unknown preset 'tenths'; valid presets: digits" in texts(test, "error") and not test.exception
+
+
+def test_unequal_tasks_are_shown_with_both_averages_and_readable_names(place):
+    for _ in runs.train(preset("digits", "ari", **{**TINY, "data.tasks": 4}, **UNEQUAL), place / "unequal"):
+        pass
+    record = records.load("unequal")
+    average, over = (record.summary()[key]["per_sample"] for key in ("average", "average_over_samples"))
+    test = open_page("forgetting", run="unequal", other="digits-ari", protocol="per_sample")
+    values = {metric.label: metric.value for metric in test.metric[:4]}
+    assert values["Average accuracy"] == f"{average:.3f}" and values["Over samples"] == f"{over:.3f}"
+    assert f"{average:.3f}" != f"{over:.3f}"
+    for view in ("confusion", "vote"):
+        test = open_page("forgetting", run="unequal", other="unequal", view=view, task="2")
+        assert not test.exception and not test.error and not test.warning
+        names = next(group for group in test.button_group if group.label == "After learning task").options
+        assert [getattr(name, "content", name) for name in names] == ["1: 3 1 4 5", "2: 9 2", "3: 6 0", "4: 8 7"]
+    for name in ("matrix", "spectrum", "masks", "compare", "runs"):
+        test = open_page(name, run="unequal", runs="unequal,digits-ari", view="" if name != "compare" else "runs")
+        assert not test.exception and not test.error, name
+
+
+def test_a_record_without_numbers_of_samples_has_no_average_over_them(place):
+    index = place / "digits-ari" / "run.json"
+    content = json.loads(index.read_text())
+    del content["test_samples"]
+    index.write_text(json.dumps(content))
+    test = open_page("forgetting", run="digits-ari", other="digits-finetune")
+    assert not test.exception and not test.error
+    over = [metric for metric in test.metric if metric.label == "Over samples"]
+    assert over[0].value == "–" and "not recorded" in over[0].help and over[1].value != "–"
 
 
 @pytest.mark.parametrize(("name", "tables"), [("runs", 1), ("forgetting", 2)])

@@ -54,7 +54,8 @@ def same(a, b):
     return a == b
 
 
-KEPT = ("config", "started", "accuracy", "tasks", "begun", "weights", "saved", "samples", "finished", "error")
+KEPT = ("config", "started", "accuracy", "tasks", "begun", "weights", "test_samples", "saved", "samples", "finished",
+        "error")  # fmt: skip
 
 
 def differing(one, other, but=()):

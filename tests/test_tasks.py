@@ -24,8 +24,11 @@ def stream(tasks=5, per_task=2, class_order=None):
     return Stream(DIGITS, Data(name="digits", tasks=tasks, classes_per_task=per_task, class_order=class_order), CPU)
 
 
+ORDER = tuple("3145926087")
 FIVE = stream()
 THREE = stream(3, 3, class_order=4)
+UNEQUAL = stream(4, (4, 2, 2, 2), class_order=ORDER)
+each_stream = pytest.mark.parametrize("source", [FIVE, THREE, UNEQUAL], ids=["5x2", "3x3", "4,2,2,2"])
 
 
 # Tasks
@@ -41,6 +44,38 @@ def test_tasks_are_disjoint_groups_of_classes(tasks, per_task, order):
     members = torch.cat([found.of_task(found.train, task) for task in range(1, tasks + 1)])
     assert members.sort().values.tolist() == list(range(len(found.train)))
     assert [found.seen(task) for task in range(1, tasks + 1)] == [per_task * n for n in range(1, tasks + 1)]
+
+
+@light
+@given(
+    data=st.data(), sizes=st.lists(st.integers(1, 4), min_size=1, max_size=4).filter(lambda sizes: sum(sizes) <= 10)
+)
+def test_tasks_of_any_sizes_have_their_classes_in_the_order_given(data, sizes):
+    order = tuple(data.draw(st.permutations("0123456789")))[: sum(sizes)]
+    found = Stream(DIGITS, Data(name="digits", classes_per_task=tuple(sizes), class_order=order), CPU)
+    assert found.classes == order and found.tasks == len(sizes)
+    for samples, split in ((found.train, DIGITS.train), (found.test, DIGITS.test)):
+        names = [DIGITS.classes[label] for label in split.labels if DIGITS.classes[label] in order]
+        assert [found.classes[unit] for unit in samples.labels] == names
+        rest = list(order)
+        for task, size in enumerate(sizes, 1):
+            own, rest = rest[:size], rest[size:]
+            assert found.of_task(samples, task).tolist() == [at for at, name in enumerate(names) if name in own]
+            assert found.up_to(samples, task).tolist() == [at for at, name in enumerate(names) if name not in rest]
+
+
+def test_names_that_the_data_do_not_have_are_refused_with_those_they_have():
+    with pytest.raises(
+        ConfigError, match=r"data.class_order: digits has no class 'cat', '11'; its classes: 0,1,2,.*,9$"
+    ):
+        stream(1, 3, ("1", "cat", "11"))
+
+
+def test_more_classes_than_there_are_are_refused_for_increments_too():
+    with pytest.raises(
+        ConfigError, match=r"data.tasks: 3 tasks of 8, 2, 1 classes need 11 .*digits has 10: at most 10"
+    ):
+        stream(3, (8, 2, 1))
 
 
 @pytest.mark.parametrize("order", [None, 0, 7])
@@ -126,7 +161,7 @@ def test_seeds_leave_the_split_alone():
 # Memory
 
 
-@pytest.mark.parametrize("source", [FIVE, THREE], ids=["5x2", "3x3"])
+@each_stream
 @pytest.mark.parametrize("budget", [10, 23, 100, 500])
 def test_memory_is_shared_equally_by_the_classes_seen_and_within_its_budget(source, budget):
     for task in range(1, source.tasks + 1):
@@ -166,7 +201,7 @@ def test_a_budget_too_small_for_every_class_is_refused():
 # Batches
 
 
-@pytest.mark.parametrize("source", [FIVE, THREE], ids=["5x2", "3x3"])
+@each_stream
 @light
 @given(data=st.data())
 def test_an_epoch_is_the_whole_pool_once_in_batches_of_equal_size(source, data):
@@ -205,7 +240,7 @@ def test_with_every_task_each_batch_has_all_and_without_it_few_have():
     assert full("balanced") == (total, total)
 
 
-@pytest.mark.parametrize("source", [FIVE, THREE], ids=["5x2", "3x3"])
+@each_stream
 @light
 @given(data=st.data())
 def test_balanced_batches_have_as_many_of_each_class(source, data):

@@ -103,8 +103,8 @@ class AntiRetroactiveInterference:
         return background_attack(loss_and_attention, samples.images, self.pixels, self.noise)
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        per_task = self.setting.stream.per_task
-        return classification_loss(self.config.train.loss, logits, labels, self.task, per_task)
+        units = self.setting.stream.units
+        return classification_loss(self.config.train.loss, logits, labels, self.task, units)
 
     def fused(self, models: Tensor) -> Tensor:
         """phi_f [P + Q] of models [m, P + Q]. Distances are of the P learnable entries; buffers are fused with the

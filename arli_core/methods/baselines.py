@@ -33,8 +33,8 @@ class Descent:
         return self.loss(logits, batch.labels), buffers
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        per_task = self.setting.stream.per_task
-        return classification_loss(self.config.train.loss, logits, labels, self.task, per_task)
+        units = self.setting.stream.units
+        return classification_loss(self.config.train.loss, logits, labels, self.task, units)
 
     def step(self, batch: Samples, learning_rate: float, recorded: bool) -> tuple[float, Fused | None]:
         loss = self.trainee.at(learning_rate).descend(*self.objective(batch))

@@ -38,12 +38,12 @@ class IncrementalTaskAgnosticMetaLearning:
 
     def train_task_model(self, samples: Samples, learning_rate: float) -> tuple[Tensor, float]:
         """(phi_i, loss of its first step)."""
-        model, per_task = self.setting.model, self.setting.stream.per_task
+        model, units = self.setting.model, self.setting.stream.units
         trainee = Trainee(self.config.train, model, self.phi).at(learning_rate)
         losses = []
         for _ in range(self.config.fusion.inner_steps):
             logits, _, buffers = model.train(trainee.phi, samples.images)
-            loss = classification_loss(self.config.train.loss, logits, samples.labels, self.task, per_task)
+            loss = classification_loss(self.config.train.loss, logits, samples.labels, self.task, units)
             losses.append(trainee.descend(loss, buffers))
         return trainee.phi.detach(), float(losses[0])
 

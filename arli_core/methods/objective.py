@@ -8,20 +8,25 @@ from torch import Tensor
 
 from ..config import Train
 from ..networks import Model
+from ..units import TaskUnits
 
 
-def classification_loss(kind: str, logits: Tensor, labels: Tensor, task: int, classes_per_task: int) -> Tensor:
-    """Mean loss of a batch while task n = `task` is learned. logits [B, units], labels [B] head units.
+def classification_loss(kind: str, logits: Tensor, labels: Tensor, task: int, units: TaskUnits) -> Tensor:
+    """Mean loss of a batch while task n = `task` is learned. logits [B, at least the units seen], labels [B] units.
 
     `seen`: cross-entropy over the units of tasks 1..n. `task`: binary cross-entropy on the units of each sample's
-    own task alone, as in the released code; nothing in it compares tasks with each other.
+    own task alone, as in the released code, their mean; nothing in it compares tasks with each other. Each sample
+    counts alike, however many classes its task has.
     """
+    seen = logits[:, : units.seen(task)]
     if kind == "seen":
-        return F.cross_entropy(logits[:, : task * classes_per_task], labels)
-    own = (labels // classes_per_task)[:, None] * classes_per_task
-    own = own + torch.arange(classes_per_task, device=labels.device)
-    target = (own == labels[:, None]).to(logits.dtype)
-    return F.binary_cross_entropy_with_logits(logits.gather(1, own), target)
+        return F.cross_entropy(seen, labels)
+    every = torch.arange(seen.shape[1], device=labels.device)
+    own = units.task_of(every) == units.task_of(labels)[:, None]
+    target = (every == labels[:, None]).to(seen.dtype)
+    size = own.sum(1, keepdim=True).to(seen.dtype)
+    weight = (size.mean() / size).expand_as(seen)  # exactly 1 where tasks are alike
+    return F.binary_cross_entropy_with_logits(seen[own], target[own], weight[own])
 
 
 def optimiser(config: Train, phi: Tensor) -> torch.optim.Optimizer:

@@ -135,6 +135,7 @@ def _accuracy(record: Record) -> None:
         for task in range(1, len(record.tasks) + 1)
     }
     rows["average"] = {PROTOCOL_NAMES[name]: record.figure(metrics.average_accuracy, name) for name in names}
+    rows["average over samples"] = {PROTOCOL_NAMES[name]: record.average_over_samples(name) for name in names}
     st.dataframe(pd.DataFrame(rows).T.style.format("{:.3f}", na_rep="–"), width="stretch")
 
 

@@ -35,7 +35,7 @@ def methods() -> None:
     with middle:
         protocol = choose_protocol(sweep.arms)
     with right:
-        measure = choose_measure()
+        measure = choose_measure(sweep)
     tell_common(sweep)
     rows, scale = st.columns([3, 5], vertical_alignment="bottom")
     every = {arm.label: arm for arm in sweep.arms}

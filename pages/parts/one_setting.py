@@ -40,7 +40,7 @@ def one_setting() -> None:
     with three:
         protocol = choose_protocol(arms)
     with four:
-        measure = choose_measure()
+        measure = choose_measure(sweep)
     with five:
         against = choose_one("against", {label: label for label in lines}, "Reference", box=True)
     tell_common(sweep)
@@ -50,7 +50,7 @@ def one_setting() -> None:
     with plot:
         drawn = {
             label: {text_of(value): line.measures[measure] for value, line in points.items()}
-            if any(isinstance(value, bool) for value in points)
+            if any(isinstance(value, bool | tuple) for value in points)
             else {value: line.measures[measure] for value, line in points.items()}
             for label, points in found.items()
         }

@@ -212,7 +212,7 @@ def _in_common(labels: list[str], configs: list[Config]) -> None:
 
 
 def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else settings.text_of(value)
 
 
 # --- Watching it ---------------------------------------------------------------------------------------------------

@@ -46,6 +46,9 @@ def masks(view: "View") -> "Masks":
     return _masks(view.digest, view.task, view.record)
 
 
+READABLE = 12  # letters of a task's class names
+
+
 @dataclass(frozen=True)
 class View:
     name: str
@@ -201,10 +204,10 @@ def _task_name(record: Record, task: int) -> str:
 
 
 def class_names(record: Record, task: int) -> str:
-    """The classes of a task, as `4 5`; nothing where they are too many to read."""
-    per_task = record.config.data.classes_per_task
-    names = record.started.classes if record.started else ()
-    return " ".join(names[(task - 1) * per_task : task * per_task]) if per_task <= 3 else ""
+    """The classes of a task, as `4 5`; how many they are where they are too many to read."""
+    names = record.started.classes[record.config.data.units.of(task)] if record.started else ()
+    joined = " ".join(names)
+    return joined if len(names) <= 3 or len(joined) <= READABLE else f"{len(names)} classes"
 
 
 def next_base(config: Ari) -> str:

@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from arli_core import records
-from arli_core.config import PRESETS, Config, changes
+from arli_core.config import PRESETS, Config, changes, text_of
 from arli_core.errors import LabError
 from arli_core.records import Record
 
@@ -88,4 +88,4 @@ def _changed(config: Config) -> str:
     """What is not as in its preset."""
     if config.preset not in PRESETS:
         return ""
-    return ", ".join(f"{key} = {value}" for key, value in changes(config).items())
+    return ", ".join(f"{key} = {text_of(value)}" for key, value in changes(config).items())

@@ -23,15 +23,17 @@ PRESETS = {
     "paper-cub200": "CUB-200-2011, 200 kinds of birds; wants its files and a GPU",
     "paper-imagenet100": "100 classes of ImageNet; wants its files and a GPU",
 }
+FIRST = "mnist-5k"
+ADDRESS = "A link that opens the form with these settings."
 
 
 def ask() -> None:
     """The form, and on Start a job and its address."""
     live = jobs()
     under_way(live)
-    again = _again()
+    again = _again() if "again" in st.query_params else _asked()
     # Keyed and filled once, so that "Back to the preset" leaves both as they are.
-    st.session_state.setdefault("preset-box", again.preset if again else "mnist-5k")
+    st.session_state.setdefault("preset-box", again.preset if again else FIRST)
     st.session_state.setdefault("method-box", again.method if again else settings.METHODS[0])
     left, right = st.columns(2)
     with left:
@@ -70,9 +72,7 @@ def under_way(live: Jobs) -> None:
 
 def _again() -> Config | None:
     """The configuration of the run that the address asks to make again, where this form can express it."""
-    name = st.query_params.get("again")
-    if name is None:
-        return None
+    name = st.query_params["again"]
     try:
         if name not in records.names():  # a path in an address is not followed
             st.warning(f"{name} is not recorded here.", icon=":material/swap_horiz:")
@@ -84,6 +84,23 @@ def _again() -> Config | None:
         st.warning(f"{name} is of no preset that is offered here; its Python script on the Runs page makes it again.")
     except LabError as error:
         st.error(str(error), icon=":material/error:")
+    return None
+
+
+def _asked() -> Config | None:
+    """The configuration that the address itself asks for: `preset`, `method` and settings by their keys."""
+    texts = {key: text for key, text in st.query_params.to_dict().items() if "." in key or key in ("seed", "device")}
+    preset, method = st.query_params.get("preset"), st.query_params.get("method")
+    if not (preset or method or texts):
+        return None
+    try:
+        chosen = {key: settings.from_text(text) for key, text in texts.items()}
+        config = settings.preset(preset or FIRST, method, **chosen)
+        if config.data.name == settings.preset(config.preset or FIRST).data.name:
+            return config
+        st.warning(f"Here data.name is the preset's; the address asks for {config.data.name}.")
+    except LabError as error:
+        st.error(f"The address asks for what cannot be: {error}", icon=":material/error:")
     return None
 
 
@@ -147,6 +164,7 @@ def _knobs(preset: str, method: str, again: Config | None) -> Config | None:
     default = settings.preset(preset, method)
     shown = again if again and (again.preset, again.method) == (preset, method) else default
     revision = st.session_state.setdefault("knobs-revision", 0)
+    place = f"{preset}-{method}"
     changed: dict[str, Any] = {}
     with st.expander("Settings", icon=":material/tune:"):
         columns = st.columns(3)
@@ -155,20 +173,37 @@ def _knobs(preset: str, method: str, again: Config | None) -> Config | None:
             if key == "data.name" or (key == "data.spurious" and default.data.name != "scenes"):
                 continue  # the preset's, and what scenes alone has
             with columns[number % 3]:
-                after = knob(key, field, before, f"{preset}-{method}-{key}-{revision}")
+                if key == "data.tasks" and _follows(f"{place}-data.classes_per_task-{revision}", shown):
+                    continue
+                after = knob(key, field, before, f"{place}-{key}-{revision}")
             if after != settings.value_of(default, key):
                 changed[key] = after
         if st.button("Back to the preset", disabled=not changed, icon=":material/undo:"):
             st.session_state["knobs-revision"] += 1
-            write(again=None)
+            write(**dict.fromkeys(key for key in st.query_params if key != "view"))
             st.rerun()
-    if changed:
-        st.caption("Changed: " + ", ".join(f"{key} = {value}" for key, value in changed.items()))
     try:
-        return settings.parse(default.model_dump(), **changed)
+        config = settings.parse(default.model_dump(), **changed)
     except LabError as error:
         st.error(str(error), icon=":material/error:")
         return None
+    texts = {key: settings.text_of(value) for key, value in settings.differences(config, default).items()}
+    if texts:
+        left, right = st.columns([5, 1])
+        left.caption("Changed: " + ", ".join(f"{key} = {text}" for key, text in texts.items()))
+        with right:
+            query = {"preset": preset, "method": method, **texts}
+            st.page_link("pages/train.py", label="Address", icon=":material/link:", query_params=query, help=ADDRESS)
+    return config
+
+
+def _follows(widget: str, shown: Config) -> bool:
+    """Whether increments say how many tasks there are: then that is shown, and not asked for."""
+    count = settings.tasks_listed(st.session_state.get(widget, shown.data.classes_per_task))
+    if count:
+        label, note = "data.tasks", "As many as data.classes_per_task has numbers."
+        st.number_input(label, value=count, disabled=True, help=note, key=f"{widget}-{count}")
+    return bool(count)
 
 
 def knob(key: str, field: Any, value: Any, widget: str) -> Any:
@@ -181,6 +216,10 @@ def knob(key: str, field: Any, value: Any, widget: str) -> Any:
     if kind is bool:
         return st.toggle(**common, value=value)
     placeholder = "none" if type(None) in get_args(kind) else None
+    if any(get_origin(one) is tuple for one in get_args(kind)):
+        before = "" if value is None else settings.text_of(value)
+        after = st.text_input(**common, value=before, placeholder=placeholder).strip()
+        return value if after == before else after or None
     if kind is float or float in get_args(kind):
         number: Any = None if value is None else float(value)
         return st.number_input(**common, value=number, min_value=0.0, format="%g", step=None, placeholder=placeholder)

@@ -1,5 +1,6 @@
 """Two to four recorded runs side by side: accuracy over time, final figures, the settings that differ, cost."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -108,15 +109,16 @@ def _over_tasks(accuracy: NDArray[np.float64]) -> pd.DataFrame:
 
 def _tables(runs: dict[str, Record]) -> None:
     st.markdown("##### Final figures")
-    measures = {
-        "average accuracy": metrics.average_accuracy,
-        "forgetting": metrics.forgetting,
-        "backward transfer": metrics.backward_transfer,
+    measures: dict[str, Callable[[Record, str], float | None]] = {
+        "average accuracy": lambda record, name: record.figure(metrics.average_accuracy, name),
+        "average over samples": lambda record, name: record.average_over_samples(name),
+        "forgetting": lambda record, name: record.figure(metrics.forgetting, name),
+        "backward transfer": lambda record, name: record.figure(metrics.backward_transfer, name),
     }
     final = pd.DataFrame(
         {
             name: {
-                f"{label}, {text}": record.figure(measure, protocol)
+                f"{label}, {text}": measure(record, protocol)
                 for label, measure in measures.items()
                 for protocol, text in PROTOCOL_NAMES.items()
                 if any(protocol in protocols(each.config) for each in runs.values())

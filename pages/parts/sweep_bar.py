@@ -19,6 +19,7 @@ from .drawing import PROTOCOL_NAMES
 
 MEASURE_NAMES = {
     "average": "average accuracy",
+    "average_over_samples": "average accuracy over samples",
     "forgetting": "forgetting",
     "average_incremental": "average incremental accuracy",
     "bwt": "backward transfer",
@@ -108,8 +109,11 @@ def choose_protocol(arms: Sequence[Arm]) -> str:
     return choose_one("protocol", names, "Protocol", box=True)
 
 
-def choose_measure() -> str:
-    return choose_one("measure", MEASURE_NAMES, "Measure", box=True)
+def choose_measure(sweep: Sweep) -> str:
+    there = comparisons.measures_of(sweep.found)
+    return choose_one(
+        "measure", {key: text for key, text in MEASURE_NAMES.items() if key in there}, "Measure", box=True
+    )
 
 
 def choose_rows(key: str, every: Sequence[str], usual: Sequence[str]) -> list[str]:

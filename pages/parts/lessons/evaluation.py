@@ -60,8 +60,8 @@ def tell(finetune: Record, replay: Record, ari: Record) -> Told:
     )
     aware, vote, per_sample = table.loc["replay"]
     data, group = replay.config.data, replay.config.evaluation.group
-    classes = data.tasks * data.classes_per_task
-    within, among = 1 / data.classes_per_task, 1 / classes
+    units = data.units
+    within, among = units.chance, 1 / units.total
     ticks = [f"{task}: {class_names(replay, task)}" for task in range(1, data.tasks + 1)]
     last = replay.accuracy_matrix("per_sample")[-1]
     newest, older = last[-1], last[:-1].mean()
@@ -77,8 +77,8 @@ def tell(finetune: Record, replay: Record, ari: Record) -> Told:
     return Told(
         scene=(
             f"One network, trained by replay, after {data.tasks} tasks. Here it was **told the task** of each image "
-            f"and chose among {data.classes_per_task} classes: {aware:.3f} right on average. Now ask the same "
-            f"network about the same images, and do **not** tell it the task: it chooses among all {classes}."
+            f"and chose among its {units.classes}: {aware:.3f} right on average. Now ask the same network about the "
+            f"same images, and do **not** tell it the task: it chooses among all {units.total}."
         ),
         equation=(
             r"\begin{aligned} \text{task-aware: } & \arg\max_{c\,\in\,\text{task}} z_c \\"

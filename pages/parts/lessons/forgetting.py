@@ -56,16 +56,16 @@ def tell(finetune: Record, replay: Record, ari: Record) -> Told:
     comparable(finetune, replay, ari)
     runs = dict(zip(METHODS, (finetune, replay, ari), strict=True))
     curves = {name: record.accuracy_matrix("per_sample")[:, 0].tolist() for name, record in runs.items()}
-    tasks, classes = finetune.config.data.tasks, finetune.config.data.tasks * finetune.config.data.classes_per_task
+    units = finetune.config.data.units
+    tasks, classes = units.tasks, units.total
     first, left = class_names(finetune, 1) or "its classes", curves["fine-tuning"][-1]
-    aware, guessing = finetune.accuracy_matrix("task_aware"), 1 / finetune.config.data.classes_per_task
+    aware, guessing, by_chance = finetune.accuracy_matrix("task_aware"), units.chance, 1 / units.sizes[0]
     told_the_task = float(aware[-1, 0])
     kept = ari.config.memory.budget if isinstance(ari.config, Ari) else 0
 
     def picture() -> None:
         if (started := finetune.started) is not None and len(started.probes):
-            of_task = started.probe_units // finetune.config.data.classes_per_task + 1
-            captions = [f"task {task}" for task in of_task]
+            captions = [f"task {task}" for task in units.task_of(started.probe_units)]
             st.image([image.transpose(1, 2, 0) for image in started.probes], captions, width=80, alt=captions)
         for column, (name, values) in zip(st.columns(len(curves)), curves.items(), strict=True):
             column.metric(f"{name}, after task 1", f"{values[0]:.3f}")
@@ -88,7 +88,7 @@ def tell(finetune: Record, replay: Record, ari: Record) -> Told:
         equation=rf"F = \max_i R_i - R_{tasks}",
         picture=picture,
         question=f"After task {tasks}, what share of the images of task 1 does fine-tuning still get right?",
-        answers=answers(left, classes, told_the_task, guessing),
+        answers=answers(left, classes, told_the_task, by_chance),
         measured=f"**{left:.3f}** of them, from {curves['fine-tuning'][0]:.3f} after task 1.",
         figures={f"{name}: then → now": f"{values[0]:.3f} → {values[-1]:.3f}" for name, values in curves.items()},
         truth=truth,
@@ -115,7 +115,7 @@ def tell(finetune: Record, replay: Record, ari: Record) -> Told:
                 {"run": "mnist-5k-ari", "other": "mnist-5k-finetune"},
                 "Follow the first column down; then set the protocol to task-aware. What comes back?",
                 f"Per sample, fine-tuning's first column falls from {curves['fine-tuning'][0]:.3f} to {left:.3f}. "
-                f"Task-aware it falls more slowly, to {told_the_task:.3f}, where guessing has {guessing:.3f}; its "
+                f"Task-aware it falls more slowly, to {told_the_task:.3f}, where guessing has {by_chance:.3f}; its "
                 f"last row has {aware[-1].mean():.3f} on average. What comes back is what the network can still tell "
                 "apart once somebody names the task.",
             ),
