@@ -19,9 +19,11 @@ from arli_core.inference import accuracies, adapt
 from arli_core.learn import _Schedule, choose_device, learn, logits_of, spread
 from arli_core.networks import build
 from arli_core.tasks import ADAPT, GROUPS, Stream, exemplars, generator_for
+from arli_core.units import TaskUnits
 
 each_method = pytest.mark.parametrize("method", METHODS)
-FUSING = ("ari", "ari-paper")  # whose fusion is recorded; the others have none, or none that has an effect
+# Whose fusion is recorded; the others have none, or none that has an effect.
+FUSING = ("ari", "ari-adam", "ari-paper")
 
 
 def tiny(method="ari", seed=0, **changes):
@@ -272,7 +274,7 @@ def test_adapted_accuracies_are_of_copies_adapted_to_each_tasks_exemplars(method
     """The base model says the task; the copy of that task, which class it is."""
     config = tiny(method, **{"adaptation.epochs": 2, "evaluation.group": 7, "evaluation.mixing": 0.2})
     stream = Stream(datasets.load("digits"), config.data, torch.device("cpu"))
-    model = build("conv", stream.shape, 4)
+    model, units = build("conv", stream.shape, 4), TaskUnits((2, 2))
     for event in of(TaskDone, learn(config)):
         task = event.task
         phi = model.pack({name: torch.tensor(value) for name, value in event.weights.items()})
@@ -281,11 +283,11 @@ def test_adapted_accuracies_are_of_copies_adapted_to_each_tasks_exemplars(method
         own = []
         for each in range(1, task + 1):
             of_task = stream.train[memory[(stream.train.labels[memory] // 2 + 1) == each]]
-            phi_i = adapt(model, phi, of_task, 2, 2, generator_for(config.seed, ADAPT, task, each))
+            phi_i = adapt(model, phi, of_task, units, 2, generator_for(config.seed, ADAPT, task, each))
             own.append(logits_of(model, phi_i, stream.test, seen)[:, 2 * each - 2 : 2 * each])
         logits, labels = logits_of(model, phi, stream.test, seen), stream.test.labels[seen]
         groups = generator_for(config.seed, GROUPS, task)
-        expected = accuracies(logits, labels, 2, task, config.evaluation, groups, torch.cat(own, 1))
+        expected = accuracies(logits, labels, units, task, config.evaluation, groups, torch.cat(own, 1))
         assert event.accuracy == expected and tuple(expected) == protocols(config)
         assert len(expected) == 6
 
@@ -302,7 +304,7 @@ def test_adaptation_measures_and_changes_nothing(method, told):
 
 
 def test_all_tasks_are_present_in_every_frame_of_a_preset(told):
-    for method in FUSING:  # of the second the batches are mixed, but large
+    for method in FUSING:  # of the last the batches are mixed, but large
         fused = [step for step in of(Step, told[method]) if step.fused]
         assert fused and all(step.fused.present == tuple(range(1, step.task + 1)) for step in fused)
     some = of(Step, learn(tiny(**{"memory.batches": "mixed", "memory.budget": 2, "train.batch_size": 16,

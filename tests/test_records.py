@@ -182,7 +182,7 @@ def test_every_recorded_row_sums_to_one(histories, tmp_path):
             assert (distance == distance.T).all() and (distance.diagonal() == 0).all() and (distance >= 0).all()
 
 
-FUSING = ("ari", "ari-paper")
+FUSING = ("ari", "ari-adam", "ari-paper")
 
 
 @pytest.mark.parametrize("method", sorted(set(METHODS) - set(FUSING)))
