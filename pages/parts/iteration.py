@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from arli_core import figures, records
+from arli_core import figures
 from arli_core.config import Ari, AriAdam
 from arli_core.figures import Row, typeset
 from arli_core.records import Record
 
 from .address import from_widget, number, write
 from .drawing import picture, save_table
-from .run_bar import View, choose_view, class_names, guarded, next_base
+from .run_bar import View, choose_view, class_names, guarded, next_base, stamp
 
 if TYPE_CHECKING:  # torch is imported only where an iteration is made
     from arli_core.iteration import Iteration
@@ -27,17 +27,22 @@ OPTIMISERS = {"sgd": "SGD", "adam": "Adam", "radam": "RAdam"}
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
-def _first(path: Path, task: int, stamp: bytes, _record: Record) -> "Iteration":
+def _first(path: Path, task: int, stamp: bytes, data: str, _record: Record) -> "Iteration":
     from arli_core.iteration import first_of
 
     with st.spinner("Making the first iteration of this task again…"):
         return first_of(_record, task)
 
 
+def _made(view: View) -> "Iteration":
+    path, task, _, data = stamp(view.name, view.task, view.record)
+    first = view.frames.distance[0].tobytes()  # of the same run and task while a live one goes on
+    return _first(path, task, first, data, view.record)
+
+
 def part_by_part() -> None:
     view = choose_view(fusing=True, asked="The first iteration of task")
-    stamp = view.frames.distance[0].tobytes()  # of the same run and task while a live one goes on
-    found = guarded(_first, records.locate(view.name), view.task, stamp, view.record)
+    found = guarded(_made, view)
     shown = _choose_part()
     _, draw = PARTS[shown]
     draw(view, found)
