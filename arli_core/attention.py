@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from . import metrics
+from . import datasets, metrics
 from .attack import background_mask
 from .errors import RecordError
 from .learn import evaluate, open_world
@@ -65,18 +65,31 @@ class Learned:
         return self.stream.classes[: self.stream.seen(self.task)]
 
 
+def world(record: Record) -> tuple[Stream, Model]:
+    """The data and the network of a recorded run, on the CPU. Raises DataError where the data are no longer what it
+    was trained on, RecordError as `Record.trained_on`."""
+    return open_world(record.config, torch.device("cpu"), record.trained_on)
+
+
+def data_stamp(record: Record) -> str:
+    """Changes when the run's data do: what is kept of a network's answers is kept under it. Errors as `world`."""
+    _ = record.trained_on  # RecordError where they are not to be read
+    data = record.config.data
+    return datasets.load(data.name, data.image_size, data.spurious).fingerprint.digest
+
+
 def learned(record: Record, task: int | None = None) -> Learned:
     """The run after `task`, counted from 1; after the last one done if left out.
 
     Raises RecordError for a task that is not done, and where the recorded weights do not fit the recorded
-    configuration.
+    configuration; and as `world`.
     """
     done = len(record.tasks)
     chosen = done if task is None else task
     if not 1 <= chosen <= done:
         there = f"tasks 1 to {done} are" if done else "no task is"
         raise RecordError(f"there are no weights after task {chosen}: {there} done in this run")
-    stream, model = open_world(record.config, torch.device("cpu"))
+    stream, model = world(record)
     try:
         phi = model.pack({name: torch.tensor(value) for name, value in record.weights[chosen].items()})
     except ValueError as error:

@@ -299,6 +299,8 @@ def _print_run(record: Record, as_json: bool) -> None:
     typer.echo(f"{what}: {record.status}, {done} of {units.tasks} tasks of {units.classes}")
     if record.error:
         typer.echo(record.error)
+    if record.note:
+        typer.echo(record.note)
     if record.started and record.seconds:
         speed = f"{record.seconds:.1f} s, {record.samples / record.seconds:.0f} samples/s"
         typer.echo(f"{speed} on {record.started.device}, {record.started.parameters} parameters")

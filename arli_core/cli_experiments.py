@@ -148,7 +148,11 @@ def _made(arms: Sequence[Arm], out: Path, jobs: int, keep: bool) -> Mapping[str,
             err=True,
         )
         raise typer.Exit(130) from None
-    return experiments.outcomes(expanded(out))
+    found = experiments.outcomes(expanded(out))
+    asked = [experiments.name_of(config) for arm in arms for config in arm.runs]
+    if note := experiments.unknown_data({name: found[name] for name in asked}):
+        typer.echo(note, err=True)
+    return found
 
 
 @contextmanager

@@ -53,6 +53,8 @@ def masks(
 ) -> None:
     """Measure attention masks: merits, the attack's effect, drift over the tasks, what moves A."""
     record = records.load(run)
+    if record.note:
+        typer.echo(record.note, err=True)
     found = _masks(record, task, images, epsilon, threshold, captum)
     if as_json:
         print_json(found)

@@ -19,6 +19,7 @@ from . import experiments, records, statistics
 from .config import METHODS, Config, keys, parse, preset, protocols
 from .errors import ConfigError, RecordError
 from .experiments import MEASURES, Arm, Outcome, in_order, name_of, switches
+from .records import Record
 from .statistics import Interval
 
 # --- What arms say -------------------------------------------------------------------------------------------------
@@ -186,6 +187,11 @@ class Sweep:
     common: Mapping[str, Any]
 
     @property
+    def note(self) -> str:
+        """What cannot be known of its runs, in one line."""
+        return experiments.unknown_data(self.found)
+
+    @property
     def plain(self) -> tuple[Arm, ...]:
         """Each method as the preset has it."""
         return tuple(arm for arm in self.arms if not arm.varied)
@@ -204,14 +210,33 @@ def places() -> list[Path]:
 
 
 def read(folder: Path) -> tuple[dict[str, Sweep], list[str]]:
-    """By preset what a folder compares, and of each file that is damaged what is wrong with it."""
+    """By preset what a folder compares, and what is wrong: with each file that is damaged, and with presets whose
+    runs were trained on different data, which are left out."""
     found, problems = [], []
     for file in experiments.outcome_files(folder):
         try:
             found.append(outcome_of(file))
         except RecordError as error:
             problems.append(str(error))
-    return regrouped(found), problems
+    by_preset = {}
+    for name, sweep in regrouped(found).items():
+        if problem := experiments.mixed(sweep.found):
+            problems.append(f"{folder.name}, {name}: {problem}. Runs of different data are not compared")
+        else:
+            by_preset[name] = sweep
+    return by_preset, problems
+
+
+def of_other_data(runs: Mapping[str, Record]) -> str:
+    """Which two of some runs ask for the same data and were trained on others, and how they differ; empty where none
+    were, as far as is recorded."""
+    return experiments.mixed(
+        {
+            name: {"config": record.config.model_dump(), "data": record.started.data.plain()}
+            for name, record in runs.items()
+            if record.started and record.started.data
+        }
+    )
 
 
 def outcome_of(file: Path) -> tuple[Config, Outcome]:

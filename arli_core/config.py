@@ -6,7 +6,7 @@ neither, so a setting without effect cannot be written down.
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     BaseModel,
@@ -33,6 +33,8 @@ DATASETS = (
     "cub-200",
     "imagenet-100",
 )
+HUGE = 1e30  # of numbers that are multiplied with others of their like
+MATRIX_BYTES = 2**30  # of a run's recorded matrices, which a page holds in memory
 PROTOCOLS = ("task_aware", "vote", "per_sample")
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 
@@ -74,7 +76,7 @@ def tasks_listed(classes_per_task: Any) -> int | None:
     return len(sizes) or None if isinstance(sizes, list | tuple) else None
 
 
-_COUNT: TypeAdapter[int] = TypeAdapter(Annotated[int, Field(ge=1)])
+_COUNT: TypeAdapter[int] = TypeAdapter(Annotated[int, Field(ge=1, le=1000)])
 _SEED: TypeAdapter[int] = TypeAdapter(Annotated[int, Field(ge=0)])
 
 
@@ -84,7 +86,7 @@ class Data(Section):
     spurious: float = Field(
         default=0.0, ge=0, le=1, description="scenes: share of training backgrounds from the class's own region"
     )
-    tasks: int = Field(default=5, ge=1, description="number of tasks, each a disjoint group of classes")
+    tasks: int = Field(default=5, ge=1, le=200, description="number of tasks, each a disjoint group of classes")
     classes_per_task: int | tuple[int, ...] = Field(
         default=2,
         description="a number: all tasks alike; several, as 4,2,2,2: of each task, which also says how many",
@@ -118,7 +120,7 @@ class Data(Section):
                 return _COUNT.validate_python(sizes)
             sizes = tuple(_COUNT.validate_python(size) for size in sizes)
         except ValidationError:
-            raise ValueError("input should be a number of at least 1, or one for each task, as in 4,2,2,2") from None
+            raise ValueError("input should be a number from 1 to 1000, or one for each task, as in 4,2,2,2") from None
         tasks = info.data.get("tasks", len(sizes))  # none that is valid: that is told already
         if len(sizes) != tasks:
             raise ValueError(
@@ -159,6 +161,8 @@ class Data(Section):
     def _known(cls, name: str) -> str:
         if name not in DATASETS and not (name.startswith("folder:") and name != "folder:"):
             raise ValueError(f"input should be one of {', '.join(DATASETS)}, or folder:NAME")
+        if "\0" in name or len(name) > 1000:
+            raise ValueError("input should name a folder, in at most 1,000 characters, without a zero byte")
         return name
 
     @field_validator("spurious")
@@ -189,10 +193,10 @@ class Network(Section):
 
 
 class Train(Section):
-    epochs: int = Field(default=5, ge=1, description="per task")
-    batch_size: int = Field(default=32, ge=1)
+    epochs: int = Field(default=5, ge=1, le=10_000, description="per task")
+    batch_size: int = Field(default=32, ge=1, le=65_536)
     optimiser: Literal["sgd", "adam", "radam"] = "sgd"
-    learning_rate: float = Field(default=0.15, gt=0, le=1e30)
+    learning_rate: float = Field(default=0.15, gt=0, le=HUGE)
     schedule: Literal["cosine", "steps", "constant"] = Field(
         default="cosine", description="within each task; cosine: to 0, steps: x0.2 after 2/7, 4/7 and 6/7"
     )
@@ -202,7 +206,9 @@ class Train(Section):
 
 
 class ExemplarBudget(Section):
-    budget: int = Field(default=100, ge=1, description="exemplars in all, shared equally by the classes seen")
+    budget: int = Field(
+        default=100, ge=1, le=10_000_000, description="exemplars in all, shared equally by the classes seen"
+    )
 
 
 class Memory(ExemplarBudget):
@@ -223,7 +229,7 @@ class Attack(Section):
 
 
 class Fusion(Section):
-    inner_steps: int = Field(default=1, ge=1, description="K: rounds of clean step, attack, attacked step")
+    inner_steps: int = Field(default=1, ge=1, le=1000, description="K: rounds of clean step, attack, attacked step")
     reset: bool = Field(default=True, description="every task model starts from the base, not from the one before it")
     weights: Literal["adaptive", "uniform", "last"] = Field(
         default="adaptive", description="adaptive: last row of dif*; uniform: 1/(n+1); last: the newest task's model"
@@ -232,57 +238,68 @@ class Fusion(Section):
         default="model", description="distances over the whole model, or parameter tensor by parameter tensor"
     )
     distance: Literal["l1", "l2", "relative"] = "l1"
-    eta: float = Field(default=0.85, ge=0, description="regularisation of dif = D∘D + eta (Eq. 7)")
-    beta: float = Field(default=0.0, ge=0, description="the base keeps 1 - exp(-beta (n-1)/N) of itself")
+    eta: float = Field(default=0.85, ge=0, le=HUGE, description="regularisation of dif = D∘D + eta (Eq. 7)")
+    beta: float = Field(default=0.0, ge=0, le=HUGE, description="the base keeps 1 - exp(-beta (n-1)/N) of itself")
 
 
 class AdamFusion(Fusion):
     base_rate: float = Field(
-        default=0.003, gt=0, le=1e30, description="learning rate of Adam's steps, by which the base follows phi_f"
+        default=0.003, gt=0, le=HUGE, description="learning rate of Adam's steps, by which the base follows phi_f"
     )
 
 
 class ReleasedFusion(Section):
-    inner_steps: int = Field(default=1, ge=1, description="K: rounds of clean step, attack, attacked step")
-    beta: float = Field(default=1.0, ge=0, description="the base keeps 1 - exp(-beta (n-1)/N) of itself")
+    inner_steps: int = Field(default=1, ge=1, le=1000, description="K: rounds of clean step, attack, attacked step")
+    beta: float = Field(default=1.0, ge=0, le=HUGE, description="the base keeps 1 - exp(-beta (n-1)/N) of itself")
 
 
 class UniformFusion(Section):
     inner_steps: int = Field(
-        default=2, ge=1, description="K: steps of each task model before the models are averaged"
+        default=2, ge=1, le=1000, description="K: steps of each task model before the models are averaged"
     )
-    beta: float = Field(default=0.0, ge=0, description="the base keeps 1 - exp(-beta (n-1)/N) of itself")
+    beta: float = Field(default=0.0, ge=0, le=HUGE, description="the base keeps 1 - exp(-beta (n-1)/N) of itself")
 
 
 class Consolidation(Section):
-    strength: float = Field(default=100.0, ge=0, description="lambda: pull towards earlier weights, by importance")
+    strength: float = Field(
+        default=100.0, ge=0, le=HUGE, description="lambda: pull towards earlier weights, by importance"
+    )
 
 
 class Distillation(Section):
-    strength: float = Field(default=1.0, ge=0, description="weight of agreeing with the model before the task")
-    temperature: float = Field(default=2.0, gt=0, description="of the answers compared")
+    strength: float = Field(
+        default=1.0, ge=0, le=HUGE, description="weight of agreeing with the model before the task"
+    )
+    temperature: float = Field(default=2.0, gt=0, le=HUGE, description="of the answers compared")
 
 
 class DarkReplay(Section):
-    alpha: float = Field(default=0.5, ge=0, description="weight of the squared error to the exemplars' old logits")
-    beta: float = Field(default=0.5, ge=0, description="weight of the loss on the exemplars' labels")
+    alpha: float = Field(
+        default=0.5, ge=0, le=HUGE, description="weight of the squared error to the exemplars' old logits"
+    )
+    beta: float = Field(default=0.5, ge=0, le=HUGE, description="weight of the loss on the exemplars' labels")
 
 
 class Evaluation(Section):
-    group: int = Field(default=20, ge=1, description="p: samples that elect their task together in the group vote")
+    group: int = Field(
+        default=20, ge=1, le=100_000, description="p: samples that elect their task together in the group vote"
+    )
     mixing: float = Field(default=0.0, ge=0, le=1, description="share of a group that comes from other tasks")
 
 
 class Adaptation(Section):
     epochs: int = Field(
-        default=0, ge=0, description="meta-test: epochs of each task's own copy on its exemplars; 0: not adapted"
+        default=0,
+        ge=0,
+        le=10_000,
+        description="meta-test: epochs of each task's own copy on its exemplars; 0: not adapted",
     )
 
 
 class Recording(Section):
     frames: int = Field(default=500, ge=2, le=5000, description="most frames kept per task, spread evenly")
     probes: int = Field(default=10, ge=0, le=64, description="held-out images whose attention is recorded")
-    probe_frames: int = Field(default=12, ge=2, description="how often per task their attention is recorded")
+    probe_frames: int = Field(default=12, ge=2, le=1000, description="how often per task their attention is recorded")
 
 
 class Run(Section):
@@ -370,6 +387,19 @@ class Ari(Rehearsal):
     method: Literal["ari"] = "ari"
     attack: Attack = Attack()
     fusion: Fusion = Fusion()
+
+    @model_validator(mode="after")
+    def _matrices_fit(self) -> Self:
+        """D, dif* and the Gram matrix of every frame are kept: a row and a column a model, in 8 bytes each."""
+        tasks, frames = self.data.tasks, self.recording.frames
+        a_frame = 3 * 8 * sum((task + 1) ** 2 for task in range(1, tasks + 1))
+        if frames * a_frame > MATRIX_BYTES:
+            raise ValueError(
+                f"recording.frames: {frames} frames of each of {tasks} tasks hold {frames * a_frame / 2**30:.1f} GB "
+                f"of matrices; at most {MATRIX_BYTES / 2**30:g} GB can be looked at: use at most "
+                f"{MATRIX_BYTES // a_frame}, or fewer tasks"
+            )
+        return self
 
 
 class AriAdam(Ari):
@@ -615,6 +645,25 @@ def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+# Why settings have upper bounds: each keeps a slip of the hand, or a record from elsewhere, from taking all memory or
+# all time. What is sensible lies far below.
+_REASONS = {
+    "data.image_size": "a network's memory grows with the pixels of its images",
+    "data.tasks": "accuracies are kept for every pair of tasks, and models for every task",
+    "data.classes_per_task": "the network has a unit for every class",
+    "augmentation.shift": "an image is enlarged by so much at each side",
+    "train.epochs": "more take weeks on the smallest data",
+    "train.batch_size": "a batch is held in memory whole",
+    "memory.budget": "exemplars are trained on in every epoch",
+    "fusion.inner_steps": "each iteration makes so many steps for each task",
+    "adaptation.epochs": "they are made for every task after every task",
+    "evaluation.group": "no task has as many test images",
+    "recording.frames": "every frame keeps a row and a column for each model",
+    "recording.probes": "their attention is kept at every probe frame",
+    "recording.probe_frames": "the attention of all probes is kept at each of them",
+}
+
+
 def _explain(method: Any, error: Any) -> str:
     """One pydantic error in the words of the command line: dotted key, what is wrong, what is valid."""
     path = [str(part) for part in error["loc"] if part != method]
@@ -624,7 +673,22 @@ def _explain(method: Any, error: Any) -> str:
         return f"{key}: {method} has no such setting; valid: {', '.join(valid)}"
     if error["type"].startswith("union_tag"):
         return f"unknown method {method!r}; valid methods: {', '.join(METHODS)}"
-    return f"{key}: {error['msg'][0].lower()}{error['msg'][1:]}, got {error['input']!r}"
+    if not key:  # of the whole: the message names its settings
+        return error["msg"].removeprefix("Value error, ")
+    reason = ""
+    if error["type"] == "less_than_equal":
+        why = "beyond it, numbers do not stay finite" if error["ctx"]["le"] == HUGE else _REASONS.get(key)
+        reason = f" ({why})" if why else ""
+    return f"{key}: {error['msg'][0].lower()}{error['msg'][1:]}{reason}, got {_short(error['input'])}"
+
+
+def _short(value: Any) -> str:
+    """A value in a message, however long it is."""
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of more digits than Python writes
+        return "a number of thousands of digits"
+    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 def summary(method: str) -> str:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from .fingerprint import Fingerprint
+
 Array = NDArray[np.float64]
 Arrays = Mapping[str, NDArray]
 
@@ -19,7 +21,8 @@ Arrays = Mapping[str, NDArray]
 class Started:
     """classes: names in the order of the head's units. probes: held-out images, uint8 [K, C, H, W], whose
     attention is recorded, and their units [K]. parameters: P; layers: how many of them each has, in their order.
-    notes: what was read of a folder, and what was left out; none for data that come with the lab."""
+    notes: what was read of a folder, and what was left out; none for data that come with the lab.
+    data: what it trains on; None in records of before it was told."""
 
     device: str
     classes: tuple[str, ...]
@@ -28,6 +31,7 @@ class Started:
     probes: NDArray[np.uint8]
     probe_units: NDArray[np.int64]
     notes: tuple[str, ...] = ()
+    data: Fingerprint | None = None
 
 
 @dataclass(frozen=True)

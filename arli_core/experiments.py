@@ -26,9 +26,11 @@ from pathlib import Path
 from typing import Any
 
 from . import files, metrics, records
+from . import record_checks as checks
 from .config import METHODS, PROTOCOLS, Config, in_current_names, keys, preset, text_of
-from .errors import ConfigError, Diverged, LabError, RecordError
+from .errors import ConfigError, DataError, Diverged, LabError, RecordError
 from .events import Step
+from .fingerprint import Fingerprint, in_words
 from .records import Record
 
 # Frames and probes change no result, and a sweep keeps neither; settings may ask for more.
@@ -174,14 +176,16 @@ def make(arms: Sequence[Arm], folder: Path, jobs: int = 1, keep: bool = False) -
     """Makes all runs that are not finished in the folder, in `jobs` processes; closing the generator ends them.
 
     A run that diverges is finished, with its error. keep: leave the recorded runs in FOLDER/runs. Raises
-    ConfigError, DataError before anything runs where a configuration cannot run here, and RecordError where the
-    folder cannot be written or holds a results.csv of someone else.
+    ConfigError, DataError before anything runs where a configuration cannot run here or the data are others than
+    those of runs that the folder has, and RecordError where the folder cannot be written or holds a results.csv of
+    someone else.
     """
     folder = files.expanded(folder).absolute()
     every = {name_of(config): (arm, config) for arm in arms for config in arm.runs}
     finished = outcomes(folder)
     waiting = [(name, config) for name, (_, config) in every.items() if name not in finished]
     _check(waiting)
+    _refuse_mixed(folder, {**finished, **_as_they_will_be(waiting)})
     _claim(folder)
     try:
         for name, (arm, config) in every.items():
@@ -196,7 +200,9 @@ def make(arms: Sequence[Arm], folder: Path, jobs: int = 1, keep: bool = False) -
                     yield Advanced(arm, config.seed, news)
                     continue
                 outcome = {**news, "settings": dict(arm.settings), "kept": keep}
-                _write(folder / "finished" / f"{name}.json", json.dumps(outcome, allow_nan=False))
+                finished[name] = outcome
+                _refuse_mixed(folder, finished)  # the data may have changed since it was begun
+                _write(folder / "finished" / f"{name}.json", checks.sealed({"schema": checks.SCHEMA, **outcome}))
                 if not keep:
                     shutil.rmtree(folder / "runs" / name)
                 _write_csv(folder, arms)
@@ -224,6 +230,52 @@ def notes(arms: Sequence[Arm]) -> list[str]:
 
     read = dict.fromkeys((data.name, data.image_size, data.spurious) for data in (arm.runs[0].data for arm in arms))
     return list(dict.fromkeys(note for one in read for note in datasets.load(*one).notes))
+
+
+def _as_they_will_be(waiting: Sequence[tuple[str, Config]]) -> dict[str, Outcome]:
+    """Of runs that are still to be made, what `mixed` asks of an outcome: the data as they are now."""
+    if not waiting:
+        return {}
+    from .learn import data_of
+
+    outcomes: dict[str, Outcome] = {}
+    prints: dict[str, Any] = {}
+    for name, config in waiting:
+        plain = config.model_dump()
+        key = _data_key(plain)
+        if key not in prints:
+            prints[key] = data_of(config).fingerprint.plain()
+        outcomes[name] = {"config": plain, "data": prints[key]}
+    return outcomes
+
+
+def _refuse_mixed(folder: Path, found: Mapping[str, Outcome]) -> None:
+    if problem := mixed(found):
+        raise DataError(f"{folder}: {problem}. Bring the data back to what they were, or choose another --out")
+
+
+def mixed(found: Mapping[str, Outcome]) -> str:
+    """Which two runs ask for the same data and were trained on others, and how they differ; empty where none were.
+    What a run of an older version was trained on is not known."""
+    first: dict[str, tuple[str, Fingerprint]] = {}
+    for name, outcome in found.items():
+        if outcome.get("data"):
+            data = Fingerprint.parse(outcome["data"])
+            other, before = first.setdefault(_data_key(outcome["config"]), (name, data))
+            if changes := in_words(before, data):
+                return f"{name} is not of the same data as {other}: {changes}"
+    return ""
+
+
+def unknown_data(found: Mapping[str, Outcome]) -> str:
+    """What cannot be known of these runs, in one line; empty where nothing is amiss."""
+    old = sum(1 for outcome in found.values() if not outcome.get("data") and not outcome["error"])
+    return f"{records.UNKNOWN} {old} of {len(found)} runs." if old else ""
+
+
+def _data_key(config: Mapping[str, Any]) -> str:
+    """Equal where the same data are asked for, whatever is done with their classes."""
+    return json.dumps([config["data"].get(key) for key in ("name", "image_size", "spurious", "evaluate_on")])
 
 
 def _here(waiting: Sequence[tuple[str, Config]], folder: Path) -> _Told:
@@ -255,6 +307,7 @@ def _train(config: Config, place: Path) -> Iterator[float | Outcome]:
         **record.summary(),
         "figures": figures if record.finished else {},  # over fewer tasks they would be figures of something else
         "samples": record.samples,
+        "data": record.started.data.plain() if record.started and record.started.data else None,
     }
 
 
@@ -365,7 +418,8 @@ def outcome_files(folder: Path) -> list[Path]:
 def outcome(file: Path) -> Outcome:
     """What came of one run; RecordError where the file is damaged."""
     try:
-        content = json.loads(file.read_bytes())
+        with file.open("rb") as source:
+            content = checks.outcome(source.read(checks.INDEX_BYTES + 1))
         content["config"] = in_current_names(content["config"])
         _rows(content, list(content["settings"]))
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
@@ -383,9 +437,9 @@ def _claim(folder: Path) -> None:
         raise RecordError(f"{folder} cannot be written: {error.strerror or error}; choose another --out") from None
 
 
-def _write(file: Path, content: str) -> None:
+def _write(file: Path, content: bytes) -> None:
     try:
-        files.write(file, content.encode())
+        files.write(file, content)
     except OSError as error:
         raise RecordError(f"{file} cannot be written: {error.strerror or error}") from None
 
@@ -401,7 +455,7 @@ def _write_csv(folder: Path, arms: Sequence[Arm]) -> None:
     found = [row for outcome in every.values() for row in _rows(outcome, names)]
     for row in sorted(found, key=lambda row: _place(row, names)):
         writer.writerow(["" if value is None else text_of(value) for value in row.values()])
-    _write(folder / "results.csv", text.getvalue())
+    _write(folder / "results.csv", text.getvalue().encode())
 
 
 def rows(arms: Sequence[Arm], found: Mapping[str, Outcome]) -> list[Row]:

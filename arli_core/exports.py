@@ -18,6 +18,7 @@ from .errors import RecordError
 from .files import of_a_file_manager
 from .records import Record
 
+DIRECTORY_BYTES = 2**18  # of the list of its files: a run of 200 tasks has an eighth of it
 LIMIT_BYTES = 512 * 2**20  # of an archive, packed and unpacked: ten tasks of a ResNet-18 fit
 
 
@@ -38,11 +39,22 @@ def unpacked(data: bytes) -> tuple[str, dict[str, bytes]]:
     """
     if len(data) > LIMIT_BYTES:
         raise RecordError(f"the archive is too large: at most {LIMIT_BYTES // 2**20} MB are read")
+    if _directory_bytes(data) > DIRECTORY_BYTES:
+        raise RecordError("the archive lists far more files than a run has")
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as packed:
             return _read(packed)
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError) as error:
         raise RecordError(f"it is no .zip archive, or a damaged one: {error}") from None
+
+
+def _directory_bytes(data: bytes) -> int:
+    """How long the list of a .zip's files says it is, before anything of it is read: each entry takes a hundred times
+    its length in memory."""
+    end, mark = len(data) - 22, b"PK\x05\x06"
+    if data[end : end + 4] != mark or data[-2:] != b"\0\0":  # there is a comment behind it, or none of this
+        end = data.rfind(mark, max(0, end - 2**16))
+    return int.from_bytes(data[end + 12 : end + 16], "little") if end >= 0 else 0
 
 
 def _read(packed: zipfile.ZipFile) -> tuple[str, dict[str, bytes]]:

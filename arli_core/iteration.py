@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .attack import Attacked
-from .attention import learned
+from .attention import learned, world
 from .config import WEIGHING, Ari
 from .errors import RecordError
 from .events import Fused
 from .fusion import base_distances, dif
-from .learn import first_batch, open_world
+from .learn import first_batch
 from .methods import Setting, create
 from .methods.ari import AntiRetroactiveInterference
 from .methods.parts import Attack, AttackedStep, CleanStep, Fusion, Measured
@@ -99,8 +99,8 @@ class Iteration:
 def first_of(record: Record, task: int) -> Iteration:
     """The first iteration of a task, counted from 1, on the CPU.
 
-    Raises RecordError for a task that is not begun, for a method without these parts, and where the recorded weights
-    do not fit the recorded configuration.
+    Raises RecordError for a task that is not begun, for a method without these parts, and as `attention.learned`,
+    which also says where data are others than the run was trained on.
     """
     config = record.config
     if not isinstance(config, Ari):
@@ -111,7 +111,7 @@ def first_of(record: Record, task: int) -> Iteration:
         before = learned(record, task - 1)
         stream, model, phi = before.stream, before.model, before.phi
     else:
-        stream, model = open_world(config, cpu)
+        stream, model = world(record)
         phi = model.initial(generator_for(config.seed, INITIAL))
     method = create(config, Setting(model, stream, cpu), phi)
     assert isinstance(method, AntiRetroactiveInterference)

@@ -15,8 +15,10 @@ from torch import Tensor
 
 from . import datasets, networks
 from .config import Config, Joint, Rehearsal, Remembering
-from .errors import ConfigError, Diverged
+from .datasets import Dataset
+from .errors import ConfigError, Diverged, RecordError
 from .events import Attention, Event, Finished, Saved, Started, Step, TaskDone
+from .fingerprint import Fingerprint, refuse_other
 from .inference import accuracies, adapt
 from .methods import Method, Setting, create
 from .networks import Model, at_image_size
@@ -35,32 +37,52 @@ from .tasks import (
 )
 
 
-def learn(config: Config, saved: Saved | None = None) -> Iterator[Event]:
+def learn(config: Config, saved: Saved | None = None, trained_on: Fingerprint | None = None) -> Iterator[Event]:
     """Trains the configured method over its tasks; same configuration and seed on the CPU give the same events.
 
     With `saved`, goes on from there: the events that followed it are repeated exactly.
-    Raises ConfigError at once where the configuration cannot run here, Diverged from the step whose loss is not
-    finite.
+    Raises at once ConfigError where the configuration cannot run here, DataError where the data are others than
+    `trained_on`, and RecordError where `saved` is of another run; Diverged from the step whose loss is not finite.
     """
     device = choose_device(config.device)
-    stream, model = open_world(config, device)
+    stream, model = open_world(config, device, trained_on)
     phi = model.initial(generator_for(config.seed, INITIAL)).to(device)
     method = create(config, Setting(model, stream, device), phi)
     if isinstance(config, Remembering):
         last = stream.tasks if config.adaptation.epochs else stream.tasks - 1
         if last:
             exemplars(stream, last, config.memory.budget, config.seed)  # too small a budget fails now
+    if saved is not None:
+        _restore(method, saved)
     return _events(config, stream, model, method, device, saved)
 
 
-def open_world(config: Config, device: torch.device) -> tuple[Stream, Model]:
-    """The data and the network of a run."""
-    dataset = datasets.load(config.data.name, config.data.image_size, config.data.spurious)
-    if config.data.evaluate_on == "validation":
-        dataset = dataset.holdout()
+def _restore(method: Method, saved: Saved) -> None:
+    """RecordError where the state is another method's, or another network's."""
+    shape = method.phi.shape
+    try:
+        method.restore({name: torch.tensor(value) for name, value in saved.state.items()})
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise RecordError(f"the saved state does not fit the run's settings: {error!r:.200}") from None
+    if method.phi.shape != shape:
+        raise RecordError(f"the saved state does not fit the run's settings: phi is {tuple(method.phi.shape)}")
+
+
+def open_world(config: Config, device: torch.device, trained_on: Fingerprint | None = None) -> tuple[Stream, Model]:
+    """The data and the network of a run. With `trained_on`, of a recorded one: DataError, with what differs, where
+    the data are no longer those."""
+    dataset = data_of(config)
+    if trained_on is not None:
+        refuse_other(config.data.name, trained_on, dataset.fingerprint)
     stream = Stream(dataset, config.data, device, config.augmentation)
     network = config.network
     return stream, networks.build(network.name, stream.shape, len(stream.classes), network.attention)
+
+
+def data_of(config: Config) -> Dataset:
+    """What a run trains and is evaluated on, its classes not yet in the order in which they are met."""
+    dataset = datasets.load(config.data.name, config.data.image_size, config.data.spurious)
+    return dataset.holdout() if config.data.evaluate_on == "validation" else dataset
 
 
 def _events(
@@ -76,10 +98,10 @@ def _events(
             probes=stream.dataset.test.images[stream.test_index[probes.cpu().numpy()]],
             probe_units=stream.test.labels[probes].cpu().numpy(),
             notes=stream.dataset.notes,
+            data=stream.dataset.fingerprint,
         )
         first_task, first_epoch = 1, 0
     else:
-        method.restore({name: torch.tensor(value) for name, value in saved.state.items()})
         first_task, first_epoch = saved.task, saved.epoch
 
     for task in range(first_task, stream.tasks + 1):
@@ -197,6 +219,11 @@ def logits_of(model: Model, phi: Tensor, pool: Pool, index: Tensor) -> Tensor:
 
 def _task_done(config: Config, stream: Stream, model: Model, method: Method, task: int) -> TaskDone:
     phi = method.phi
+    if not phi.isfinite().all():  # after the last step, which no loss has seen
+        raise Diverged(
+            f"training diverged at the end of task {task}: weights are not finite; lower train.learning_rate (now "
+            f"{config.train.learning_rate:g})"
+        )
     seen = stream.up_to(stream.test, task)
     logits = logits_of(model, phi, stream.test, seen)
     adapted = None

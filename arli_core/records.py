@@ -8,6 +8,9 @@ A run is a folder:
     weights-N.safetensors       the named parameters of phi_b after task N
     progress-N-E.safetensors    while unfinished: the state before epoch E of task N, and that task's frames so far
 
+The index also keeps what the run was trained on (fingerprint.py), and a digest of each file, itself included.
+record_checks.py says what a record may be, and looks at every file before it is used.
+
 Each file is written beside its place and then moved there, so a run killed at any moment is whole up to its last
 saved epoch.
 """
@@ -19,8 +22,9 @@ import platform
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Set
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -31,13 +35,14 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from . import __version__, locks, metrics
+from . import record_checks as checks
 from .config import Config, parse, protocols
-from .errors import ConfigError, RecordError
+from .errors import Busy, ConfigError, RecordError
 from .events import Attention, Event, Finished, Saved, Started, Step, TaskDone
 from .files import expanded, of_a_file_manager
 from .files import write as _write
+from .fingerprint import Fingerprint
 
-SCHEMA = 1
 Arrays = Mapping[str, NDArray]
 
 
@@ -122,9 +127,6 @@ class Frames:
         )
 
 
-_FRAMES = frozenset(each.name for each in fields(Frames)) - {"layers"}  # what every record has
-
-
 @dataclass(frozen=True)
 class Record:
     """A run so far. `after` folds one event into it; nothing here is ever changed in place."""
@@ -145,6 +147,7 @@ class Record:
     finished: bool = False
     error: str | None = None
     environment: Mapping[str, str] = field(default_factory=lambda: environment())
+    imported: bool = False  # from an archive, which may come from anyone
 
     def __post_init__(self) -> None:
         if not self.accuracy:
@@ -181,6 +184,23 @@ class Record:
     def status(self) -> str:
         """`finished`, `failed` or `unfinished`."""
         return "finished" if self.finished else "failed" if self.error else "unfinished"
+
+    @property
+    def trained_on(self) -> Fingerprint | None:
+        """What the data must still be; None in records older than fingerprints, and before the start. RecordError
+        where the run was imported and its data lie where an archive has no say."""
+        name = self.config.data.name
+        if self.imported and checks.leads_outside(name):
+            raise RecordError(
+                f"this run was imported, and its data are {name!r}, a folder outside the data root: no archive "
+                "chooses which folders are read here. Put the folder into the data root and train a run on it"
+            )
+        return self.started.data if self.started else None
+
+    @property
+    def note(self) -> str:
+        """What cannot be known of this record, in one line; empty where nothing is amiss."""
+        return UNKNOWN if self.started and self.started.data is None else ""
 
     @property
     def tasks_begun(self) -> int:
@@ -255,6 +275,9 @@ class Record:
         }
 
 
+UNKNOWN = "Recorded before data and files were fingerprinted: changes of either go unnoticed."
+
+
 def environment() -> dict[str, str]:
     """Versions that a figure depends on."""
     found = {"python": platform.python_version(), "platform": platform.platform(), "arli_core": __version__}
@@ -299,7 +322,8 @@ def names() -> list[str]:
     """The named runs, in alphabetical order."""
     if not root().is_dir():
         return []
-    return sorted(path.name for path in root().iterdir() if (path / "run.json").is_file())
+    folders = (path for path in root().iterdir() if not path.name.startswith("."))  # those are in the making
+    return sorted(path.name for path in folders if (path / "run.json").is_file())
 
 
 # The names a run's folder may hold. Anything else was put there by someone else, and is never removed.
@@ -341,9 +365,10 @@ def _foreign(path: Path) -> str | None:
 
 def _ours(index: Path) -> bool:
     """Whether a run.json is of this lab: with a schema, or so damaged that nobody can read it."""
+    start = _content(index, checks.INDEX_BYTES)
     try:
-        content = json.loads(index.read_bytes())
-    except ValueError:
+        content = json.loads(start)
+    except (ValueError, RecursionError):
         return True
     return isinstance(content, dict) and "schema" in content
 
@@ -423,7 +448,8 @@ def _own(name: str) -> Path:
 def files(run: str | Path) -> dict[str, bytes]:
     """All files of a recorded run by their name, run.json first; RecordError where one is missing or damaged."""
     path = locate(run)
-    names = _named(whole(path))
+    whole(path)
+    names = checks.files(_read_index(path))
     try:
         return {name: (path / name).read_bytes() for name in names}
     except OSError as error:
@@ -442,20 +468,46 @@ def add(name: str, files: Mapping[str, bytes]) -> None:
             raise RecordError(f"{file!r} is no part of a recorded run")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".adding-", dir=target.parent) as place:
-            path = Path(place) / name
+        with locks.hold(target):
+            path = target.parent / f"{ADDING}{name}"
+            shutil.rmtree(path, ignore_errors=True)
+            _clear_dead_imports(target.parent)
             path.mkdir()
-            for file, content in files.items():
-                (path / file).write_bytes(content)
             try:
-                surplus = files.keys() - _named(whole(path))
-            except RecordError as error:
-                raise RecordError(str(error).replace(f"{path}{os.sep}", "")) from None
-            if surplus:
-                raise RecordError(f"{min(surplus)!r} is no part of this run: its run.json does not name it")
-            path.rename(target)
+                _add(path, files)
+                path.rename(target)
+            finally:
+                shutil.rmtree(path, ignore_errors=True)
     except OSError as error:
         raise RecordError(f"{target} cannot be written: {error.strerror or error}") from None
+
+
+ADDING = ".adding-"  # and the name it is to have: the folder of a run that is being taken in
+
+
+def _add(path: Path, files: Mapping[str, bytes]) -> None:
+    for file, content in files.items():
+        (path / file).write_bytes(content)
+    try:
+        whole(path)
+        index = _read_index(path)
+        if surplus := files.keys() - checks.files(index):
+            raise RecordError(f"{min(surplus)!r} is no part of this run: its run.json does not name it")
+        index["imported"] = True
+        _write(path / "run.json", checks.sealed(index) if index["schema"] > 1 else json.dumps(index).encode())
+    except RecordError as error:
+        raise RecordError(str(error).replace(f"{path}{os.sep}", "")) from None
+
+
+def _clear_dead_imports(place: Path) -> None:
+    """Removes what imports left that were killed: a live one holds the lock of the run that it makes."""
+    for path in place.glob(f"{ADDING}*"):
+        name = path.name.removeprefix(ADDING)
+        try:
+            with locks.hold(place / name):
+                shutil.rmtree(path)
+        except Busy:
+            continue
 
 
 def whole(run: str | Path) -> Record:
@@ -464,16 +516,6 @@ def whole(run: str | Path) -> Record:
     for task in record.weights:
         _ = record.weights[task]
     return record
-
-
-def _named(record: Record) -> list[str]:
-    """The files that the index of a run as it lies on disk names, itself first."""
-    tasks = range(1, len(record.tasks) + 1)
-    found = ["run.json", *(["probes.safetensors"] if record.started else [])]
-    found += [f"{kind}-{task}.safetensors" for task in tasks for kind in ("weights", "task")]
-    if record.saved:
-        found.append(f"progress-{record.saved.task}-{record.saved.epoch}.safetensors")
-    return found
 
 
 # --- Writing -------------------------------------------------------------------------------------------------------
@@ -485,20 +527,25 @@ def save(record: Record, path: Path) -> None:
     Steps since the last Saved are not written: resuming repeats them. RecordError where the place cannot be
     written.
     """
+    digests, there = {}, _digests(path)
+
+    def keep(file: str, arrays: Callable[[], Arrays]) -> None:
+        known = there.get(file) if (path / file).exists() else None
+        digests[file] = known or _write_arrays(path / file, arrays())
+
     try:
-        if record.started and not (path / "probes.safetensors").exists():
-            probes = {"images": record.started.probes, "units": record.started.probe_units}
-            _write_arrays(path / "probes.safetensors", probes)
+        if started := record.started:
+            keep("probes.safetensors", lambda: {"images": started.probes, "units": started.probe_units})
         for task, frames in enumerate(record.tasks, 1):
-            if not (path / f"task-{task}.safetensors").exists():
-                _write_arrays(path / f"weights-{task}.safetensors", record.weights[task])
-                _write_arrays(path / f"task-{task}.safetensors", _pack(frames))
+            keep(f"weights-{task}.safetensors", lambda task=task: record.weights[task])
+            keep(f"task-{task}.safetensors", lambda frames=frames: _pack(frames))
         progress = None
         if record.saved:
             progress = f"progress-{record.saved.task}-{record.saved.epoch}.safetensors"
             state = {f"state.{name}": value for name, value in record.saved.state.items()}
-            _write_arrays(path / progress, {**state, **(_pack(record.begun) if record.begun else {})})
-        _write(path / "run.json", json.dumps(_index(record, progress), indent=1).encode())
+            begun = _pack(record.begun) if record.begun else {}
+            digests[progress] = _write_arrays(path / progress, {**state, **begun})
+        _write(path / "run.json", checks.sealed(_index(record, progress, digests)))
         for old in path.glob("progress-*.safetensors"):
             if old.name != progress:
                 old.unlink()
@@ -506,14 +553,24 @@ def save(record: Record, path: Path) -> None:
         raise RecordError(f"{path} cannot be written: {error.strerror or error}") from None
 
 
-def _index(record: Record, progress: str | None) -> dict[str, Any]:
+def _digests(path: Path) -> Mapping[str, str]:
+    """Those of the files that are written already; what no index names is written anew."""
+    try:
+        return _read_index(path).get("digests", {})
+    except RecordError:
+        return {}
+
+
+def _index(record: Record, progress: str | None, digests: Mapping[str, str]) -> dict[str, Any]:
     started = record.started
     return {
-        "schema": SCHEMA,
+        "schema": checks.SCHEMA,
         "config": record.config.model_dump(),
         "environment": dict(record.environment),
         "device": started.device if started else None,
+        "imported": record.imported,
         "classes": list(started.classes) if started else None,
+        "data": started.data.plain() if started and started.data else None,
         "parameters": started.parameters if started else None,
         "layers": dict(started.layers) if started else None,
         "notes": list(started.notes) if started else [],
@@ -524,6 +581,7 @@ def _index(record: Record, progress: str | None) -> dict[str, Any]:
         "finished": record.finished,
         "error": record.error,
         "progress": progress,
+        "digests": dict(digests),
     }
 
 
@@ -531,8 +589,11 @@ def _pack(frames: Frames) -> dict[str, NDArray]:
     return {name: np.asarray(value) for name, value in vars(frames).items()}
 
 
-def _write_arrays(path: Path, arrays: Arrays) -> None:
-    _write(path, safetensors.numpy.save({name: np.asarray(value, order="C") for name, value in arrays.items()}))
+def _write_arrays(path: Path, arrays: Arrays) -> str:
+    """The digest of what is written."""
+    content = safetensors.numpy.save({name: np.asarray(value, order="C") for name, value in arrays.items()})
+    _write(path, content)
+    return checks.digest(content)
 
 
 def tidy(path: Path, tasks: int) -> None:
@@ -550,13 +611,20 @@ def tidy(path: Path, tasks: int) -> None:
 class _Weights(Mapping[int, Arrays]):
     """The weights files of a run, read when asked for: a page that draws matrices needs none of them."""
 
-    def __init__(self, path: Path, tasks: int) -> None:
-        self.path, self.tasks = path, tasks
+    def __init__(self, path: Path, index: Mapping[str, Any]) -> None:
+        self.path, self.index, self.tasks = path, index, checks.tasks_done(index)
 
     def __getitem__(self, task: int) -> Arrays:
         if task not in range(1, self.tasks + 1):
             raise KeyError(task)
-        return _read_arrays(self.path / f"weights-{task}.safetensors")
+        with _named(self.path / f"weights-{task}.safetensors"):
+            arrays = _read_arrays(
+                self.path / f"weights-{task}.safetensors",
+                self.index,
+                lambda header: checks.weights(header, self.index["parameters"]),
+            )
+            checks.weight_values(arrays)
+        return arrays
 
     def __iter__(self) -> Iterator[int]:
         return iter(range(1, self.tasks + 1))
@@ -570,40 +638,56 @@ def load(run: str | Path) -> Record:
     path = locate(run)
     index = _read_index(path)
     config = _config(index, path)
+    with _named(path / "run.json"):
+        checks.whole(index, config)
+    started = _read_started(path, index, config)
+    record = Record(
+        config=config,
+        started=started,
+        accuracy={name: tuple(tuple(row) for row in index["accuracy"][name]) for name in protocols(config)},
+        tasks=tuple(_read_task(path, task, index, config, started) for task in _tasks(index)) if started else (),
+        weights=_Weights(path, index),
+        test_samples=tuple(index.get("test_samples", ())),  # none in older records
+        seconds=index["seconds"],
+        samples=index["samples"],
+        finished=index["finished"],
+        error=index["error"],
+        environment=index["environment"],
+        imported=index.get("imported", False),
+    )
+    return _with_progress(record, path, index) if index["progress"] else record
+
+
+def _tasks(index: Mapping[str, Any]) -> range:
+    return range(1, checks.tasks_done(index) + 1)
+
+
+def _read_started(path: Path, index: Mapping[str, Any], config: Config) -> Started | None:
+    if index["classes"] is None:
+        return None
+    file, data = path / "probes.safetensors", index.get("data")
+    with _named(file):
+        probes = _read_arrays(file, index, lambda header: checks.probes(header, config, data))
+        checks.probe_values(probes, len(index["classes"]))
+    return Started(
+        device=index["device"],
+        classes=tuple(index["classes"]),
+        parameters=index["parameters"],
+        layers=index.get("layers") or {},
+        probes=probes["images"],
+        probe_units=probes["units"],
+        notes=tuple(index.get("notes", ())),  # none in older records
+        data=Fingerprint.parse(data) if data else None,
+    )
+
+
+@contextmanager
+def _named(file: Path) -> Generator[None]:
+    """What is wrong within, as the fault of this file."""
     try:
-        accuracy = {name: tuple(tuple(row) for row in index["accuracy"][name]) for name in protocols(config)}
-        done = len(accuracy["per_sample"])
-        started = None
-        if index["classes"] is not None:
-            probes = _read_arrays(path / "probes.safetensors", {"images", "units"})
-            started = Started(
-                device=index["device"],
-                classes=tuple(index["classes"]),
-                parameters=index["parameters"],
-                layers=index.get("layers") or {},
-                probes=probes["images"],
-                probe_units=probes["units"],
-                notes=tuple(index.get("notes", ())),  # none in older records
-            )
-        record = Record(
-            config=config,
-            started=started,
-            accuracy=accuracy,
-            tasks=tuple(
-                _unpack(_read_arrays(path / f"task-{task}.safetensors", _FRAMES)) for task in range(1, done + 1)
-            ),
-            weights=_Weights(path, done),
-            test_samples=tuple(index.get("test_samples", ())),
-            seconds=index["seconds"],
-            samples=index["samples"],
-            finished=index["finished"],
-            error=index["error"],
-            environment=index["environment"],
-        )
-        json.dumps(record.summary(), allow_nan=False)  # here, not where it is printed, shows what is no number
-        return _with_progress(record, path, index["progress"]) if index["progress"] else record
-    except (LookupError, TypeError, AttributeError, ValueError) as error:
-        raise RecordError(f"{path / 'run.json'} is damaged: {error!r} is missing or has another form") from None
+        yield
+    except ValueError as error:
+        raise RecordError(f"{file} is damaged: {error}") from None
 
 
 def config_of(run: str | Path) -> Config:
@@ -631,28 +715,44 @@ def _read_index(path: Path) -> dict[str, Any]:
         known = ", ".join(names()) or "none yet"
         raise RecordError(f"no recorded run at {path}; runs under {root()}: {known}")
     try:
-        index = json.loads(file.read_bytes())
-        schema = index["schema"]
-    except (ValueError, KeyError, TypeError, RecursionError, OSError) as error:
+        return checks.opened(_content(file, checks.INDEX_BYTES))
+    except (ValueError, OSError) as error:
         raise RecordError(f"{file} is not the index of a recorded run, or is damaged: {error}") from None
-    if schema != SCHEMA:
-        raise RecordError(f"{file} has schema {schema!r}; this version reads schema {SCHEMA}")
-    return index
 
 
-def _read_arrays(file: Path, names: Set[str] = frozenset()) -> Arrays:
-    """All arrays of a file; RecordError where it cannot be read or lacks one of `names`."""
+def _content(file: Path, most: int) -> bytes:
+    """Of what is too large, one byte too many: enough to tell, and all that is read of it."""
+    with file.open("rb") as source:
+        return source.read(min(os.fstat(source.fileno()).st_size, most) + 1)
+
+
+def _read_arrays(file: Path, index: Mapping[str, Any], check: Callable[[checks.Header], None]) -> Arrays:
+    """All arrays of a file, once its digest and its header are right; RecordError where it cannot be read, ValueError
+    for what `check` says of the header."""
     try:
-        arrays = safetensors.numpy.load_file(file)
-    except (OSError, SafetensorError) as error:
+        content = _content(file, checks.FILE_BYTES)
+        header = checks.header(content)
+        if index["schema"] > 1 and checks.digest(content) != index["digests"][file.name]:
+            raise ValueError("its content is not what the digest in run.json says")
+    except (OSError, ValueError) as error:
         raise RecordError(f"{file} is missing or damaged: {error}") from None
-    if not names <= arrays.keys():
-        raise RecordError(f"{file} is damaged: it lacks {', '.join(sorted(names - arrays.keys()))}")
-    return arrays
+    check(header)
+    try:
+        return safetensors.numpy.load(content)
+    except SafetensorError as error:
+        raise RecordError(f"{file} is missing or damaged: {error}") from None
 
 
-def _read_task(path: Path, task: int) -> Frames:
-    return _unpack(_read_arrays(path / f"task-{task}.safetensors", _FRAMES))
+def _read_task(path: Path, task: int, index: Mapping[str, Any], config: Config, started: Started) -> Frames:
+    file = path / f"task-{task}.safetensors"
+    with _named(file):
+        arrays = _read_arrays(file, index, lambda header: _check_frames(header, task, config, started))
+        checks.frame_values(arrays)
+    return _unpack(arrays)
+
+
+def _check_frames(header: checks.Header, task: int, config: Config, started: Started) -> None:
+    checks.frames(header, task, config, started.probes.shape, len(started.layers))
 
 
 def _unpack(arrays: Arrays) -> Frames:
@@ -661,11 +761,22 @@ def _unpack(arrays: Arrays) -> Frames:
     return Frames(**{"layers": none, **arrays, "iterations": arrays["iterations"].item()})
 
 
-def _with_progress(record: Record, path: Path, name: str) -> Record:
-    arrays = _read_arrays(path / name)
+def _with_progress(record: Record, path: Path, index: Mapping[str, Any]) -> Record:
+    file, started = path / index["progress"], record.started
+    task, epoch = checks.point(index["progress"])
+    assert started is not None  # as `checks.whole` says
+
+    def check(header: checks.Header) -> None:
+        checks.progress(header, started.parameters)
+        if checks.begun(header):
+            _check_frames(header, task, record.config, started)
+
+    with _named(file):
+        arrays = _read_arrays(file, index, check)
+        frames = {key: value for key, value in arrays.items() if not key.startswith("state.")}
+        if frames:
+            checks.frame_values(frames)
     state = {key.removeprefix("state."): value for key, value in arrays.items() if key.startswith("state.")}
-    frames = {key: value for key, value in arrays.items() if not key.startswith("state.")}
-    task, epoch = (int(part) for part in name.removesuffix(".safetensors").split("-")[1:])
     return replace(record, saved=Saved(task, epoch, state), begun=_unpack(frames) if frames else None)
 
 

@@ -30,7 +30,10 @@ def train(config: Config, run: str | Path, overwrite: bool = False) -> Progress:
 
 
 def resume(run: str | Path) -> Progress:
-    """Goes on with a run from where it was last saved; it ends as if it had not been interrupted. Busy as `train`."""
+    """Goes on with a run from where it was last saved; it ends as if it had not been interrupted.
+
+    Busy as `train`; DataError, with what differs, where the data are no longer those that it began with.
+    """
     path = records.locate(run)
     locks.refuse_held(path)
     record = records.load(path)
@@ -38,10 +41,11 @@ def resume(run: str | Path) -> Progress:
         raise RecordError(f"{path} is finished; there is nothing to resume")
     if record.error:
         raise RecordError(f"{path} failed and would fail again: {record.error}; train it anew with other settings")
+    events = learn(record.config, record.saved, record.trained_on)
     records.tidy(path, len(record.tasks))
     if record.saved is None:
-        record = Record(record.config)  # nothing saved yet: from the start
-    return _recorded(learn(record.config, record.saved), record, path)
+        record = Record(record.config, imported=record.imported)  # nothing saved yet: from the start
+    return _recorded(events, record, path)
 
 
 def _recorded(events: Iterator[Event], record: Record, path: Path) -> Progress:

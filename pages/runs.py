@@ -6,6 +6,7 @@ from arli_core import records
 from pages.parts import run_actions
 from pages.parts.drawing import save_table
 from pages.parts.frame import frame
+from pages.parts.problem import problem
 from pages.parts.run_bar import choose_run
 from pages.parts.run_table import row, table
 
@@ -38,8 +39,8 @@ else:
 name = choose_run()
 chosen = row(name)
 damaged = chosen["status"] == "damaged"
-if problem := chosen.get("problem"):
-    st.error(problem, icon=":material/error:")
+if chosen.get("problem"):
+    problem(chosen["problem"])
 run_actions.links(name, damaged)
 left, right = st.columns(2)
 with right:

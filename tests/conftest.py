@@ -1,10 +1,14 @@
 """What all tests share."""
 
+import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from arli_core import record_checks
 from arli_core.config import preset
 from arli_core.learn import learn
 from arli_core.records import Record
@@ -41,3 +45,20 @@ def trained() -> Callable[..., Record]:
         return record
 
     return run
+
+
+@pytest.fixture(scope="session")
+def rewrite() -> Callable[..., None]:
+    """rewrite(run, change): a recorded run with its files as they lie there, and with what `change` does to its index
+    in place, made whole again as by somebody who means it. Of any schema."""
+
+    def write(run: Path, change: Callable[[dict[str, Any]], object] = lambda index: None) -> None:
+        index = json.loads((run / "run.json").read_bytes())
+        change(index)
+        if index["schema"] == 1:
+            (run / "run.json").write_text(json.dumps(index))
+            return
+        digests = {file: record_checks.digest((run / file).read_bytes()) for file in index["digests"]}
+        (run / "run.json").write_bytes(record_checks.sealed(index | {"digests": digests}))
+
+    return write

@@ -15,11 +15,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner
 
 from arli_core import __version__, cli, config, records, runs
 from arli_core.config import PROTOCOLS
 from arli_core.events import Saved
+from arli_core.record_checks import sealed
 
 TINY = {
     "train.epochs": 2,
@@ -283,10 +285,15 @@ def test_a_run_is_exported_and_imported_under_another_name(run, home, tmp_path):
     file = tmp_path / "run.zip"
     assert printed("export", run, "--out", file) == {"file": str(file), "bytes": file.stat().st_size}
     assert printed("import", file, "--name", "taken-in") == {"run": "taken-in", "path": str(home / "taken-in")}
-    assert contents(home / "taken-in") == contents(home / run)
+    kept = contents(home / run)
     shutil.rmtree(home / run)
     assert f"imported as {run}" in told("import", file)
-    assert contents(home / "taken-in") == contents(home / run)
+    for name in (run, "taken-in"):  # which says in its index that it was imported; else nothing is changed
+        there = contents(home / name)
+        index, before = json.loads(there.pop("run.json")), json.loads(kept["run.json"])
+        assert there == {file: content for file, content in kept.items() if file != "run.json"}
+        assert index.pop("imported") and not before.pop("imported")
+        assert index.pop("digest") != before.pop("digest") and index == before
 
 
 def test_a_run_is_exported_as_settings_and_programs(home, tmp_path):
@@ -562,7 +569,7 @@ def edited(**changes):
             place[last] = value
             if value is ...:
                 del place[last]
-        return json.dumps(index)
+        return sealed(index).decode()
 
     return edit
 
@@ -597,8 +604,10 @@ def test_a_foreign_or_damaged_index_is_named(edit, home):
         assert str(file) in refused("show", "tiny")
 
 
-def test_weights_of_another_network_are_told(home, tmp_path):
-    shutil.copy(home / "tiny" / "probes.safetensors", home / "tiny" / "weights-2.safetensors")
+def test_weights_of_another_network_are_told(home, tmp_path, rewrite):
+    file = home / "tiny" / "weights-2.safetensors"
+    save_file({f"another.{name}": values for name, values in load_file(file).items()}, file)
+    rewrite(home / "tiny")
     assert "do not fit" in refused("figure9", "tiny", "--out", tmp_path / "f.png")
 
 

@@ -17,8 +17,9 @@ TABLE = {
     # words
     "config": (0, {"errors", "units"}),
     "errors": (0, set()),
-    "events": (0, set()),
+    "events": (0, {"fingerprint"}),
     "units": (0, set()),
+    "fingerprint": (0, {"errors"}),
     # mathematics: no network, no data, no files
     "attack": (1, set()),
     "consensus": (1, {"precision"}),
@@ -38,8 +39,8 @@ TABLE = {
     "datasets": (2, {"datasets.cifar", "datasets.cub", "datasets.dataset", "datasets.digits", "datasets.folders",
                      "datasets.listing", "datasets.mnist", "datasets.mnist5k", "datasets.pictures", "datasets.root",
                      "datasets.scenes", "datasets.streamed"}),
-    "datasets.dataset": (2, {"datasets.streamed", "errors"}),
-    "datasets.streamed": (2, set()),
+    "datasets.dataset": (2, {"datasets.streamed", "errors", "fingerprint"}),
+    "datasets.streamed": (2, {"errors"}),
     "datasets.root": (2, {"errors", "files"}),
     "datasets.downloads": (2, {"errors"}),
     "datasets.decoding": (2, set()),
@@ -72,11 +73,13 @@ TABLE = {
     "methods.lwf": (3, {"config", "tasks", "methods", "methods.baselines"}),
     "methods.objective": (3, {"config", "networks", "units"}),
     "inference": (3, {"config", "methods.objective", "networks", "precision", "tasks", "units"}),
-    "learn": (3, {"config", "datasets", "errors", "events", "inference", "methods", "networks", "tasks"}),
-    # edges
-    "records": (4, {"", "config", "errors", "events", "files", "locks", "metrics"}),
-    "attention": (4, {"attack", "errors", "learn", "metrics", "networks", "records", "tasks"}),
+    "learn": (3, {"config", "datasets", "errors", "events", "fingerprint", "inference", "methods", "networks",
+                  "tasks"}),
+    "records": (4, {"", "config", "errors", "events", "files", "fingerprint", "locks", "metrics", "record_checks"}),
+    "attention": (4, {"attack", "datasets", "errors", "learn", "metrics", "networks", "records", "tasks"}),
     "answers": (4, {"attention", "config", "inference", "learn", "metrics", "records", "tasks", "units"}),
+    "record_checks": (4, {"config", "fingerprint"}),
+    "messages": (4, {"datasets.root", "records"}),
     "foreign": (3, set()),
     "attribution": (3, {"attack", "foreign", "metrics", "networks", "precision"}),
     "bench": (4, {"attack", "attention", "attribution", "metrics", "networks", "records", "tasks"}),
@@ -94,7 +97,8 @@ TABLE = {
     "locks": (4, {"errors", "files"}),
     "runs": (4, {"config", "errors", "events", "learn", "locks", "records"}),
     "jobs": (4, {"config", "errors", "events", "locks", "records", "runs"}),
-    "experiments": (4, {"config", "datasets", "errors", "events", "files", "learn", "metrics", "records",
+    "experiments": (4, {"config", "datasets", "errors", "events", "files", "fingerprint", "learn", "metrics",
+                        "record_checks", "records",
                         "runs"}),
     "comparisons": (4, {"config", "errors", "experiments", "records", "statistics"}),
     "cli": (4, {"", "cli_experiments", "cli_masks", "cli_options", "cli_runs", "config", "consensus", "datasets",
@@ -114,8 +118,9 @@ WITHIN_A_PACKAGE = {(f"methods.{name}", "methods")
                     for name in ("ari", "ari_adam", "baselines", "derpp", "ewc", "itaml", "lwf",
                                  "released")}  # fmt: skip
 
-TORCH_FREE = ("comparisons", "config", "consensus", "errors", "events", "experiments", "exports", "figures", "fusion",
-              "jobs", "metrics", "player", "race", "records", "statistics", "units", "uploads", "widget")  # fmt: skip
+TORCH_FREE = ("comparisons", "config", "consensus", "errors", "events", "experiments", "exports", "figures",
+              "fingerprint", "fusion", "jobs", "messages", "metrics", "player", "race", "record_checks", "records",
+              "statistics", "units", "uploads", "widget")  # fmt: skip
 
 
 def name_of(file: Path) -> str:

@@ -197,12 +197,13 @@ def test_forgetting_shows_the_recorded_accuracies():
         assert shown(test)[f"{label}: then → now"] == f"{rows[0][0]:.3f} → {rows[-1][0]:.3f}"
 
 
-def test_the_lesson_tells_what_the_runs_of_this_place_have(place):
+def test_the_lesson_tells_what_the_runs_of_this_place_have(place, rewrite):
     """Were fine-tuning to forget nothing, another answer would be the true one."""
-    index = index_of("mnist-5k-finetune", place)
     for left, true in ((0.97, "Nearly all"), (0.4, "Some"), (0.11, "As many as by guessing"), (0.01, "Fewer")):
-        index["accuracy"]["per_sample"][-1][0] = left
-        (place / "mnist-5k-finetune" / "run.json").write_text(json.dumps(index))
+        rewrite(
+            place / "mnist-5k-finetune",
+            lambda index, left=left: index["accuracy"]["per_sample"][-1].__setitem__(0, left),
+        )
         told = texts(open_lesson("forgetting", key="1"), "markdown")
         assert f"{TRUE} **{true}" in told and f"**{left:.3f}** of them" in told
 
@@ -425,11 +426,9 @@ def test_a_missing_run_is_named_with_what_makes_it(place, name):
 
 
 @pytest.mark.parametrize("name", LESSONS)
-def test_an_unfinished_run_is_told_of(place, name):
+def test_an_unfinished_run_is_told_of(place, name, rewrite):
     run = LESSONS[name].LESSON.runs[0]
-    index = index_of(run, place)
-    index["finished"] = False
-    (place / run / "run.json").write_text(json.dumps(index))
+    rewrite(place / run, lambda index: index.update(finished=False))
     test = open_lesson(name)
     assert not test.exception and f"This lesson needs {run}" in texts(test, "info") and not test.radio
 
@@ -451,10 +450,8 @@ def test_what_one_lesson_lacks_does_not_keep_the_others_from_the_key(place):
     assert texts(test, "markdown").count("**Question.**") == len(LESSONS) - 2
 
 
-def test_runs_that_cannot_be_compared_are_refused(place):
-    index = index_of("mnist-5k-replay", place)
-    index["config"]["data"]["evaluate_on"] = "validation"
-    (place / "mnist-5k-replay" / "run.json").write_text(json.dumps(index))
+def test_runs_that_cannot_be_compared_are_refused(place, rewrite):
+    rewrite(place / "mnist-5k-replay", lambda index: index["config"]["data"].update(evaluate_on="validation"))
     for name in ("forgetting", "evaluation"):
         assert "did not learn the same tasks" in texts(open_lesson(name), "error")
 

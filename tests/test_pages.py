@@ -216,11 +216,10 @@ def test_p_and_mixing_move_the_vote_and_stand_in_the_address(place):
     assert not test.exception
 
 
-def test_beside_a_run_stands_one_on_the_same_data(place):
-    index = place / "digits-finetune" / "run.json"
+def test_beside_a_run_stands_one_on_the_same_data(place, rewrite):
     test = open_page("forgetting", run="digits-ari")
     assert [box.value for box in test.selectbox[:2]] == ["digits-ari", "digits-finetune"]
-    index.write_text(index.read_text().replace('"tasks": 2', '"tasks": 3', 1))
+    rewrite(place / "digits-finetune", lambda index: index["config"]["data"].update(class_order=1))
     test = open_page("forgetting", run="digits-ari")
     assert [box.value for box in test.selectbox[:2]] == ["digits-ari", "digits-begun"]
     test = open_page("forgetting", run="digits-finetune")
@@ -664,9 +663,8 @@ def test_making_again_fills_the_form_of_the_train_page(place, monkeypatch):
     assert asked.pop() == preset("digits", "ari")
 
 
-def test_making_again_what_the_form_cannot_express_is_told(place):
-    index = place / "digits-ari" / "run.json"
-    index.write_text(index.read_text().replace('"preset": "digits"', '"preset": null'))
+def test_making_again_what_the_form_cannot_express_is_told(place, rewrite):
+    rewrite(place / "digits-ari", lambda index: index["config"].update(preset=None))
     test = open_page("train", again="digits-ari")
     assert "its Python script on the Runs page makes it again" in texts(test, "warning")
     assert "is not recorded here" in texts(open_page("train", again="../digits-ari"), "warning")
@@ -703,8 +701,8 @@ def test_tasks_of_ones_own_are_set_in_the_form(place, monkeypatch):
 @pytest.mark.parametrize(
     ("key", "text", "told"),
     [
-        ("data.classes_per_task", "4,0", "a number of at least 1, or one for each task, as in 4,2,2,2"),
-        ("data.classes_per_task", "", "a number of at least 1, or one for each task, as in 4,2,2,2"),
+        ("data.classes_per_task", "4,0", "a number from 1 to 1000, or one for each task, as in 4,2,2,2"),
+        ("data.classes_per_task", "", "a number from 1 to 1000, or one for each task, as in 4,2,2,2"),
         ("data.class_order", "3,1,4", "as many classes as the tasks have, 10"),
         ("data.class_order", "3,1,4,5,9,2,6,0,8,3", "name each class once, and 3 comes twice"),
         ("data.class_order", "-1", "a seed of at least 0"),
@@ -858,13 +856,10 @@ def test_one_layer_stands_for_the_whole_model_where_it_is_chosen(place):
     np.testing.assert_allclose(values(panels(whole)[0]), frames.distance, rtol=1e-6)
 
 
-def test_a_run_recorded_without_layers_has_no_choice_of_them(place):
-    index = place / "digits-ari" / "run.json"
-    content = json.loads(index.read_text())
-    del content["layers"]
-    index.write_text(json.dumps(content))
+def test_a_run_recorded_without_layers_has_no_choice_of_them(place, rewrite):
     for file in (place / "digits-ari").glob("task-*.safetensors"):
         save_file({name: value for name, value in load_file(file).items() if name != "layers"}, file)
+    rewrite(place / "digits-ari", lambda index: index.pop("layers"))
     test = open_page("matrix", run="digits-ari", layer="head")
     assert not test.exception and "There is no layer head; showing whole models" in texts(test, "warning")
     assert "digits-steady" in str(players(test)[0]["curves"])  # still beside it

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from arli_core import locks, metrics, records, runs
+from arli_core import locks, metrics, record_checks, records, runs
 from arli_core.config import METHODS, PROTOCOLS, keys, preset, protocols
 from arli_core.consensus import check_row_stochastic
 from arli_core.errors import Busy, ConfigError, Diverged, RecordError
@@ -126,7 +126,7 @@ def test_weights_from_disk_are_a_model_again(histories, tmp_path):
 
 def test_arrays_without_dimensions_keep_their_shape(tmp_path):
     records._write_arrays(tmp_path / "a.safetensors", {"step": np.array(3.0, np.float32), "empty": np.zeros((0, 2))})
-    found = records._read_arrays(tmp_path / "a.safetensors")
+    found = records._read_arrays(tmp_path / "a.safetensors", {"schema": 1}, lambda header: None)
     assert found["step"].shape == () and found["step"] == 3 and found["empty"].shape == (0, 2)
 
 
@@ -348,9 +348,10 @@ def test_a_run_resumed_over_and_over_ends_the_same(histories, tmp_path):
 
 
 def without_layers(path):
-    """A record as it was written before layers were."""
-    index = json.loads((path / "run.json").read_text())
-    del index["layers"]
+    """A record as it was written before layers were, and fingerprints."""
+    index = json.loads((path / "run.json").read_text()) | {"schema": 1}
+    for key in ("layers", "data", "digests", "digest", "imported"):
+        del index[key]
     (path / "run.json").write_text(json.dumps(index))
     for file in [*path.glob("task-*.safetensors"), *path.glob("progress-*.safetensors")]:
         arrays = load_file(file)
@@ -798,7 +799,7 @@ def test_damaged_progress_is_named(damage, histories, tmp_path):
 def edited(**changes):
     def edit(file):
         index = json.loads(file.read_text()) | changes
-        file.write_text(json.dumps({key: value for key, value in index.items() if value != "drop"}))
+        file.write_bytes(record_checks.sealed({key: value for key, value in index.items() if value != "drop"}))
 
     return edit
 
@@ -820,7 +821,7 @@ def test_a_damaged_index_is_named(damage, histories, tmp_path):
 def test_a_newer_schema_is_told_apart_from_damage(histories, tmp_path):
     path = damaged(histories, tmp_path)
     edited(schema=99)(path / "run.json")
-    with pytest.raises(RecordError, match=r"schema 99; this version reads schema 1"):
+    with pytest.raises(RecordError, match=r"schema 99; this version reads schemas 1 to 2"):
         records.load(path)
 
 

@@ -126,7 +126,10 @@ def _resized_split(split: Split, size: int) -> Split:
         assert split.masks is not None
         return pictures.resize_mask(split.masks[i], size)
 
+    def identify(i: int) -> bytes:
+        return split.images[i].tobytes()
+
     every = np.arange(len(split))
-    images = Streamed(image, every, (split.images.shape[1], size, size))
+    images = Streamed(image, every, (split.images.shape[1], size, size), identify=identify)
     masks = None if split.masks is None else Streamed(mask, every, (size, size), bool)
     return Split(images, split.labels, masks, split.lighter)

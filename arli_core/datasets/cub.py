@@ -17,7 +17,7 @@ import numpy as np
 from ..errors import DataError
 from . import pictures
 from .dataset import Dataset, Split
-from .streamed import Streamed
+from .streamed import Streamed, identity_of
 
 FOLDER, SEGMENTATIONS_FOLDER = "CUB_200_2011", "segmentations"
 IMAGES = "https://data.caltech.edu/records/65de6-vp158"
@@ -48,13 +48,22 @@ def build(root: Path, size: int) -> Dataset:
     def image(i: int) -> np.ndarray:
         return pictures.read(paths[i], size)
 
+    def segmentation(i: int) -> Path:
+        assert segmentations is not None
+        return segmentations / paths[i].relative_to(place / "images").with_suffix(".png")
+
     def mask(i: int) -> np.ndarray:
         if segmentations is None:
             return pictures.box_mask(paths[i], corners[i], size)
-        return pictures.read_mask(segmentations / paths[i].relative_to(place / "images").with_suffix(".png"), size)
+        return pictures.read_mask(segmentation(i), size)
+
+    def identify_mask(i: int) -> bytes:
+        return repr(corners[i]).encode() if segmentations is None else identity_of(segmentation(i))
 
     every = np.arange(len(paths))
-    everything = Split(Streamed(image, every, (3, size, size)), labels, Streamed(mask, every, (size, size), bool))
+    images = Streamed(image, every, (3, size, size), identify=lambda i: identity_of(paths[i]))
+    masks = Streamed(mask, every, (size, size), bool, identify_mask)
+    everything = Split(images, labels, masks)
     names = tuple(name.partition(".")[2].replace("_", " ") or name for name in classes.values())
     return Dataset("cub-200", names, train=everything[train], test=everything[~train])
 

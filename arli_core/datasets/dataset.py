@@ -1,12 +1,15 @@
 """What every dataset is: labelled images in two splits, and how a validation split is cut from the first."""
 
+import hashlib
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from ..errors import DataError
+from ..fingerprint import ClassPrint, Fingerprint
 from .streamed import Streamed
 
 Array = np.ndarray | Streamed
@@ -55,6 +58,12 @@ class Split:
         """The same with all that is streamed read into memory."""
         masks = None if self.masks is None else self.masks[:]
         return Split(self.images[:], self.labels, masks, self.lighter)
+
+    @cached_property
+    def digests(self) -> list[bytes]:
+        """Of each sample: image and object mask. What is streamed goes by `Streamed.identities`."""
+        parts = [_identities(array) for array in (self.images, self.masks) if array is not None]
+        return [_digest(sample) for sample in zip(*parts, strict=True)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +114,24 @@ class Dataset:
             )
         return mean, tuple(value if value >= GREY_LEVEL else 1.0 for value in std)
 
+    @cached_property
+    def fingerprint(self) -> Fingerprint:
+        """What a run on these data keeps of them, to know them again."""
+        splits = (self.train, self.test)
+        of_class: list[list[bytes]] = [[] for _ in self.classes]
+        for split in splits:
+            for label, digest in zip(split.labels.tolist(), split.digests, strict=True):
+                of_class[label].append(digest)
+        train, test = (np.bincount(split.labels, minlength=len(self.classes)).tolist() for split in splits)
+        return Fingerprint(
+            shape=self.shape,
+            classes=tuple(
+                ClassPrint(name, train[label], test[label], _digest(sorted(of_class[label])).hex())
+                for label, name in enumerate(self.classes)
+            ),
+            order=_digest(part for split in splits for part in (split.labels.tobytes(), *split.digests)).hex(),
+        )
+
     @property
     def nbytes(self) -> int:
         """Bytes of images and masks, where they are or would be resident."""
@@ -122,6 +149,19 @@ class Dataset:
 
 def _pick(array: Array, index: np.ndarray) -> Array:
     return array.pick(index) if isinstance(array, Streamed) else array[index]
+
+
+def _identities(array: Array) -> Iterator[bytes]:
+    return array.identities() if isinstance(array, Streamed) else (sample.tobytes() for sample in array)
+
+
+def _digest(parts: Iterable[bytes]) -> bytes:
+    """128 bits: by chance, no two of any number of pictures that fits on disk have the same."""
+    found = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        found.update(len(part).to_bytes(8, "little"))
+        found.update(part)
+    return found.digest()
 
 
 def figures(images: np.ndarray) -> np.ndarray:

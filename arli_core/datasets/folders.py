@@ -24,7 +24,7 @@ from ..files import expanded
 from . import pictures
 from .dataset import Dataset, Split, a_fifth
 from .listing import File, Listing, Walk, subfolders
-from .streamed import Streamed
+from .streamed import Streamed, identity_of
 
 PREFIX = "folder:"
 LISTS = ("imagenet100.txt", "classes.txt")
@@ -50,7 +50,8 @@ def _split(files: tuple[File, ...], size: int, upright: bool) -> Split:
         return pictures.read(files[i].path, size, upright)
 
     labels = np.array([file.label for file in files], dtype=np.int64)
-    return Split(Streamed(image, np.arange(len(files)), (3, size, size)), labels)
+    images = Streamed(image, np.arange(len(files)), (3, size, size), identify=lambda i: identity_of(files[i].path))
+    return Split(images, labels)
 
 
 def _imagenet(root: Path) -> Listing:

@@ -2,28 +2,39 @@
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..errors import DataError
+
 MOST_THREADS = 16
+CHUNK = 256  # samples in memory at a time
 
 
 class Streamed:
     """Stands where a NumPy array [N, ...] of samples would be too large; indexed along N alone.
 
-    read   gives sample i, an array of `shape` and `dtype`; called by several threads at once
-    index  int64 [N], the i of each sample
+    read      gives sample i, an array of `shape` and `dtype`; called by several threads at once
+    index     int64 [N], the i of each sample
+    identify  bytes that tell sample i from every other and change with it, got at less cost than its pixels; without
+              it, the pixels are read for that
 
     `streamed[index]` reads and returns an array: equal to what the resident array `streamed[:]` holds there.
     """
 
     def __init__(
-        self, read: Callable[[int], np.ndarray], index: np.ndarray, shape: tuple[int, ...], dtype: Any = np.uint8
+        self,
+        read: Callable[[int], np.ndarray],
+        index: np.ndarray,
+        shape: tuple[int, ...],
+        dtype: Any = np.uint8,
+        identify: Callable[[int], bytes] | None = None,
     ) -> None:
-        self.read, self.index, self.dtype = read, index, np.dtype(dtype)
+        self.read, self.index, self.dtype, self.identify = read, index, np.dtype(dtype), identify
         self.shape = (len(index), *shape)
 
     def __len__(self) -> int:
@@ -52,7 +63,24 @@ class Streamed:
 
     def pick(self, index: np.ndarray) -> "Streamed":
         """The samples that a boolean or integer array picks, still unread."""
-        return Streamed(self.read, self.index[index], self.shape[1:], self.dtype)
+        return Streamed(self.read, self.index[index], self.shape[1:], self.dtype, self.identify)
+
+    def identities(self) -> Iterator[bytes]:
+        """What each sample is, in their order."""
+        for start in range(0, len(self), CHUNK):
+            if self.identify:
+                yield from (self.identify(int(i)) for i in self.index[start : start + CHUNK])
+            else:
+                yield from (sample.tobytes() for sample in self[start : start + CHUNK])
+
+
+def identity_of(path: Path) -> bytes:
+    """A file by its name and length: to read them all would take longer than training. A picture changed into one of
+    the same name and of equally many bytes is not told apart by it."""
+    try:
+        return f"{path.name}\0{path.stat().st_size}".encode(errors="surrogateescape")
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
 
 
 def _cores() -> int:

@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from arli_core import figures, records
+from arli_core import figures
 from arli_core.config import PROTOCOLS, Evaluation
 from arli_core.records import Record
 
 from .address import Number, choose_one, from_widget, number, write
 from .drawing import PROTOCOL_NAMES, picture
-from .run_bar import choose_task, guarded, say_untaught
+from .run_bar import choose_task, guarded, say_untaught, stamp
 
 if TYPE_CHECKING:  # torch is imported only where answers are asked for
     from arli_core.answers import Answers
@@ -31,7 +31,7 @@ KNOWS = {
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _answers(digest: str, task: int, _record: Record) -> "Answers":
+def _answers(digest: str, task: int, data: str, _record: Record) -> "Answers":
     from arli_core.answers import answers_of
 
     with st.spinner("Running the network over the held-out images…"):
@@ -40,7 +40,7 @@ def _answers(digest: str, task: int, _record: Record) -> "Answers":
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _votes(
-    digest: str, task: int, groups: Sequence[int], mixing: float, _found: "Answers"
+    digest: str, task: int, data: str, groups: Sequence[int], mixing: float, _found: "Answers"
 ) -> list[tuple[float, ...]]:
     """Accuracy of the vote on each task, for each size of the groups."""
     with st.spinner("Voting…"):
@@ -103,7 +103,7 @@ def vote(sides: Sequence[Side]) -> None:
     curves, alone, methods = {}, {}, {}
     for column, (name, record) in zip(st.columns(2), _named(sides), strict=True):
         found = _answered(record, task)
-        votes = _votes(guarded(records.digest, record, task), task, groups, mixing, found)
+        votes = _votes(*guarded(stamp, record, task), groups, mixing, found)
         curves[name] = np.array([np.mean(each) for each in votes])
         told = {protocol: record.accuracy[protocol][task - 1] for protocol in PROTOCOLS}
         methods[name] = record.config.method
@@ -140,7 +140,7 @@ def _common_task(sides: Sequence[Side]) -> int:
 
 
 def _answered(record: Record, task: int) -> "Answers":
-    return guarded(_answers, guarded(records.digest, record, task), task, record)
+    return guarded(_answers, *guarded(stamp, record, task), record)
 
 
 def _named(sides: Sequence[Side]) -> list[Side]:

@@ -27,17 +27,23 @@ OPTIMISERS = {"sgd": "SGD", "adam": "Adam", "radam": "RAdam"}
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
-def _first(path: Path, task: int, stamp: bytes, _record: Record) -> "Iteration":
+def _first(path: Path, task: int, stamp: bytes, data: str, _record: Record) -> "Iteration":
     from arli_core.iteration import first_of
 
     with st.spinner("Making the first iteration of this task again…"):
         return first_of(_record, task)
 
 
+def _made(view: View) -> "Iteration":
+    from arli_core.attention import data_stamp
+
+    first = view.frames.distance[0].tobytes()  # of the same run and task while a live one goes on
+    return _first(records.locate(view.name), view.task, first, data_stamp(view.record), view.record)
+
+
 def part_by_part() -> None:
     view = choose_view(fusing=True, asked="The first iteration of task")
-    stamp = view.frames.distance[0].tobytes()  # of the same run and task while a live one goes on
-    found = guarded(_first, records.locate(view.name), view.task, stamp, view.record)
+    found = guarded(_made, view)
     shown = _choose_part()
     _, draw = PARTS[shown]
     draw(view, found)

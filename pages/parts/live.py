@@ -14,6 +14,7 @@ from arli_core.records import Frames, Record
 from .address import write
 from .drawing import PROTOCOL_NAMES, labels, uniform_panel
 from .player import play
+from .problem import problem
 from .run_actions import links
 from .run_bar import class_names, jobs
 from .setup import watch
@@ -52,7 +53,7 @@ def _view(job: Job, drawn: State) -> None:
 def _controls(job: Job) -> None:
     st.markdown(f"**{job.name}** · {job.record.config.method} · {job.state.value}")
     if job.error:
-        st.error(job.error, icon=":material/error:")
+        problem(job.error)
     if len(job.racers) > 1:
         left, right = st.columns([5, 1], vertical_alignment="center")
         names = [racer.name for racer in job.racers]
@@ -84,7 +85,7 @@ def step(job: Job) -> None:
     try:
         jobs().step(job.name)
     except LabError as error:
-        st.error(str(error), icon=":material/error:")
+        problem(error)
     else:
         if ran:  # it is paused now: other buttons
             st.rerun()
@@ -94,7 +95,7 @@ def _go_on(job: Job) -> None:
     try:
         jobs().resume(job.name)
     except LabError as error:
-        st.error(str(error), icon=":material/error:")
+        problem(error)
     else:
         st.rerun()
 

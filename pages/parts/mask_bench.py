@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from arli_core import figures, records
+from arli_core import figures
 from arli_core.config import Ari, AriReleased
 from arli_core.figures import HIGH_RED, Row
 from arli_core.metrics import known_mean, merits
@@ -15,7 +15,7 @@ from arli_core.player import Curve, ImagePanel, payload
 
 from .drawing import picture, save_table
 from .player import play
-from .run_bar import View, learned
+from .run_bar import View, learned, stamp
 
 if TYPE_CHECKING:  # torch is imported only where a bench is used
     from arli_core.attention import Learned, Masks
@@ -154,7 +154,7 @@ def captum(view: View, found: "Masks", chosen: Chosen) -> None:
     targets = found.units[chosen]
     if of == "the answer":
         targets = np.array([run.classes.index(prediction) for _, prediction in answers])
-    key = (view.digest, view.task, tuple(chosen.tolist()), of)
+    key = (*stamp(view.record, view.task), tuple(chosen.tolist()), of)
     told = _attributions(key, run, images, targets)
     maps = {"A": found.attention[chosen]} | {each.method: each.scores for each in told}
     rows = [Row("input", images, "image"), *(Row(name, values) for name, values in maps.items())]
@@ -196,7 +196,7 @@ def _drift(key: tuple, _view: View, _images: np.ndarray) -> tuple[np.ndarray, np
 
 def drift(view: View, found: "Masks", chosen: Chosen) -> None:
     last = len(view.record.tasks)
-    key = (records.digest(view.record, last), last, view.task, tuple(chosen.tolist()))
+    key = (*stamp(view.record, last), view.task, tuple(chosen.tolist()))
     tasks, maps = _drift(key, view, found.images[chosen])
     captions = [found.labels[index] for index in chosen]
     panel = ImagePanel("A of these images", maps, captions, HIGH_RED, range(len(tasks)))
@@ -245,7 +245,7 @@ def own_image(view: View, found: "Masks", chosen: Chosen) -> None:
         st.caption("The network answers with one of the classes it knows, whatever the image shows.")
     done = _attack(view, upload.image[None], None, None)
     run = learned(view)
-    key = (view.digest, view.task, upload.image.tobytes())
+    key = (*stamp(view.record, view.task), upload.image.tobytes())
     told = _attributions(key, run, upload.image[None], done.targets)
     answer = run.classes[done.targets[0]]
     rows = [Row("input", upload.image[None], "image"), Row("A", done.attention)]

@@ -18,6 +18,7 @@ from arli_core.records import Record
 from .address import write
 from .drawing import save_table
 from .live import duration, matrix, step
+from .problem import problem
 from .run_bar import class_names, guarded, jobs, open_run
 from .setup import PRESETS, free, knob, under_way, watch
 
@@ -97,7 +98,7 @@ def _ask() -> None:
     try:
         configs = _configured(preset, methods, seed)
     except LabError as error:
-        st.error(str(error), icon=":material/error:")
+        problem(error)
         return
     _in_common(methods, configs)
     _start(preset, methods, configs)
@@ -166,7 +167,7 @@ def _start(preset: str, methods: list[str], configs: list[Config]) -> None:
             records.vacant(name)
         live.race(dict(zip(names, configs, strict=True)), paused)
     except LabError as error:
-        st.error(str(error), icon=":material/error:")
+        problem(error)
     else:
         watch(*names)
 
@@ -267,7 +268,7 @@ def _heads(racers: list[Racer]) -> None:
             if racer.error:
                 other = next(each for each in racers if each is not racer)
                 alone = f" {other.name} goes on without it." if other.job and other.job.alive else ""
-                st.error(f"{racer.error.rstrip('.')}.{alone}", icon=":material/error:")
+                problem(f"{racer.error.rstrip('.')}.{alone}")
 
 
 def _controls(racers: list[Racer]) -> None:
@@ -324,7 +325,7 @@ def _go_on(names: list[str]) -> None:
     try:
         jobs().resume(*names)
     except LabError as error:
-        st.error(str(error), icon=":material/error:")
+        problem(error)
     else:
         st.rerun()
 

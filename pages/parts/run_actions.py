@@ -7,6 +7,7 @@ import streamlit as st
 from arli_core import exports, records
 from arli_core.config import Ari
 from arli_core.errors import LabError, RecordError
+from arli_core.messages import without_places
 
 from .address import write
 from .run_bar import guarded, jobs, open_run
@@ -26,7 +27,7 @@ def _do(action: Callable[[], str]) -> None:
     try:
         st.session_state["done"] = (True, action())
     except LabError as error:
-        st.session_state["done"] = (False, str(error))
+        st.session_state["done"] = (False, without_places(str(error)))
 
 
 def take_in() -> None:

@@ -13,6 +13,7 @@ from arli_core.jobs import Jobs
 from arli_core.records import Frames, Record
 
 from .address import from_widget, number
+from .problem import problem
 
 if TYPE_CHECKING:
     from arli_core.attention import Learned, Masks
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _learned(digest: str, task: int, _record: Record) -> "Learned":
+def _learned(digest: str, task: int, data: str, _record: Record) -> "Learned":
     from arli_core.attention import learned
 
     return learned(_record, task)
@@ -31,11 +32,11 @@ def _learned(digest: str, task: int, _record: Record) -> "Learned":
 
 def learned(view: "View") -> "Learned":
     """The view's data and network after its task."""
-    return _learned(view.digest, view.task, view.record)
+    return _learned(*stamp(view.record, view.task), view.record)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _masks(digest: str, task: int, _record: Record) -> "Masks":
+def _masks(digest: str, task: int, data: str, _record: Record) -> "Masks":
     from arli_core.attention import masks_of  # here, so that pages without masks need not wait for torch
 
     return masks_of(_record, task)
@@ -43,7 +44,15 @@ def _masks(digest: str, task: int, _record: Record) -> "Masks":
 
 def masks(view: "View") -> "Masks":
     """A, B and answers of the view's model on all held-out images of the tasks seen."""
-    return _masks(view.digest, view.task, view.record)
+    return _masks(*stamp(view.record, view.task), view.record)
+
+
+def stamp(record: Record, task: int) -> tuple[str, int, str]:
+    """What a task's network answers is kept under: equal while neither its weights nor its data change. LabError
+    where one of them cannot be had."""
+    from arli_core.attention import data_stamp
+
+    return records.digest(record, task), task, data_stamp(record)
 
 
 READABLE = 12  # letters of a task's class names
@@ -145,13 +154,15 @@ def choose_view(fusing: bool = False, of_done_tasks: bool = False, asked: str = 
 def say_untaught(name: str, record: Record, what: str = "learned its first task") -> None:
     """Why a run has nothing to show, and whether it ever will."""
     if record.error:
-        st.error(f"{name} has not {what}: {record.error}", icon=":material/error:")
+        problem(f"{name} has not {what}: {record.error}")
     else:
         st.info(f"{name} has not {what} yet.", icon=":material/hourglass_empty:")
 
 
 def show_live(view: View) -> None:
-    """A line on top of what a still growing run shows."""
+    """Lines on top of what a run shows: what is not known of an old one, and that a live one still grows."""
+    if view.record.note:
+        st.caption(view.record.note)
     job = jobs().get(view.name)
     if job and job.alive:
         left, right = st.columns([4, 1], vertical_alignment="center")
@@ -164,7 +175,7 @@ def guarded(action, *arguments):
     try:
         return action(*arguments)
     except LabError as error:
-        st.error(str(error), icon=":material/error:")
+        problem(error)
         st.stop()
 
 

@@ -10,6 +10,7 @@ import streamlit as st
 from arli_core import records
 from arli_core.config import PRESETS, Config, changes, text_of
 from arli_core.errors import LabError
+from arli_core.messages import without_places
 from arli_core.records import Record
 
 from .run_bar import jobs
@@ -60,7 +61,7 @@ def _recorded(path: Path, stamp: tuple[tuple[str, int, int], ...]) -> dict[str, 
     try:
         return _figures(records.whole(path))
     except LabError as error:
-        return {"status": "damaged", "problem": str(error).replace(f"{path}{os.sep}", "")}
+        return {"status": "damaged", "problem": without_places(str(error).replace(f"{path}{os.sep}", ""))}
 
 
 def _figures(record: Record) -> dict[str, Any]:
@@ -75,7 +76,7 @@ def _figures(record: Record) -> dict[str, Any]:
         "forgetting": summary["forgetting"]["per_sample"],
         "seconds": record.seconds,
         "device": summary["device"],
-        "problem": record.error,
+        "problem": record.error and without_places(record.error),
         # What the table of all runs has no room for.
         "preset": config.preset,
         "changed": _changed(config),

@@ -11,6 +11,7 @@ from arli_core.errors import LabError
 from arli_core.jobs import Jobs
 
 from .address import write
+from .problem import problem
 from .run_bar import jobs
 
 PRESETS = {
@@ -83,7 +84,7 @@ def _again() -> Config | None:
             return config
         st.warning(f"{name} is of no preset that is offered here; its Python script on the Runs page makes it again.")
     except LabError as error:
-        st.error(str(error), icon=":material/error:")
+        problem(error)
     return None
 
 
@@ -112,7 +113,7 @@ def _start(live: Jobs, name: str, config: Config, taken: set[str], paused: bool)
         records.vacant(name)
         live.start(name, config, paused)
     except LabError as error:
-        st.error(str(error), icon=":material/error:")
+        problem(error)
     else:
         watch(name)
 
@@ -136,7 +137,7 @@ def _unfinished(live: Jobs) -> None:
             try:
                 live.resume(name)
             except LabError as error:
-                st.error(str(error), icon=":material/error:")
+                problem(error)
             else:
                 watch(name)
 
@@ -185,7 +186,7 @@ def _knobs(preset: str, method: str, again: Config | None) -> Config | None:
     try:
         config = settings.parse(default.model_dump(), **changed)
     except LabError as error:
-        st.error(str(error), icon=":material/error:")
+        problem(error)
         return None
     texts = {key: settings.text_of(value) for key, value in settings.differences(config, default).items()}
     if texts:

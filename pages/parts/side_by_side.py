@@ -17,6 +17,7 @@ from arli_core.records import Record
 
 from .address import choose_one, write
 from .drawing import PROTOCOL_NAMES, picture, save_table
+from .problem import problem
 from .run_bar import choose_run, open_run, say_untaught
 
 MOST = 4
@@ -64,6 +65,8 @@ def side_by_side() -> None:
         )
         if len({record.config.data.name for record in runs.values()}) > 1:
             st.warning("These runs learn different data: their accuracies do not compare.", icon=":material/rule:")
+        elif changes := comparisons.of_other_data(runs):
+            st.warning(f"{changes}: their accuracies do not compare.", icon=":material/rule:")
     _tables(runs)
 
 
@@ -98,7 +101,7 @@ def _open(names: list[str]) -> dict[str, Record]:
         try:
             found[name] = open_run(name)
         except LabError as error:
-            st.error(str(error), icon=":material/error:")
+            problem(error)
     return found
 
 

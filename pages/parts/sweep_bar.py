@@ -16,6 +16,7 @@ from arli_core.statistics import Interval
 
 from .address import choose_one, from_widget, write
 from .drawing import PROTOCOL_NAMES
+from .problem import problem
 
 MEASURE_NAMES = {
     "average": "average accuracy",
@@ -40,8 +41,8 @@ def choose_sweep(
     without: what those that do not fit are lacking.
     """
     found, problems = _sweeps()
-    for problem in problems[:SHOWN]:
-        st.error(problem, icon=":material/error:")
+    for text in problems[:SHOWN]:
+        problem(text)
     if len(problems) > SHOWN:
         st.error(f"{len(problems) - SHOWN} more files are damaged.", icon=":material/error:")
     fitting = {name: sweep for name, sweep in found.items() if fits(sweep)}
@@ -144,7 +145,9 @@ def _rows_to_address(key: str) -> None:
 
 
 def tell_common(sweep: Sweep) -> None:
-    """What all runs of a sweep have otherwise than its preset."""
+    """What all runs of a sweep have otherwise than its preset, and what is not known of them."""
+    if sweep.note:
+        st.caption(sweep.note)
     if sweep.common:
         settings = ", ".join(f"{key} = {text_of(value)}" for key, value in sweep.common.items())
         st.caption(f"Everything here: the preset {sweep.preset} with {settings}.")

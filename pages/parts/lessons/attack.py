@@ -14,7 +14,7 @@ from arli_core.figures import Row
 from arli_core.records import Record
 
 from ..drawing import picture
-from ..run_bar import View, learned, masks
+from ..run_bar import View, learned, masks, stamp
 from .lesson import Answer, Door, Lesson, Told
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def answers(share: float, level: float) -> tuple[Answer, ...]:
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _struck(digest: str, _view: View, _chosen: np.ndarray) -> "Strike":
+def _struck(digest: str, task: int, data: str, _view: View, _chosen: np.ndarray) -> "Strike":
     from arli_core.bench import strike  # here, so that the other lessons need not wait for torch
 
     found, config = masks(_view), _view.record.config
@@ -70,7 +70,7 @@ def tell(record: Record) -> Told:
         if found.objects is None:
             raise RecordError(f"the data of {RUN} do not say where the object is")
         chosen = found.spread(STRUCK)
-        done = _struck(view.digest, view, chosen)
+        done = _struck(*stamp(record, view.task), view, chosen)
     objects, epsilon = found.objects[chosen], record.config.attack.epsilon
     change, through = abs(done.delta).sum(1), abs(done.applied).sum(1)  # [N, H, W]
     level, share = float(objects.mean()), float(through[objects].sum() / through.sum())

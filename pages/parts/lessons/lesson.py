@@ -14,6 +14,7 @@ from arli_core import records
 from arli_core.errors import LabError, RecordError
 from arli_core.records import Frames, Record
 
+from ..problem import problem
 from ..run_bar import open_run
 
 PAGE = "pages/lessons.py"
@@ -174,7 +175,7 @@ def _told(lesson: Lesson) -> Told | None:
                 return None
         return lesson.tell(*found.values())
     except LabError as error:
-        st.error(str(error), icon=":material/error:")
+        problem(error)
         return None
 
 

@@ -1,0 +1,387 @@
+"""What a record may be: the one place that looks at a run's files before anything of them is used.
+
+The index is measured before it is read, and then compared with itself and with its configuration. Of a file of
+arrays, the header is compared with what the index says before an array is read, and the values are after it. Every
+function raises ValueError that says what is wrong; records.py adds where.
+
+Sealed, an index holds a digest of all its other content, and one of each file that it names: no bit of a record
+changes unnoticed. Records of schema 1 have neither.
+"""
+
+import hashlib
+import json
+import math
+import re
+import struct
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import Annotated, Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .config import Ari, Config, protocols
+from .fingerprint import Fingerprint
+
+SCHEMA, OLDEST = 2, 1
+INDEX_BYTES = 8 * 2**20  # of 200 tasks and 10,000 classes: half of it
+HEADER_BYTES = 2**20  # names and shapes of a few thousand arrays
+FILE_BYTES = 2**30  # a ResNet-18 with the moments of its optimiser has a seventh of it
+
+Arrays = Mapping[str, NDArray]
+Header = Mapping[str, tuple[str, tuple[int, ...]]]  # type and shape of each array
+Model = TypeVar("Model", bound=BaseModel)
+Shape = tuple[int | str, ...]  # a letter stands for a length that is the same wherever it stands
+
+_NUMBERS = ("F64", "F32", "F16", "I64", "U64", "I32", "U32", "I16", "U16", "I8", "U8", "BOOL")
+_FRAMES: dict[str, tuple[str, Shape]] = {
+    "iterations": ("I64", ()),
+    "iteration": ("I64", ("F",)),
+    "loss": ("F64", ("F",)),
+    "learning_rate": ("F64", ("F",)),
+    "present": ("BOOL", ("G", "n")),
+    "distance": ("F64", ("G", "m", "m")),
+    "dif_star": ("F64", ("G", "m", "m")),
+    "gram": ("F64", ("G", "m", "m")),
+    "norm": ("F64", ("G",)),
+    "alpha": ("F64", ("G",)),
+    "losses": ("F64", ("G", "n")),
+    "attacked_losses": ("F64", ("G", "n")),
+    "layers": ("F32", ("G", "L", "m", "m")),
+    "attention": ("U8", ("A", "K", "H", "W")),
+    "attention_at": ("I64", ("A",)),
+}
+
+
+# --- The index -----------------------------------------------------------------------------------------------------
+
+Text = Annotated[str, Field(max_length=1000)]
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Index(BaseModel):
+    """Types and bounds of what run.json holds. What a later version adds is left to it."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+    environment: Annotated[dict[Text, Text], Field(max_length=100)]
+    device: Text | None
+    classes: list[Text] | None
+    parameters: Annotated[int, Field(ge=1, lt=2**31)] | None
+    notes: Annotated[list[Text], Field(max_length=100)] = []
+    layers: dict[Text, Annotated[int, Field(ge=1)]] | None = None
+    accuracy: dict[str, list[list[Share]]]
+    seconds: Annotated[float, Field(ge=0, le=1e12)]
+    samples: Count
+    finished: bool
+    error: Annotated[str, Field(max_length=10_000)] | None
+    progress: Annotated[str, Field(pattern=r"^progress-[1-9][0-9]{0,3}-(0|[1-9][0-9]{0,5})\.safetensors$")] | None
+    imported: bool = False
+    test_samples: list[Count] = []
+
+
+class _Sealed(_Index):
+    data: dict[str, Any] | None
+    digests: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]]
+    digest: str
+
+
+def sealed(index: Mapping[str, Any]) -> bytes:
+    """The content of run.json, with the digest of all the rest in it."""
+    content = {key: value for key, value in index.items() if key != "digest"}
+    return _written({**content, "digest": digest(_written(content))})
+
+
+def opened(content: bytes) -> dict[str, Any]:
+    """An index from the content of run.json. `whole` says whether it fits its configuration."""
+    if len(content) > INDEX_BYTES:
+        raise ValueError(f"it has {len(content) / 2**20:.0f} MB, and an index at most {INDEX_BYTES // 2**20}")
+    try:
+        index = json.loads(content)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    if not isinstance(index, dict) or "schema" not in index:
+        raise ValueError("it has no schema")
+    schema = index["schema"]
+    if type(schema) is not int or not OLDEST <= schema <= SCHEMA:
+        raise ValueError(f"it has schema {schema!r:.40}; this version reads schemas {OLDEST} to {SCHEMA}")
+    # The same content can be written in several ways, of which one alone is ours: else an upper-case digit in an
+    # escaped character would be a changed bit that no digest of the content shows.
+    if schema > 1 and sealed(index) != content:
+        raise ValueError("its content is not what its digest says: it was changed, or its file is damaged")
+    if schema == 1 and "digest" in index:
+        raise ValueError("it has schema 1, which has no digests, and a digest")
+    return index
+
+
+class _Outcome(BaseModel):
+    """Types and bounds of what a sweep keeps of a finished run."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+    config: dict[str, Any]
+    settings: dict[str, Any]
+    accuracy: dict[str, list[list[Share | None]]]
+    figures: dict[str, dict[str, float | None]]
+    seconds: Annotated[float, Field(ge=0, le=1e12)]
+    samples: Count
+    device: Text | None
+    error: Annotated[str, Field(max_length=10_000)] | None
+    kept: bool = False
+    data: dict[str, Any] | None = None
+
+
+def outcome(content: bytes) -> dict[str, Any]:
+    """What came of a run, from the content of its file, sealed as an index is; old ones have no seal."""
+    if len(content) > INDEX_BYTES:
+        raise ValueError(f"it has {len(content) / 2**20:.0f} MB, and an outcome at most {INDEX_BYTES // 2**20}")
+    try:
+        found = json.loads(content)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    if not isinstance(found, dict):
+        raise ValueError("it is no outcome of a run")
+    if {"schema", "digest"} & found.keys() and sealed(found) != content:
+        raise ValueError("its content is not what its digest says: it was changed, or its file is damaged")
+    _valid(_Outcome, found)
+    if found.get("data") is not None:
+        _data(found["data"], ())
+    return found
+
+
+def _valid(model: type[Model], values: Mapping[str, Any]) -> Model:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
+
+
+def whole(index: Mapping[str, Any], config: Config) -> None:
+    """That an index has all that it must have, within bounds, and agrees with its configuration."""
+    found = _valid(_Sealed if index["schema"] > 1 else _Index, index)
+    done, tasks = len(found.accuracy.get("per_sample", ())), config.data.tasks
+    for name in protocols(config):
+        rows = found.accuracy.get(name)
+        if rows is None or [len(row) for row in rows] != list(range(1, done + 1)):
+            raise ValueError(f"accuracy.{name}: it must have rows of 1 to {done} tasks, as per_sample has")
+    if found.test_samples and len(found.test_samples) != done:
+        raise ValueError(f"test_samples: they are known of {len(found.test_samples)} tasks, and {done} are done")
+    if done > tasks:
+        raise ValueError(f"accuracy: {done} tasks are done, and data.tasks is {tasks}")
+    if found.finished and (done < tasks or found.progress):
+        raise ValueError(f"finished: the run has {done} of {tasks} tasks, or a point from which it goes on")
+    if (found.classes is None) != (found.parameters is None) or (found.classes is None and (done or found.progress)):
+        raise ValueError("classes: they are known, with the parameters, from the start of a run")
+    if found.classes is not None and len(found.classes) != config.data.units.total:
+        raise ValueError(f"classes: there are {len(found.classes)}, and the tasks have {config.data.units.total}")
+    if found.layers and sum(found.layers.values()) != found.parameters:
+        raise ValueError("layers: their parameters are not as many as the model has")
+    if found.progress:
+        task, epoch = point(found.progress)
+        if task != done + 1 or task > tasks or epoch > config.train.epochs:
+            raise ValueError(f"progress: {found.progress} is no point after {done} of {tasks} tasks")
+    if isinstance(found, _Sealed):
+        if found.data is not None:
+            _data(found.data, found.classes or [])
+        expected = set(files(index)) - {"run.json"}
+        if found.digests.keys() != expected:
+            raise ValueError(f"digests: they must be of {', '.join(sorted(expected))}")
+
+
+def _data(values: Mapping[str, Any], classes: Sequence[str]) -> None:
+    try:
+        data = Fingerprint.parse(values)
+    except (LookupError, TypeError, ValueError) as error:
+        raise ValueError(f"data: {error!r:.200} is missing or has another form") from None
+    if not all(1 <= length <= 1024 for length in data.shape):
+        raise ValueError(f"data: images of shape {data.shape} are none that a run has")
+    if unknown := set(classes) - {one.name for one in data.classes}:
+        raise ValueError(f"classes: the data have no class {min(unknown)!r:.60}")
+
+
+def tasks_done(index: Mapping[str, Any]) -> int:
+    return len(index["accuracy"]["per_sample"])
+
+
+def files(index: Mapping[str, Any]) -> list[str]:
+    """The names of all files of a run, its index first."""
+    names = ["run.json", *(["probes.safetensors"] if index["classes"] is not None else [])]
+    tasks = range(1, tasks_done(index) + 1)
+    names += [f"{kind}-{task}.safetensors" for task in tasks for kind in ("weights", "task")]
+    return [*names, index["progress"]] if index["progress"] else names
+
+
+def point(progress: str) -> tuple[int, int]:
+    """Task and epoch of the name of a progress file."""
+    task, epoch = re.findall(r"\d+", progress)
+    return int(task), int(epoch)
+
+
+def leads_outside(name: str) -> bool:
+    """Whether a data set's name is that of a folder which does not lie under the data root, whatever that is."""
+    kind, _, place = name.partition(":")
+    if kind != "folder":
+        return False
+    ways = PurePosixPath(place), PureWindowsPath(place)
+    return place.startswith("~") or any(way.anchor or ".." in way.parts for way in ways)
+
+
+def digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _written(index: Mapping[str, Any]) -> bytes:
+    return json.dumps(index, indent=1).encode()
+
+
+# --- Files of arrays -----------------------------------------------------------------------------------------------
+
+
+def header(content: bytes) -> Header:
+    """Type and shape of each array in the content of a safetensors file, and that it holds them and nothing else."""
+    if len(content) > FILE_BYTES:
+        raise ValueError(f"it has {len(content) // 2**20} MB, and a file of a run at most {FILE_BYTES // 2**20}")
+    if len(content) < 8:
+        raise ValueError("it is shorter than a header")
+    (length,) = struct.unpack("<Q", content[:8])
+    if length > min(HEADER_BYTES, len(content) - 8):
+        raise ValueError("its header is longer than itself, or than a header may be")
+    try:
+        described = json.loads(content[8 : 8 + length])
+        arrays = {name: array for name, array in described.items() if name != "__metadata__"}
+        found = {name: (array["dtype"], tuple(array["shape"])) for name, array in arrays.items()}
+    except (ValueError, RecursionError, AttributeError, LookupError, TypeError) as error:
+        raise ValueError(f"its header cannot be read: {error!r:.100}") from None
+    for name, (kind, shape) in found.items():
+        if kind not in _NUMBERS:
+            raise ValueError(f"{name} is of type {kind!r:.20}, which no array of a run has")
+        if len(shape) > 8 or not all(type(length) is int and 0 <= length < 2**53 for length in shape):
+            raise ValueError(f"{name} has a shape that cannot be")
+    return found
+
+
+def probes(found: Header, config: Config, data: Mapping[str, Any] | None) -> None:
+    """The header of probes.safetensors; data: the fingerprint that the index holds."""
+    lengths = _fits(found, {"images": ("U8", ("K", "C", "H", "W")), "units": ("I64", ("K",))})
+    if lengths["K"] > config.recording.probes:
+        raise ValueError(f"it has {lengths['K']} probe images; recording.probes is {config.recording.probes}")
+    shape = tuple(lengths[letter] for letter in "CHW")
+    if data is not None and shape != tuple(data["shape"]):
+        raise ValueError(f"its images have the shape {shape}, those of the data {tuple(data['shape'])}")
+    if shape[0] not in (1, 3) or not all(1 <= length <= 1024 for length in shape):
+        raise ValueError(f"its images have the shape {shape}, which no image of a run has")
+
+
+def probe_values(arrays: Arrays, classes: int) -> None:
+    units = arrays["units"]
+    if units.size and not (units.min() >= 0 and units.max() < classes):
+        raise ValueError(f"units: they must be those of the {classes} classes")
+
+
+def frames(found: Header, task: int, config: Config, probe_images: tuple[int, ...], layers: int) -> None:
+    """The header of a task's frames. probe_images: the shape [K, C, H, W] of the run's; layers: how many it has, 0 in
+    records older than layers."""
+    found = {name: value for name, value in found.items() if not name.startswith("state.")}
+    # What was never measured has no shape of its own.
+    nothing = found.get("attention") == ("U8", (0,))
+    expected = {name: shape for name, shape in _FRAMES.items() if name in found or name != "layers"}
+    if nothing:
+        expected["attention"] = ("U8", (0,))
+    lengths = _fits(found, expected)
+    count, fused, n, m = (lengths[letter] for letter in "FGnm")
+    if count > config.recording.frames:
+        raise ValueError(f"it has {count} frames; recording.frames is {config.recording.frames}")
+    if fused != (count if isinstance(config, Ari) else 0):
+        raise ValueError(f"{fused} of its {count} frames have matrices; {config.method} has them in all or in none")
+    if (n, m) != ((task, task + 1) if fused else (0, 0)):
+        raise ValueError(f"its matrices are of {m} models and {n} tasks, after task {task}")
+    if lengths.get("L", 0) not in (0, layers) and layers and fused:
+        raise ValueError(f"layers: it has {lengths['L']}, and the model {layers}")
+    if lengths["A"] > config.recording.probe_frames or (nothing and lengths["A"]):
+        most = config.recording.probe_frames
+        raise ValueError(f"attention: {lengths['A']} times; recording.probe_frames is {most}")
+    if not nothing and (lengths["K"], lengths["H"], lengths["W"]) != (probe_images[0], *probe_images[2:]):
+        raise ValueError("attention: it has not the shape of the probe images")
+
+
+def frame_values(arrays: Arrays) -> None:
+    """What the arrays of frames hold: numbers where models were present, none where they were not."""
+    iterations = int(arrays["iterations"])
+    for name in ("iteration", "attention_at"):
+        steps = arrays[name]
+        if steps.size and not (steps[0] >= 0 and (np.diff(steps) > 0).all() and steps[-1] < iterations):
+            raise ValueError(f"{name}: it must rise within the {iterations} iterations of the task")
+    if not iterations >= len(arrays["iteration"]):
+        raise ValueError(f"iterations: {iterations}, with {len(arrays['iteration'])} frames")
+    for name in ("loss", "learning_rate", "norm", "alpha"):
+        if not np.isfinite(arrays[name]).all():
+            raise ValueError(f"{name}: not all of it are finite numbers")
+    present = arrays["present"]
+    if present.size and not present.any(1).all():
+        raise ValueError("present: a frame has no task")
+    models = np.concatenate([present, np.ones((len(present), 1), bool)], 1) if present.size else present[:, :0]
+    both = models[:, :, None] & models[:, None, :]
+    for name, there in (
+        *((name, both) for name in ("distance", "dif_star", "gram")),
+        *((name, present) for name in ("losses", "attacked_losses")),
+    ):
+        if not np.isfinite(arrays[name][there]).all() or not np.isnan(arrays[name][~there]).all():
+            raise ValueError(f"{name}: it must be finite where models are present, and NaN elsewhere")
+    if "layers" in arrays and np.isnan(arrays["layers"].swapaxes(0, 1)[:, both]).any():
+        raise ValueError("layers: it must be a number where models are present")
+    distance, dif_star = arrays["distance"][both], arrays["dif_star"]
+    if (distance < 0).any() or (dif_star[both] < 0).any():
+        raise ValueError("distance and dif_star: they cannot be negative")
+    sums = np.where(both, dif_star, 0).sum(2)[models]
+    if sums.size and abs(sums - 1).max() > 1e-6:
+        raise ValueError("dif_star: its rows must sum to 1")
+
+
+def weights(found: Header, parameters: int) -> None:
+    """The header of weights-N.safetensors: parameters, and what statistics a network keeps beside them."""
+    if odd := [name for name, (kind, _) in found.items() if kind not in ("F32", "F64")]:
+        raise ValueError(f"{min(odd)} is of a type that weights do not have")
+    count = sum(math.prod(shape) for _, shape in found.values())
+    if not parameters <= count <= 2 * parameters:
+        raise ValueError(f"it has {count} values; the model has {parameters} parameters")
+
+
+def weight_values(arrays: Arrays) -> None:
+    for name, values in arrays.items():
+        if not np.isfinite(values).all():
+            raise ValueError(f"{name}: not all of it are finite numbers")
+
+
+def progress(found: Header, parameters: int) -> None:
+    """The header of progress-N-E.safetensors: the state, beside frames that `frames` looks at."""
+    kind, shape = found.get("state.phi", ("", ()))
+    if kind not in ("F32", "F64") or len(shape) != 1 or not parameters <= shape[0] <= 2 * parameters:
+        raise ValueError("state.phi: it must be a vector of the model's parameters")
+
+
+def begun(found: Header) -> bool:
+    """Whether progress holds frames of the task under way too."""
+    return any(not name.startswith("state.") for name in found)
+
+
+def _fits(found: Header, expected: Mapping[str, tuple[str, Shape]]) -> dict[str, int]:
+    """The length behind each letter of the expected shapes."""
+    if found.keys() != expected.keys():
+        odd = min(found.keys() ^ expected.keys())
+        raise ValueError(f"{odd:.60} is {'missing' if odd in expected else 'no part of it'}")
+    lengths: dict[str, int] = {}
+    for name, (kind, shape) in expected.items():
+        there, has = found[name]
+        # A whole number alone takes the system's own type.
+        if there != kind and not (shape == () and there == "I32"):
+            raise ValueError(f"{name} is of type {there}, not {kind}")
+        fits = len(has) == len(shape) and all(
+            length == (lengths.setdefault(letter, length) if isinstance(letter, str) else letter)
+            for length, letter in zip(has, shape, strict=True)
+        )
+        if not fits:
+            raise ValueError(f"{name} has the shape {has}, which does not fit the others")
+    return lengths

@@ -1,0 +1,10 @@
+"""How a page says what went wrong, without telling where things lie on the server."""
+
+import streamlit as st
+
+from arli_core.errors import LabError
+from arli_core.messages import without_places
+
+
+def problem(error: LabError | str) -> None:
+    st.error(without_places(str(error)), icon=":material/error:")
