@@ -178,7 +178,7 @@ def whole(index: Mapping[str, Any], config: Config) -> None:
         raise ValueError("layers: their parameters are not as many as the model has")
     if found.progress:
         task, epoch = point(found.progress)
-        if task != done + 1 or task > tasks or epoch >= config.train.epochs:
+        if task != done + 1 or task > tasks or epoch > config.train.epochs:
             raise ValueError(f"progress: {found.progress} is no point after {done} of {tasks} tasks")
     if isinstance(found, _Sealed):
         if found.data is not None:

@@ -77,7 +77,7 @@ TABLE = {
     # edges
     "record_checks": (4, {"config", "fingerprint"}),
     "records": (4, {"", "config", "errors", "events", "files", "fingerprint", "locks", "metrics", "record_checks"}),
-    "messages": (4, {"datasets.root", "records"}),
+    "messages": (4, {"datasets.root", "errors", "records"}),
     "attention": (4, {"attack", "datasets", "errors", "learn", "metrics", "networks", "records", "tasks"}),
     "answers": (4, {"attention", "config", "inference", "learn", "metrics", "records", "tasks"}),
     "foreign": (3, set()),
