@@ -164,6 +164,21 @@ def test_a_class_added_is_named_by_all_that_use_the_run(use, root, tmp_path):
     assert use(records.load(tmp_path / "run")) == use(record)
 
 
+def test_a_change_is_seen_by_a_process_that_goes_on(root, tmp_path):
+    """A server has the data in memory, and what it computed of them."""
+    pictures(root / "mine")
+    last(runs.train(config(), "mine"))
+    page = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    page.switch_page("pages/masks.py")
+    page.query_params["run"] = "mine"
+    assert not page.run().error and not page.exception
+    picture(root / "mine" / "cat" / "new.png", 77)
+    (error,) = page.run().error
+    assert "folder:mine is not what this run was trained on: class 'cat' has 5 training" in error.value
+    (root / "mine" / "cat" / "new.png").unlink()
+    assert not page.run().error and not page.exception
+
+
 def test_resume_is_refused_and_the_run_stays_as_it_was(root, tmp_path):
     pictures(root / "mine")
     begun(tmp_path / "run")

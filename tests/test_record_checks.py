@@ -415,6 +415,12 @@ def test_a_page_names_the_file_and_not_its_place(checkpoints, tmp_path, monkeypa
         assert without_places(text) == shown
 
 
+def test_a_message_is_shown_where_no_folder_is_known(monkeypatch):
+    monkeypatch.setenv("ARLI_DATA", "~nobody-of-that-name/x")
+    monkeypatch.setenv("ARLI_CHECKPOINTS", "~nobody-of-that-name/x")
+    assert without_places("/srv/other/run.json is damaged") == "…/run.json is damaged"
+
+
 def test_pages_show_no_error_but_by_that_way():
     for file in sorted((ROOT / "pages").rglob("*.py")):
         text = file.read_text(encoding="utf-8")

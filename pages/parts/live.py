@@ -8,6 +8,7 @@ from arli_core.config import WEIGHING, protocols
 from arli_core.errors import LabError
 from arli_core.figures import HIGH_RED
 from arli_core.jobs import Job, State
+from arli_core.messages import without_places
 from arli_core.player import ImagePanel, payload
 from arli_core.records import Frames, Record
 
@@ -32,7 +33,7 @@ def _view(job: Job, drawn: State) -> None:
     _controls(job)
     _numbers(job, record)
     for note in record.started.notes if record.started else ():
-        st.caption(note)
+        st.caption(without_places(note))
     if not record.tasks_begun:
         if job.state is State.PAUSED:
             st.info("Paused before the first iteration: “One step” makes it, “Go on” all.", icon=":material/pause:")
