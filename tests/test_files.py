@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from arli_core import experiments, files, locks, records
-from arli_core.datasets.folders import build_folder
+from arli_core.datasets.folders import listing
 from arli_core.datasets.root import data_root
 from arli_core.errors import DataError, LabError
 
@@ -41,7 +41,7 @@ def test_every_place_that_takes_a_path_knows_the_home_directory(home):
         assert locks.held(home / "runs" / "a")
     assert list(experiments.make([], Path("~/sweep"))) == [] and (home / "sweep" / "results.csv").is_file()
     with pytest.raises(DataError, match=str(home / "pictures")):
-        build_folder(Path("elsewhere"), "folder:~/pictures", 8)
+        listing("folder:~/pictures", Path("elsewhere"))
 
 
 def test_a_home_that_nobody_has_is_named():

@@ -1,16 +1,21 @@
 """The app as a reader meets it: a fresh server, a real browser, the runs that ship."""
 
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from playwright.sync_api import Browser, Page, TimeoutError, expect
+from playwright.sync_api import Browser, Error, Page, TimeoutError, expect
 from reading import LOADED, complete
 
-from arli_core import records
+from arli_core import cli, records
 
 ROOT = Path(__file__).parents[2]
 PAGES = {
@@ -353,6 +358,33 @@ def test_a_stopped_run_is_resumed(app: str, page: Page):
     expect(page.get_by_text("mnist-5k-replay-0 · replay · stopped")).to_be_visible(timeout=LOADED)
     page.get_by_role("button", name="Go on").click()
     expect(page.get_by_text("mnist-5k-replay-0 · replay · finished")).to_be_visible(timeout=120_000)
+
+
+def test_a_server_that_is_terminated_while_it_trains_ends_in_order(page: Page, tmp_path: Path):
+    port = cli.free_port(8600)
+    command = [sys.executable, "-m", "arli_core", "app", "--no-browser", "--port", str(port)]
+    place = {**os.environ, "ARLI_CHECKPOINTS": str(tmp_path)}
+    with subprocess.Popen(command, cwd=ROOT, env=place, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stderr
+            deadline = time.monotonic() + 60
+            while True:
+                try:
+                    page.goto(f"http://localhost:{port}/train")
+                    break
+                except Error:
+                    assert time.monotonic() < deadline and server.poll() is None
+            complete(page, "Train")
+            page.get_by_role("button", name="Start", exact=True).click()
+            expect(page.locator(".frame-player .matrix").first).to_be_visible(timeout=120_000)
+            server.send_signal(signal.SIGTERM)
+            told = server.stderr.read()  # to its end
+            assert server.wait(60) == 0
+        finally:
+            server.kill()
+    assert "terminate called" not in told and "Traceback" not in told and "Fatal" not in told
+    (run,) = tmp_path.iterdir()
+    assert records.load(run).status == "unfinished"
 
 
 def test_a_run_that_diverges_says_why_and_what_to_do(app: str, page: Page):
