@@ -112,7 +112,7 @@ def _varied(pairs: Sequence[str]) -> dict[str, list[Any]]:
         if key in found:
             raise ConfigError(f"--vary {key} is given twice; put all its values behind one")
         values = from_text(f"[{text}]")  # so that a value may be a list itself, as in [4,2,2,2],2
-        if not isinstance(values, list):
+        if not isinstance(values, list) or not values:
             texts = [each.strip() for each in text.split(",")]
             if not all(texts):
                 raise ConfigError(f"--vary {key}: a value is missing in {text!r}; write them as in 0,0.1,0.85")

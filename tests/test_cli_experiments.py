@@ -101,8 +101,8 @@ def test_the_same_as_text(swept, monkeypatch):
     assert out.startswith(f"{folder / 'results.csv'}: mean [95 % t interval]") and out.splitlines()[1] == "finetune"
     for protocol in PROTOCOLS:
         table = out.partition(f"\n{protocol}\n")[2].splitlines()
-        assert table[0].split() == ["method", "memory.budget", "n", "average", "accuracy", "incremental",
-                                    "forgetting", "difference", "of", "averages"]  # fmt: skip
+        assert table[0].split() == ["method", "memory.budget", "n", "average", "accuracy", "over", "samples",
+                                    "incremental", "forgetting", "difference", "of", "averages"]  # fmt: skip
         for text, line in zip(table[1:4], found["tables"][protocol], strict=True):
             assert text.split()[0] == line["method"] and f"{line['mean']:.3f} [{line['low']:.3f}, " in text
         assert table[1].count("[") == 2 and table[3].count("[") == 1  # finetune differs from itself in nothing

@@ -90,7 +90,8 @@ UNDER = {"data.spurious": {"data.name": "scenes"}}  # settings of the base run w
 WHERE = {"device"}  # changes where a run takes place, not what it is
 STARTED = {"data.name", "data.image_size", "data.tasks", "data.classes_per_task", "data.class_order",
            "data.evaluate_on", "network.name", "network.attention", "recording.probes"}  # fmt: skip
-ALIKE = {"per-image", "border", "local"}  # attentions of as many parameters
+# What begins alike: attentions of as many parameters, and the same four classes divided otherwise.
+ALIKE = {"per-image", "border", "local", 2, (1, 3)}
 
 
 def configured(method, **settings):
