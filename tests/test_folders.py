@@ -902,9 +902,11 @@ def test_an_image_that_is_damaged_while_a_run_trains_costs_nothing(root, tmp_pat
     whole = [record for record, _ in runs.train(config, tmp_path / "whole")][-1]
     image = root / "mine" / "test" / "b" / "1.png"
     good = image.read_bytes()
+    progress = runs.train(config, tmp_path / "run")
+    next(progress)  # what it is trained on is recorded
     image.write_bytes(b"damaged")
     with pytest.raises(DataError, match=r"test/b/1\.png cannot be read"):
-        list(runs.train(config, tmp_path / "run"))
+        list(progress)
     record = records.load(tmp_path / "run")
     assert record.status == "unfinished" and len(record.tasks) == 1
     assert (record.saved.task, record.saved.epoch) == (2, 2)  # all that was trained is there
