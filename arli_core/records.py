@@ -334,9 +334,11 @@ _OWN = re.compile(rf"{_FILE.pattern}|\.writing-\w+")
 def claim(run: str | Path, overwrite: bool = False) -> Path:
     """Makes the folder of a new run. RecordError where there is one already, unless `overwrite`.
 
-    A folder that holds anything but the files of a run is refused, with `overwrite` too.
+    A folder that holds anything but the files of a run is refused, with `overwrite` too; so is a name that Windows
+    cannot have.
     """
     path = locate(run)
+    _refuse_unportable(path.name)
     try:
         if path.is_dir() and any(path.iterdir()):
             if foreign := _foreign(path):
@@ -396,16 +398,23 @@ def vacant(name: str) -> Path:
             f"{name!r} cannot name a run: use at most 60 letters, digits, dots, dashes and underscores, "
             "and begin with a letter or digit"
         )
-    if name.endswith("."):
-        raise RecordError(f"{name!r} cannot name a run: Windows drops a dot at the end; end with another character")
-    if _DEVICE.fullmatch(name):
-        raise RecordError(
-            f"{name!r} cannot name a run: {name.partition('.')[0]} is a device on Windows; choose another name"
-        )
+    _refuse_unportable(name)
     path = root() / name
     if os.path.lexists(path):
         raise RecordError(f"A run or folder is called {name} already; nothing was changed. Choose another name.")
     return path
+
+
+def _refuse_unportable(name: str) -> None:
+    """RecordError for a folder's name that Windows cannot have."""
+    if name.endswith((".", " ")):
+        raise RecordError(
+            f"{name!r} cannot name a run: Windows drops a dot or space at the end; end with another character"
+        )
+    if _DEVICE.fullmatch(name):
+        raise RecordError(
+            f"{name!r} cannot name a run: {name.partition('.')[0]} is a device on Windows; choose another name"
+        )
 
 
 def rename(name: str, new: str) -> None:

@@ -572,11 +572,17 @@ def test_impossible_names_are_refused(name, checkpoints, histories):
     ("name", "why"),
     [(name, "is a device on Windows") for name in
      ("CON", "nul", "Prn", "aux", "COM1", "lpt9", "com³", "nul.txt", "CON.tar.gz", "Com1.run")]
-    + [(name, "Windows drops a dot at the end") for name in ("dot.", "dots...", "CON.")],
+    + [(name, "Windows drops a dot or space at the end") for name in ("dot.", "dots...", "CON.")],
 )  # fmt: skip
 def test_names_that_windows_cannot_have_are_refused(name, why, checkpoints, histories):
     written(final(histories), checkpoints / "mine")
-    for action in (lambda: records.rename("mine", name), lambda: records.add(name, records.files("mine"))):
+    actions = (
+        lambda: records.rename("mine", name),
+        lambda: records.add(name, records.files("mine")),
+        lambda: records.claim(name),
+        lambda: records.claim(checkpoints / name),
+    )
+    for action in actions:
         with pytest.raises(RecordError, match=f"{name!r} cannot name a run: .*{why}"):
             action()
     assert [path.name for path in checkpoints.iterdir()] == ["mine"]
