@@ -25,8 +25,8 @@ VIEWS = {
     "compare": ("methods", "parts", "setting", "runs"),
 }  # fmt: skip
 KEYS = ("run", "task", "frame", "other", "view", "eta", "layer", "part", "p", "mixing", "protocol", "measure",
-        "sweep", "rows", "lines", "against", "setting", "scale", "runs", "again", "lesson", "key", "doc", "matrix", "example",
-        "unheard-of")  # fmt: skip
+        "sweep", "rows", "lines", "against", "setting", "scale", "runs", "again", "lesson", "key", "doc", "matrix",
+        "example", "unheard-of")  # fmt: skip
 NAMES = (*RUNS, "nobody", "../ari", "..", "sweeps", "/etc", "~root", "~", "ari/../finetune", "ari,finetune", "")
 SMALL = (
     "0",

@@ -256,7 +256,8 @@ def _files(rng: random.Random, files: Files) -> tuple[str, bytes]:
             text = f"{one} and {other} exchanged"
         case 2:
             new = rng.choice(["task-0.safetensors", "task-3.safetensors", "weights-99999999.safetensors",
-                              "RUN.JSON", "progress-1-1.safetensors", "progress-9-9.safetensors", "task-١.safetensors"])  # fmt: skip
+                              "RUN.JSON", "progress-1-1.safetensors", "progress-9-9.safetensors",
+                              "task-١.safetensors"])  # fmt: skip
             spoilt[new] = spoilt.pop(one)
             text = f"{one} called {new}"
         case 3:

@@ -20,7 +20,8 @@ from .world import World
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "PPM")
 MODES = ("RGB", "RGBA", "L", "LA", "P", "1", "I;16", "CMYK", "I", "F")
 SIGNS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF", b"GIF89a", b"II*\0", b"MM\0*", b"Exif\0\0",
-         b"\xff\xff\xff\xff", b"\0\0\0\0", b"IHDR", b"IDAT", b"iCCP", b"tEXt", b"PLTE", b"tRNS", b"\xff\xe1", b"\xff\xc2")  # fmt: skip
+         b"\xff\xff\xff\xff", b"\0\0\0\0", b"IHDR", b"IDAT", b"iCCP", b"tEXt", b"PLTE", b"tRNS",
+         b"\xff\xe1", b"\xff\xc2")  # fmt: skip
 
 
 def uploads(rng: random.Random, world: World) -> Case:
