@@ -51,7 +51,7 @@ def _written(files: dict[str, bytes], name: str, data: bytes, place: Path) -> No
 
 
 def _damaged(rng: random.Random, data: bytes) -> tuple[str, bytes]:
-    at = rng.randrange(len(data))
+    at = rng.randrange(len(data) if rng.random() < 0.8 else min(64, len(data)))  # a header is small, and says most
     kind = rng.randrange(8)
     if kind < 5:
         bit = rng.randrange(8)
