@@ -16,17 +16,30 @@ from .case import Case
 from .world import RUNS, World
 
 ROOT = Path(__file__).parents[2]
-VIEWS = {
-    "": (), "lessons": (), "reference": (), "runs": (), "matrix": (),
-    "train": ("train", "race", "parts"),
-    "spectrum": ("eigenvalues", "consensus", "own", "break"),
-    "masks": ("figure-9", "attack", "captum", "drift", "stability", "own-image"),
-    "forgetting": ("matrices", "confusion", "vote"),
-    "compare": ("methods", "parts", "setting", "runs"),
-}  # fmt: skip
-KEYS = ("run", "task", "frame", "other", "view", "eta", "layer", "part", "p", "mixing", "protocol", "measure",
-        "sweep", "rows", "lines", "against", "setting", "scale", "runs", "again", "lesson", "key", "doc", "matrix",
-        "example", "unheard-of")  # fmt: skip
+# Each page with its views and with the keys that it reads.
+PAGES: dict[str, tuple[tuple[str, ...], str]] = {
+    "": ((), "run task frame"),
+    "lessons": ((), "lesson key"),
+    "reference": ((), "doc"),
+    "train": (
+        ("train", "race", "parts"),
+        "run other again part task preset method seed device data.classes_per_task data.class_order data.tasks "
+        "data.name train.epochs memory.budget fusion.eta fusion network.name",
+    ),
+    "matrix": ((), "run task frame eta layer"),
+    "spectrum": (("eigenvalues", "consensus", "own", "break"), "run task frame matrix example"),
+    "masks": (("figure-9", "attack", "captum", "drift", "stability", "own-image"), "run task frame"),
+    "forgetting": (("matrices", "confusion", "vote"), "run other task p mixing protocol"),
+    "compare": (
+        ("methods", "parts", "setting", "runs"),
+        "sweep rows lines against setting scale measure protocol runs run",
+    ),
+    "runs": ((), "run"),
+}
+WORDS = (
+    "forgetting", "attack", "distances", "consensus", "vote", "per_sample", "average", "bwt", "glossary", "digits",
+    "scenes", "ari", "finetune", "4,2,2,2", "2,2", "3,1,2,0", "tiny", "cpu", "cuda", "head", "train.epochs",
+)  # fmt: skip
 NAMES = (*RUNS, "nobody", "../ari", "..", "sweeps", "/etc", "~root", "~", "ari/../finetune", "ari,finetune", "")
 SMALL = (
     "0",
@@ -52,10 +65,12 @@ MATRICES = ("1,0;0,1", "nan,1;1,nan", "1e308,1e308;1,1", "inf,0;0,1", "-1,2;0,1"
 
 def addresses(rng: random.Random, world: World) -> Case:
     """One page with a few query parameters of any value."""
-    page = rng.choice(list(VIEWS))
-    query = {key: _value(rng, key) for key in rng.sample(KEYS, rng.randint(1, 4))}
-    if VIEWS[page] and rng.random() < 0.7:
-        query["view"] = rng.choice(VIEWS[page])
+    page = rng.choice(list(PAGES))
+    views, keys = PAGES[page]
+    asked = rng.choices([*keys.split(), "view", "unheard-of"], k=rng.randint(1, 4))
+    query = {key: _value(rng, key) for key in asked}
+    if views and rng.random() < 0.8:
+        query["view"] = rng.choice(views)
     if rng.random() < 0.5:
         query["run"] = rng.choice(RUNS)
     return Case(f"/{page}?{hostile.short(query, 300)}", partial(_opened, world.checkpoints, page, query), ())
@@ -65,8 +80,9 @@ def pages_of_imports(rng: random.Random, world: World) -> Case:
     """A spoilt run is taken in and, where it was not refused, looked at."""
     run = rng.choice(RUNS)
     text, data = archives.imported(rng, run, world.files[run])
-    page = rng.choice([page for page in VIEWS if page not in ("", "lessons", "reference")])
-    query = {"view": rng.choice(VIEWS[page])} if VIEWS[page] else {}
+    page = rng.choice([page for page, (_, keys) in PAGES.items() if "run" in keys.split()])
+    views, _ = PAGES[page]
+    query = {"view": rng.choice(views)} if views else {}
     query |= {"run": "sent", "other": "sent", "again": "sent", "runs": "sent"}
     return Case(f"/{page}?{query} of {run}: {text}", partial(_imported, data, page, query), (RecordError,))
 
@@ -93,12 +109,10 @@ def _opened(checkpoints: Path, page: str, query: dict[str, str], place: Path) ->
 
 
 def _value(rng: random.Random, key: str) -> str:
-    if rng.random() < 0.4:
+    if rng.random() < 0.3:
         return hostile.text(rng)
-    if key in ("run", "other", "again", "runs", "sweep"):
+    if key in ("run", "other", "again", "runs"):
         return rng.choice(NAMES)
     if key == "matrix":
         return rng.choice(MATRICES)
-    if key in ("lesson", "protocol", "measure"):
-        return rng.choice(["forgetting", "attack", "distances", "consensus", "vote", "per_sample", "average", "bwt"])
-    return rng.choice(SMALL)
+    return rng.choice(SMALL if key in ("task", "frame", "eta", "part", "p", "mixing") else (*WORDS, *SMALL))

@@ -8,14 +8,16 @@ import random
 import struct
 import warnings
 import zipfile
+from contextlib import closing, suppress
 from functools import lru_cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import safetensors.numpy
 
-from arli_core import answers, attention, config, consensus, exports, figures, metrics, records
+from arli_core import answers, attention, config, consensus, exports, figures, metrics, record_checks, records, runs
 from arli_core.errors import LabError, RecordError
 from arli_core.records import Record
 
@@ -53,7 +55,11 @@ def _taken_in(data: bytes, place: Path) -> None:
         raise
     assert [each.name for each in place.iterdir()] == ["checkpoints"], "it wrote outside of checkpoints/"
     assert [each.name for each in checkpoints.iterdir()] == [name], "it wrote beside its place"
-    shown(records.whole(name))
+    record = records.whole(name)
+    shown(record)
+    if record.status == "unfinished":
+        with suppress(LabError), closing(runs.resume(name)) as resumed:
+            assert list(islice(resumed, 3))
 
 
 def shown(record: Record) -> None:
@@ -81,12 +87,10 @@ def shown(record: Record) -> None:
         assert write(record)
     if record.config.preset in config.PRESETS:
         config.changes(record.config)
-    try:
-        if record.tasks:
+    if record.tasks:
+        with suppress(LabError):  # its data or its network are not to be had here
             attention.masks_of(record)
             answers.answers_of(record, len(record.tasks)).confusion("per_sample")
-    except LabError:  # its data or its network are not to be had here
-        pass
 
 
 def _formed(record: Record) -> None:
@@ -135,17 +139,27 @@ def _formed(record: Record) -> None:
 # --- What is spoilt ------------------------------------------------------------------------------------------------
 
 
-def _packed(files: Files) -> bytes:
-    return exports.archive("sent", sealed(files))
+def _packed(rng: random.Random, files: Files) -> bytes:
+    """As it is, with digests that are right again, or as of the time before there were any: whoever sends a spoilt
+    run can count, too."""
+    try:
+        index = json.loads(files["run.json"])
+        digests = index["digests"]
+    except (LookupError, ValueError, TypeError, RecursionError):  # it has none to put right
+        return exports.archive("sent", files)
+    way = rng.choice(["as it is", "sealed", "sealed", "sealed", "old", "old"])
+    if way == "old":
+        old = {key: value for key, value in index.items() if key not in ("digests", "digest", "data")}
+        files = {**files, "run.json": json.dumps({**old, "schema": 1}).encode()}
+    elif way == "sealed":
+        if isinstance(digests, dict):
+            digests |= {name: record_checks.digest(data) for name, data in files.items() if name in digests}
+        files = {**files, "run.json": record_checks.sealed(index)}
+    return exports.archive("sent", files)
 
 
-def sealed(files: Files) -> Files:
-    """With the digests that its index should have, where it has some: whoever sends a spoilt run can count too."""
-    return files
-
-
-def _indexed(files: Files, index: dict[str, Any]) -> bytes:
-    return _packed({**files, "run.json": json.dumps(index).encode()})
+def _indexed(rng: random.Random, files: Files, index: dict[str, Any]) -> bytes:
+    return _packed(rng, {**files, "run.json": hostile.written(index)})
 
 
 def _index(rng: random.Random, files: Files) -> tuple[str, bytes]:
@@ -153,7 +167,7 @@ def _index(rng: random.Random, files: Files) -> tuple[str, bytes]:
     for _ in range(rng.choice([0, 0, 0, 1, 2])):
         more, index = hostile.spoilt(rng, index)
         text += f"; {more}"
-    return f"run.json, {text}", _indexed(files, index)
+    return f"run.json, {text}", _indexed(rng, files, index)
 
 
 def _counts(rng: random.Random, files: Files) -> tuple[str, bytes]:
@@ -171,7 +185,7 @@ def _counts(rng: random.Random, files: Files) -> tuple[str, bytes]:
         index["accuracy"] = {name: [[0.5] * (row + 1) for row in range(most)] for name in index["accuracy"]}
     if rng.random() < 0.4:
         index["classes"] = [str(label) for label in range(min(number, 100_000))]
-    return f"{section}.{key} = {hostile.short(number)}", _indexed(files, index)
+    return f"{section}.{key} = {hostile.short(number)}", _indexed(rng, files, index)
 
 
 def _arrays(rng: random.Random, files: Files) -> tuple[str, bytes]:
@@ -217,7 +231,7 @@ def _arrays(rng: random.Random, files: Files) -> tuple[str, bytes]:
         arrays[name] = new
     content = safetensors.numpy.save({key: np.asarray(each, order="C") for key, each in arrays.items()})
     text = f"{file}, {hostile.short(name)}: {action}, {old.dtype} {list(old.shape)} to {new.dtype} {list(new.shape)}"
-    return text, _packed({**files, file: content})
+    return text, _packed(rng, {**files, file: content})
 
 
 def _header(rng: random.Random, files: Files) -> tuple[str, bytes]:
@@ -237,9 +251,10 @@ def _header(rng: random.Random, files: Files) -> tuple[str, bytes]:
         text = f"{hostile.short(name)}.{part} = {new}"
     else:
         text, header = hostile.spoilt(rng, header)
-    told = json.dumps(header).encode()
+    told = hostile.written(header)
     claimed = rng.choice([len(told)] * 8 + [0, 2**40, 2**63])
-    return f"{file}, header: {text}", _packed({**files, file: struct.pack("<Q", claimed) + told + data[8 + length :]})
+    spoilt = struct.pack("<Q", claimed) + told + data[8 + length :]
+    return f"{file}, header: {text}", _packed(rng, {**files, file: spoilt})
 
 
 def _files(rng: random.Random, files: Files) -> tuple[str, bytes]:
@@ -271,7 +286,7 @@ def _files(rng: random.Random, files: Files) -> tuple[str, bytes]:
                 [b"", b"{}", b"\xff" * 1000, b"[" * 200_000, b'{"schema": 1' + b" " * 10**6, files[one] * 2]
             )
             text = f"{one} holds {len(spoilt[one])} other bytes"
-    return text, _packed(spoilt)
+    return text, _packed(rng, spoilt)
 
 
 def _zip(rng: random.Random, files: Files) -> tuple[str, bytes]:
@@ -318,7 +333,7 @@ def _flags(rng: random.Random, files: Files) -> tuple[str, bytes]:
 
 def _lies(rng: random.Random, files: Files) -> tuple[str, bytes]:
     """Another size, place or check sum in the directory than in the file."""
-    data = bytearray(_packed(files))
+    data = bytearray(_packed(rng, files))
     field, size = rng.choice(
         [(16, "<I"), (20, "<I"), (24, "<I"), (28, "<H"), (30, "<H"), (32, "<H"), (42, "<I"), (10, "<H")]
     )
@@ -351,7 +366,7 @@ def _bomb(rng: random.Random, files: Files) -> tuple[str, bytes]:
 
 
 def _nested(rng: random.Random, files: Files) -> tuple[str, bytes]:
-    data = _packed(files)
+    data = _packed(rng, files)
     for _ in range(rng.randint(1, 5)):
         data = _zipped([(rng.choice(["sent/run.json", "sent/sent.zip", "sent.zip"]), data)])
     return "an archive in an archive", data
@@ -368,7 +383,7 @@ def _links(rng: random.Random, files: Files) -> tuple[str, bytes]:
 
 
 def _bytes(rng: random.Random, files: Files) -> tuple[str, bytes]:
-    data = bytearray(_packed(files))
+    data = bytearray(_packed(rng, files))
     text = []
     for _ in range(rng.randint(1, 4)):
         at = rng.randrange(len(data))
@@ -382,7 +397,7 @@ def _bytes(rng: random.Random, files: Files) -> tuple[str, bytes]:
 
 def _around(rng: random.Random, files: Files) -> tuple[str, bytes]:
     """Bytes before and behind it, which many unpackers skip, and what other programs put in."""
-    data = _packed(files)
+    data = _packed(rng, files)
     before, behind = (rng.randbytes(rng.choice([0, 1, 100, 70_000])) for _ in range(2))
     if rng.random() < 0.5:
         return f"{len(before)} bytes before it, {len(behind)} behind", before + data + behind

@@ -1,13 +1,16 @@
 """Values that nobody should send, and ways to put one into a tree of dictionaries and lists."""
 
 import copy
+import json
 import random
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 NUMBERS = [
     0, 1, -1, 2, 7, 255, 5000, 20_000, 2**31 - 1, 2**31, 2**32, 2**53 + 1, 2**63 - 1, 2**63, -(2**63), 10**400,
-    -(10**400), 10**4000, 0.0, -0.0, 0.5, 1e-320, 1e30, 1e308, -1e308, float("nan"), float("inf"), float("-inf"),
+    -(10**400), 10**4000, 10**5000, 0.0, -0.0, 0.5, 1e-320, 1e30, 1e308, -1e308, float("nan"), float("inf"),
+    float("-inf"),
 ]  # fmt: skip
 TEXTS = [
     "", " ", "0", "-1", "1e309", "nan", "None", "true", "x", "x" * 5000, "\0", "a\0b", "\ud800", "\u202e", "\ufeff",
@@ -78,9 +81,22 @@ def spoilt(rng: random.Random, tree: dict[str, Any]) -> tuple[str, dict[str, Any
     return f"{where}: {action} {name!r} {short(new)}", tree
 
 
+def written(tree: Any) -> bytes:
+    """JSON of it, with numbers of any length, which Python does not write by itself."""
+    limit = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(0)
+    try:
+        return json.dumps(tree).encode()
+    finally:
+        sys.set_int_max_str_digits(limit)
+
+
 def short(anything: Any, length: int = 60) -> str:
     """In a few signs, whatever it is."""
     if isinstance(anything, int) and not isinstance(anything, bool) and abs(anything) >= 10**20:
         return f"{'-' * (anything < 0)}2**{anything.bit_length() - 1}…"
-    told = ascii(anything)
+    try:
+        told = ascii(anything)
+    except ValueError:  # a number of more digits than Python writes
+        return "holds a number of thousands of digits"
     return told if len(told) <= length else f"{told[:length]}… ({len(told)} signs)"

@@ -24,6 +24,7 @@ from .world import World
 
 SECONDS = 5.0  # of processor time a case: that of a clock depends on what else the machine does
 MEGABYTES = 1024.0  # above what the process had before
+LONGEST = 3000  # characters of a message: a screenful
 _AT_ALL = 120.0  # seconds by the clock, for a case that waits and computes nothing
 _NO_MORE = 6 * 2**30  # bytes of data a process may ask for, so that no case takes the machine down
 
@@ -105,7 +106,7 @@ def _work(here: Connection, root: Path, seed: int, limits: Limits) -> None:
     import torch
 
     warnings.simplefilter("ignore")
-    logging.getLogger("streamlit").setLevel(logging.ERROR)  # a page that is tried without a server says so each time
+    logging.disable(logging.WARNING)  # a page that is tried without a server says so each time
     torch.set_num_threads(1)
     if hasattr(resource, "RLIMIT_DATA"):
         resource.setrlimit(resource.RLIMIT_DATA, (_NO_MORE, resource.getrlimit(resource.RLIMIT_DATA)[1]))
@@ -129,8 +130,7 @@ def _work(here: Connection, root: Path, seed: int, limits: Limits) -> None:
             raise
         except case.documented as raised:
             error = type(raised).__name__
-            if not str(raised):
-                failure = f"{error} without a message"
+            failure = _unreadable(str(raised))
         except BaseException:  # a panic of a Rust library is no Exception
             failure = "".join(traceback.format_exc(limit=-6))
         signal.setitimer(signal.ITIMER_PROF, 0)
@@ -139,6 +139,19 @@ def _work(here: Connection, root: Path, seed: int, limits: Limits) -> None:
             failure = f"it took {taken:,.0f} MB\n{failure or ''}"
         shutil.rmtree(place)
         here.send(Outcome(kind, number, case.text, error, failure, seconds, max(taken, 0.0)))
+
+
+def _unreadable(message: str) -> str | None:
+    """Why nobody can read the message of an error, if that is so."""
+    if not message.strip():
+        return "an error without a message"
+    if len(message) > LONGEST:
+        return f"an error with a message of {len(message):,} characters: {message[:300]}…"
+    try:
+        message.encode()
+    except UnicodeEncodeError as error:
+        return f"an error whose message can be neither printed nor sent: {error}"
+    return None
 
 
 def _memory_begins() -> float:

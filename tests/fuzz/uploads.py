@@ -28,7 +28,7 @@ def uploads(rng: random.Random, world: World) -> Case:
     """One file, as on the page Masks."""
     kind, data = _spoilt(rng)
     channels, side = rng.choice([1, 3]), rng.choice([1, 8, 24, 64])
-    name = rng.choice(["mine.png", "x", "a.jpg", hostile.text(rng)])
+    name = rng.choice(["mine.png", "x", "a.jpg", hostile.text(rng)[:200]])
     text = f"{kind}, {len(data)} bytes, called {hostile.short(name)}, for {channels}x{side}x{side}"
     return Case(text, partial(_read, data, name, (channels, side, side)), (DataError,))
 
