@@ -271,6 +271,8 @@ def probes(found: Header, config: Config, data: Mapping[str, Any] | None) -> Non
     shape = tuple(lengths[letter] for letter in "CHW")
     if data is not None and shape != tuple(data["shape"]):
         raise ValueError(f"its images have the shape {shape}, those of the data {tuple(data['shape'])}")
+    if (size := config.data.image_size) is not None and shape[1:] != (size, size):
+        raise ValueError(f"its images have the shape {shape}; data.image_size is {size}")
     if shape[0] not in (1, 3) or not all(1 <= length <= 1024 for length in shape):
         raise ValueError(f"its images have the shape {shape}, which no image of a run has")
 
@@ -284,7 +286,6 @@ def probe_values(arrays: Arrays, classes: int) -> None:
 def frames(found: Header, task: int, config: Config, probe_images: tuple[int, ...], layers: int) -> None:
     """The header of a task's frames. probe_images: the shape [K, C, H, W] of the run's; layers: how many it has, 0 in
     records older than layers."""
-    found = {name: value for name, value in found.items() if not name.startswith("state.")}
     # What was never measured has no shape of its own.
     nothing = found.get("attention") == ("U8", (0,))
     expected = {name: shape for name, shape in _FRAMES.items() if name in found or name != "layers"}
@@ -342,7 +343,7 @@ def frame_values(arrays: Arrays) -> None:
 
 def weights(found: Header, parameters: int) -> None:
     """The header of weights-N.safetensors: parameters, and what statistics a network keeps beside them."""
-    if odd := [name for name, (kind, _) in found.items() if kind not in ("F32", "F64")]:
+    if odd := [name for name, (kind, _) in found.items() if kind != "F32"]:
         raise ValueError(f"{min(odd)} is of a type that weights do not have")
     count = sum(math.prod(shape) for _, shape in found.values())
     if not parameters <= count <= 2 * parameters:
@@ -358,13 +359,13 @@ def weight_values(arrays: Arrays) -> None:
 def progress(found: Header, parameters: int) -> None:
     """The header of progress-N-E.safetensors: the state, beside frames that `frames` looks at."""
     kind, shape = found.get("state.phi", ("", ()))
-    if kind not in ("F32", "F64") or len(shape) != 1 or not parameters <= shape[0] <= 2 * parameters:
+    if kind != "F32" or len(shape) != 1 or not parameters <= shape[0] <= 2 * parameters:
         raise ValueError("state.phi: it must be a vector of the model's parameters")
 
 
-def begun(found: Header) -> bool:
-    """Whether progress holds frames of the task under way too."""
-    return any(not name.startswith("state.") for name in found)
+def begun(found: Header) -> Header:
+    """What progress says of the frames of the task under way; nothing where it holds none."""
+    return {name: value for name, value in found.items() if not name.startswith("state.")}
 
 
 def _fits(found: Header, expected: Mapping[str, tuple[str, Shape]]) -> dict[str, int]:

@@ -777,8 +777,8 @@ def _with_progress(record: Record, path: Path, index: Mapping[str, Any]) -> Reco
 
     def check(header: checks.Header) -> None:
         checks.progress(header, started.parameters)
-        if checks.begun(header):
-            _check_frames(header, task, record.config, started)
+        if begun := checks.begun(header):
+            _check_frames(begun, task, record.config, started)
 
     with _named(file):
         arrays = _read_arrays(file, index, check)

@@ -243,6 +243,9 @@ MALFORMED = {
     "iterations negative": other("iterations", lambda values: np.array(-5)),
     "integers for matrices": other("dif_star", lambda values: values.astype(np.int64)),
     "attention of other images": other("attention", lambda values: values[:, :, :1]),
+    "a state beside the frames of a task": of_arrays("task-2.safetensors", lambda arrays: arrays.update(
+        {"state.phi": np.zeros(3)})),
+    "images of another size than was asked for": put("config", "data", "image_size", value=1024),
     "an array too many": of_arrays("task-2.safetensors", lambda arrays: arrays.update(x=np.zeros(3))),
     "probes of another class": of_arrays("probes.safetensors", lambda arrays: arrays.update(units=np.array([0, 99]))),
     "probes too many": of_arrays("probes.safetensors", lambda arrays: arrays.update(
@@ -250,6 +253,8 @@ MALFORMED = {
     "weights in bfloat16": raw("weights-2.safetensors", as_type("BF16")),
     "weights in integers": raw("weights-2.safetensors", as_type("I32")),
     "weights in an unknown type": raw("weights-2.safetensors", as_type("Q7")),
+    "weights in float64": of_arrays("weights-2.safetensors", lambda arrays: arrays.update(
+        {name: values.astype(np.float64) for name, values in arrays.items()})),
     "weights NaN": of_arrays("weights-2.safetensors", lambda arrays: arrays["head.bias"].fill(np.nan)),
     "weights of a smaller network": of_arrays("weights-2.safetensors", lambda arrays: arrays.pop("head.weight")),
     "a header of 2**60 bytes": raw("task-2.safetensors", lambda content: (2**60).to_bytes(8, "little") + content[8:]),
