@@ -17,7 +17,19 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
-from arli_core import answers, attention, config, consensus, exports, figures, metrics, record_checks, records, runs
+from arli_core import (
+    answers,
+    attention,
+    config,
+    consensus,
+    exports,
+    figures,
+    fusion,
+    metrics,
+    record_checks,
+    records,
+    runs,
+)
 from arli_core.errors import LabError, RecordError
 from arli_core.records import Record
 
@@ -31,14 +43,14 @@ Files = dict[str, bytes]
 def archives(rng: random.Random, world: World) -> Case:
     """A run's archive, spoilt in its index, its arrays, its files, or as a .zip."""
     run = rng.choice(RUNS)
-    way = rng.choices([_index, _counts, _arrays, _header, _files, _zip], [6, 2, 4, 2, 2, 4])[0]
+    way = rng.choices([_index, _counts, _arrays, _measured, _header, _files, _zip], [6, 2, 4, 3, 2, 2, 4])[0]
     text, data = way(rng, world.files[run])
     return Case(f"archive of {run}: {text}", partial(_taken_in, data), (RecordError,))
 
 
 def imported(rng: random.Random, run: str, files: Files) -> tuple[str, bytes]:
     """An archive that is spoilt in what it says, and sound as a .zip."""
-    return rng.choice([_index, _index, _counts, _arrays])(rng, files)
+    return rng.choice([_index, _index, _counts, _arrays, _measured, _measured])(rng, files)
 
 
 def _taken_in(data: bytes, place: Path) -> None:
@@ -82,6 +94,9 @@ def shown(record: Record) -> None:
             consensus.spectrum(dif_star)
             consensus.residual_eq13(dif_star, gram, float(frames.norm[frame]))
             consensus.principal_coordinates(gram)
+            if isinstance(record.config, config.Ari) and record.config.fusion.eta > 0:
+                for eta in (record.config.fusion.eta, 1e-3, 1e6):
+                    fusion.dif_star(fusion.dif(distance, eta))
         assert np.isfinite(frames.loss).all() and len(frames.attention) == len(frames.attention_at)
     for write in (exports.script, exports.notebook, lambda record: exports.configuration(record.config)):
         assert write(record)
@@ -208,15 +223,7 @@ def _arrays(rng: random.Random, files: Files) -> tuple[str, bytes]:
                 warnings.simplefilter("ignore")
                 new = old.astype(rng.choice(["f2", "f4", "f8", "i1", "i8", "u1", "u8", "?", "c8"]))
         case "content":
-            new = np.array(old)
-            if new.size:
-                with np.errstate(all="ignore"):
-                    worst = rng.choice([np.nan, np.inf, -np.inf, -1, 1e300, 2**40])
-                    worst = worst if new.dtype.kind == "f" else 2**40
-                    if rng.random() < 0.5:
-                        new.flat[rng.randrange(new.size)] = np.float64(worst).astype(new.dtype)
-                    else:
-                        new[...] = np.float64(worst).astype(new.dtype)
+            new = _changed(rng, old)
         case "longer" if old.ndim:
             new = np.concatenate([old, old[:1] if len(old) else np.zeros((1, *old.shape[1:]), old.dtype)])
         case "shorter" if old.ndim:
@@ -232,6 +239,31 @@ def _arrays(rng: random.Random, files: Files) -> tuple[str, bytes]:
     content = safetensors.numpy.save({key: np.asarray(each, order="C") for key, each in arrays.items()})
     text = f"{file}, {hostile.short(name)}: {action}, {old.dtype} {list(old.shape)} to {new.dtype} {list(new.shape)}"
     return text, _packed(rng, {**files, file: content})
+
+
+def _measured(rng: random.Random, files: Files) -> tuple[str, bytes]:
+    """Other numbers where something was measured, of the right type and shape."""
+    file = rng.choice([name for name in files if name.endswith(".safetensors")])
+    arrays = dict(safetensors.numpy.load(files[file]))
+    name = rng.choice(sorted(name for name in arrays if arrays[name].size))
+    new = _changed(rng, arrays[name])
+    changed = np.flatnonzero(new != arrays[name])
+    text = f"{file}, {name}: {len(changed)} of {new.size} numbers, the first now {new.flat[changed[:1]]}"
+    return text, _packed(rng, {**files, file: safetensors.numpy.save({**arrays, name: new})})
+
+
+def _changed(rng: random.Random, old: np.ndarray) -> np.ndarray:
+    """One number or all of them, to what cannot have been measured, or to what can but does not fit the others."""
+    new = np.array(old, order="C")
+    if not new.size:
+        return new
+    at = rng.randrange(new.size) if rng.random() < 0.6 else slice(None)
+    worst = rng.choice([np.nan, np.inf, -np.inf, 0, -1, -1e-9, 1e-300, 1e20, 1e155, 1e300])
+    if new.dtype.kind != "f":
+        worst = rng.choice([0, 1, -1, 200, 2**40])
+    with np.errstate(all="ignore"):
+        new.reshape(-1)[at] = np.asarray(worst).astype(new.dtype)
+    return new
 
 
 def _header(rng: random.Random, files: Files) -> tuple[str, bytes]:
