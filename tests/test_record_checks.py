@@ -232,6 +232,12 @@ MALFORMED = {
     "infinite distance": other("distance", lambda values: np.where(values > 0, np.inf, values)),
     "loss NaN": nan_at("loss", 0),
     "dif* negative": other("dif_star", lambda values: -values),
+    "a distance that has no square": other("distance", lambda values: values * 1e160),
+    "a Gram matrix that is not symmetric": of_arrays("task-2.safetensors", lambda arrays: arrays["gram"].__setitem__(
+        (0, 0, 1), 1e6)),
+    "a Gram matrix of imaginary models": other("gram", lambda values: -values),
+    "a Gram matrix beyond all numbers": other("gram", lambda values: values * 1e305),
+    "models apart and without a norm": other("norm", lambda values: values * 0),
     "rows of dif* that sum to 2": other("dif_star", lambda values: 2 * values),
     "a frame less of one array": other("loss", lambda values: values[1:]),
     "frames miscounted": of_arrays("task-2.safetensors", lambda arrays: arrays.update(
