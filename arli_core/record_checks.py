@@ -354,8 +354,8 @@ def _largest_dif(arrays: Arrays, config: Ari, both: NDArray[np.bool_]) -> NDArra
 
 
 def _gram(gram: NDArray[np.float64], present: NDArray[np.bool_], norm: NDArray[np.float64]) -> None:
-    """That G [G, m, m] is of models of that norm: symmetric and, centred, without negative eigenvalues, as `consensus`
-    asks; and tr G = ||Phi - phi_b||^2 <= (1 + sqrt m)^2 ||Phi||^2."""
+    """That G [G, m, m] is of models of that norm: symmetric and, centred, without negative eigenvalues; and
+    tr G = ||Phi - phi_b||^2 <= (1 + sqrt m)^2 ||Phi||^2."""
     scale = abs(gram).max((1, 2), keepdims=True)
     if scale.max() > SQUARED**2 or (norm < 0).any():
         raise ValueError("gram and norm: they are of no models that can be computed with")
