@@ -560,11 +560,11 @@ def preset(name: str, /, method: str | None = None, seed: int = 0, **settings: A
     Raises ConfigError on an unknown preset, method or key and on values out of range.
     """
     if name not in _PRESETS:
-        raise ConfigError(f"unknown preset {name!r}; valid presets: {', '.join(PRESETS)}")
+        raise ConfigError(f"unknown preset {_short(name)}; valid presets: {', '.join(PRESETS)}")
     if method is None:
         method = "ari-paper" if name.startswith("paper-") else "ari"
     if method not in METHODS:
-        raise ConfigError(f"unknown method {method!r}; valid methods: {', '.join(METHODS)}")
+        raise ConfigError(f"unknown method {_short(method)}; valid methods: {', '.join(METHODS)}")
     own = keys(method)
     chosen = {key: value for key, value in _PRESETS[name].items() if key in own} | _TUNED.get((name, method), {})
     return parse({"preset": name, "method": method, "seed": seed}, **(chosen | _with_tasks(settings)))
@@ -672,7 +672,7 @@ def _explain(method: Any, error: Any) -> str:
         valid = sorted(keys(method))
         return f"{key}: {method} has no such setting; valid: {', '.join(valid)}"
     if error["type"].startswith("union_tag"):
-        return f"unknown method {method!r}; valid methods: {', '.join(METHODS)}"
+        return f"unknown method {_short(method)}; valid methods: {', '.join(METHODS)}"
     if not key:  # of the whole: the message names its settings
         return error["msg"].removeprefix("Value error, ")
     reason = ""

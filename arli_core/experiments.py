@@ -423,7 +423,8 @@ def outcome(file: Path) -> Outcome:
         content["config"] = in_current_names(content["config"])
         _rows(content, list(content["settings"]))
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise RecordError(f"{file} is damaged: {error!r}; remove it, and the same sweep makes its run anew") from None
+        told = f"{file} is damaged: {error!r:.300}; remove it, and the same sweep makes its run anew"
+        raise RecordError(told) from None
     return content
 
 

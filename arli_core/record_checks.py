@@ -26,6 +26,7 @@ from .fingerprint import Fingerprint
 
 SCHEMA, OLDEST = 2, 1
 INDEX_BYTES = 8 * 2**20  # of 200 tasks and 10,000 classes: half of it
+SQUARED = 1e150  # of a number whose square is to be finite, and the sum of many of them
 HEADER_BYTES = 2**20  # names and shapes of a few thousand arrays
 FILE_BYTES = 2**30  # a ResNet-18 with the moments of its optimiser has a seventh of it
 
@@ -271,6 +272,8 @@ def probes(found: Header, config: Config, data: Mapping[str, Any] | None) -> Non
     shape = tuple(lengths[letter] for letter in "CHW")
     if data is not None and shape != tuple(data["shape"]):
         raise ValueError(f"its images have the shape {shape}, those of the data {tuple(data['shape'])}")
+    if (size := config.data.image_size) is not None and shape[1:] != (size, size):
+        raise ValueError(f"its images have the shape {shape}; data.image_size is {size}")
     if shape[0] not in (1, 3) or not all(1 <= length <= 1024 for length in shape):
         raise ValueError(f"its images have the shape {shape}, which no image of a run has")
 
@@ -284,7 +287,6 @@ def probe_values(arrays: Arrays, classes: int) -> None:
 def frames(found: Header, task: int, config: Config, probe_images: tuple[int, ...], layers: int) -> None:
     """The header of a task's frames. probe_images: the shape [K, C, H, W] of the run's; layers: how many it has, 0 in
     records older than layers."""
-    found = {name: value for name, value in found.items() if not name.startswith("state.")}
     # What was never measured has no shape of its own.
     nothing = found.get("attention") == ("U8", (0,))
     expected = {name: shape for name, shape in _FRAMES.items() if name in found or name != "layers"}
@@ -307,8 +309,9 @@ def frames(found: Header, task: int, config: Config, probe_images: tuple[int, ..
         raise ValueError("attention: it has not the shape of the probe images")
 
 
-def frame_values(arrays: Arrays) -> None:
-    """What the arrays of frames hold: numbers where models were present, none where they were not."""
+def frame_values(arrays: Arrays, config: Config) -> None:
+    """What the arrays of frames hold: numbers where models were present, none where they were not, and such that all
+    that is made of them is defined."""
     iterations = int(arrays["iterations"])
     for name in ("iteration", "attention_at"):
         steps = arrays[name]
@@ -338,11 +341,38 @@ def frame_values(arrays: Arrays) -> None:
     sums = np.where(both, dif_star, 0).sum(2)[models]
     if sums.size and abs(sums - 1).max() > 1e-6:
         raise ValueError("dif_star: its rows must sum to 1")
+    if isinstance(config, Ari) and sums.size:
+        if distance.max() > SQUARED or (_largest_dif(arrays, config, both)[models] == 0).any():
+            raise ValueError("distance: no dif* can be made of it")
+        _gram(np.where(both, arrays["gram"], 0), models, arrays["norm"])
+
+
+def _largest_dif(arrays: Arrays, config: Ari, both: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """[G, m]: of each row of dif."""
+    distance = np.where(both, arrays["distance"], 0)
+    return np.where(both, distance * distance + config.fusion.eta, 0).max(2)
+
+
+def _gram(gram: NDArray[np.float64], present: NDArray[np.bool_], norm: NDArray[np.float64]) -> None:
+    """That G [G, m, m] is of models of that norm: symmetric and, centred, without negative eigenvalues; and
+    tr G = ||Phi - phi_b||^2 <= (1 + sqrt m)^2 ||Phi||^2."""
+    scale = abs(gram).max((1, 2), keepdims=True)
+    if scale.max() > SQUARED**2 or (norm < 0).any():
+        raise ValueError("gram and norm: they are of no models that can be computed with")
+    centre = present[:, :, None] * (np.eye(present.shape[1]) - (present / present.sum(1, keepdims=True))[:, None, :])
+    centred = centre @ ((gram + gram.swapaxes(1, 2)) / 2) @ centre
+    if (abs(gram - gram.swapaxes(1, 2)) > 1e-6 * scale).any() or (
+        np.linalg.eigvalsh(centred) < -1e-6 * scale[:, :, 0]
+    ).any():
+        raise ValueError("gram: it is no matrix of products of models")
+    apart = np.sqrt(np.maximum(np.trace(gram, axis1=1, axis2=2), 0))
+    if (apart > (1 + 1e-3) * (1 + np.sqrt(present.sum(1))) * norm).any():
+        raise ValueError("gram: it is of models farther apart than their norm allows")
 
 
 def weights(found: Header, parameters: int) -> None:
     """The header of weights-N.safetensors: parameters, and what statistics a network keeps beside them."""
-    if odd := [name for name, (kind, _) in found.items() if kind not in ("F32", "F64")]:
+    if odd := [name for name, (kind, _) in found.items() if kind != "F32"]:
         raise ValueError(f"{min(odd)} is of a type that weights do not have")
     count = sum(math.prod(shape) for _, shape in found.values())
     if not parameters <= count <= 2 * parameters:
@@ -358,13 +388,13 @@ def weight_values(arrays: Arrays) -> None:
 def progress(found: Header, parameters: int) -> None:
     """The header of progress-N-E.safetensors: the state, beside frames that `frames` looks at."""
     kind, shape = found.get("state.phi", ("", ()))
-    if kind not in ("F32", "F64") or len(shape) != 1 or not parameters <= shape[0] <= 2 * parameters:
+    if kind != "F32" or len(shape) != 1 or not parameters <= shape[0] <= 2 * parameters:
         raise ValueError("state.phi: it must be a vector of the model's parameters")
 
 
-def begun(found: Header) -> bool:
-    """Whether progress holds frames of the task under way too."""
-    return any(not name.startswith("state.") for name in found)
+def begun(found: Header) -> Header:
+    """What progress says of the frames of the task under way; nothing where it holds none."""
+    return {name: value for name, value in found.items() if not name.startswith("state.")}
 
 
 def _fits(found: Header, expected: Mapping[str, tuple[str, Shape]]) -> dict[str, int]:

@@ -756,7 +756,7 @@ def _read_task(path: Path, task: int, index: Mapping[str, Any], config: Config, 
     file = path / f"task-{task}.safetensors"
     with _named(file):
         arrays = _read_arrays(file, index, lambda header: _check_frames(header, task, config, started))
-        checks.frame_values(arrays)
+        checks.frame_values(arrays, config)
     return _unpack(arrays)
 
 
@@ -777,14 +777,14 @@ def _with_progress(record: Record, path: Path, index: Mapping[str, Any]) -> Reco
 
     def check(header: checks.Header) -> None:
         checks.progress(header, started.parameters)
-        if checks.begun(header):
-            _check_frames(header, task, record.config, started)
+        if begun := checks.begun(header):
+            _check_frames(begun, task, record.config, started)
 
     with _named(file):
         arrays = _read_arrays(file, index, check)
         frames = {key: value for key, value in arrays.items() if not key.startswith("state.")}
         if frames:
-            checks.frame_values(frames)
+            checks.frame_values(frames, record.config)
     state = {key.removeprefix("state."): value for key, value in arrays.items() if key.startswith("state.")}
     return replace(record, saved=Saved(task, epoch, state), begun=_unpack(frames) if frames else None)
 

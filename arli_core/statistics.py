@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import stdtrit
 
+from .precision import array, finite, number
+
 CONFIDENCE = 0.95
 
 
@@ -30,9 +32,14 @@ class Interval:
         return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
 
 
+@np.errstate(all="ignore")
 def t_interval(values: Iterable[float], confidence: float = CONFIDENCE) -> Interval:
-    """The mean of finite values with its t interval, as above. ValueError where one is not finite."""
-    found = np.array(list(values), dtype=np.float64)
+    """The mean of finite values with its t interval, as above. ValueError where one is not finite, or so large that
+    the interval is not, and for what is no row of real numbers.
+    """
+    found, confidence = array(list(values), "values"), number(confidence, "confidence")
+    if found.ndim != 1:
+        raise ValueError(f"values must be [n], got shape {found.shape}")
     if not np.isfinite(found).all():
         raise ValueError(f"a mean is of finite values, got {found.tolist()}")
     if not 0 < confidence < 1:
@@ -40,15 +47,15 @@ def t_interval(values: Iterable[float], confidence: float = CONFIDENCE) -> Inter
     n = len(found)
     if n < 2:
         return Interval(n, float(found[0]) if n else None, None, None)
-    mean = float(found.mean())
-    half = float(stdtrit(n - 1, (1 + confidence) / 2) * found.std(ddof=1) / np.sqrt(n))
-    return Interval(n, mean, mean - half, mean + half)
+    mean = found.mean()
+    half = stdtrit(n - 1, (1 + confidence) / 2) * found.std(ddof=1) / np.sqrt(n)
+    return Interval(n, *finite(np.array([mean, mean - half, mean + half]), "the interval").tolist())
 
 
 def paired(first: Mapping[int, float], second: Mapping[int, float]) -> Interval:
     """The t interval of the differences first[k] - second[k] over the seeds k that both have.
 
     Pairing takes out what a seed does to both sides alike: where they rise and fall together, this interval is
-    narrower than one of the difference of two means.
+    narrower than one of the difference of two means. ValueError as `t_interval`.
     """
-    return t_interval(first[seed] - second[seed] for seed in first if seed in second)
+    return t_interval(number(first[k], "values") - number(second[k], "values") for k in first if k in second)

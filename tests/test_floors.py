@@ -26,7 +26,7 @@ TABLE = {
     "fusion": (1, {"precision"}),
     "metrics": (1, {"precision"}),
     "precision": (1, set()),
-    "statistics": (1, set()),
+    "statistics": (1, {"precision"}),
     # the world
     "files": (2, {"errors"}),
     "networks": (2, {"networks.attention", "networks.model", "networks.residual", "networks.resnet18",

@@ -232,6 +232,12 @@ MALFORMED = {
     "infinite distance": other("distance", lambda values: np.where(values > 0, np.inf, values)),
     "loss NaN": nan_at("loss", 0),
     "dif* negative": other("dif_star", lambda values: -values),
+    "a distance that has no square": other("distance", lambda values: values * 1e160),
+    "a Gram matrix that is not symmetric": of_arrays("task-2.safetensors", lambda arrays: arrays["gram"].__setitem__(
+        (0, 0, 1), 1e6)),
+    "a Gram matrix of imaginary models": other("gram", lambda values: -values),
+    "a Gram matrix beyond all numbers": other("gram", lambda values: values * 1e305),
+    "models apart and without a norm": other("norm", lambda values: values * 0),
     "rows of dif* that sum to 2": other("dif_star", lambda values: 2 * values),
     "a frame less of one array": other("loss", lambda values: values[1:]),
     "frames miscounted": of_arrays("task-2.safetensors", lambda arrays: arrays.update(
@@ -243,6 +249,9 @@ MALFORMED = {
     "iterations negative": other("iterations", lambda values: np.array(-5)),
     "integers for matrices": other("dif_star", lambda values: values.astype(np.int64)),
     "attention of other images": other("attention", lambda values: values[:, :, :1]),
+    "a state beside the frames of a task": of_arrays("task-2.safetensors", lambda arrays: arrays.update(
+        {"state.phi": np.zeros(3)})),
+    "images of another size than was asked for": put("config", "data", "image_size", value=1024),
     "an array too many": of_arrays("task-2.safetensors", lambda arrays: arrays.update(x=np.zeros(3))),
     "probes of another class": of_arrays("probes.safetensors", lambda arrays: arrays.update(units=np.array([0, 99]))),
     "probes too many": of_arrays("probes.safetensors", lambda arrays: arrays.update(
@@ -250,6 +259,8 @@ MALFORMED = {
     "weights in bfloat16": raw("weights-2.safetensors", as_type("BF16")),
     "weights in integers": raw("weights-2.safetensors", as_type("I32")),
     "weights in an unknown type": raw("weights-2.safetensors", as_type("Q7")),
+    "weights in float64": of_arrays("weights-2.safetensors", lambda arrays: arrays.update(
+        {name: values.astype(np.float64) for name, values in arrays.items()})),
     "weights NaN": of_arrays("weights-2.safetensors", lambda arrays: arrays["head.bias"].fill(np.nan)),
     "weights of a smaller network": of_arrays("weights-2.safetensors", lambda arrays: arrays.pop("head.weight")),
     "a header of 2**60 bytes": raw("task-2.safetensors", lambda content: (2**60).to_bytes(8, "little") + content[8:]),

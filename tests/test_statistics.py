@@ -93,3 +93,33 @@ def test_what_is_no_number_is_refused(bad):
 def test_confidence_is_a_share(confidence):
     with pytest.raises(ValueError, match="between 0 and 1"):
         t_interval([1.0, 2.0], confidence)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([1e308, -1e308, 1e308], "the interval must be finite"),
+        ([10**400, 1], "beyond the range of float64"),
+        ([1j, 2], "real numbers"),
+        ([{}, 2], "real numbers"),
+        (["1", "2"], "real numbers"),
+        ([[1, 2], [3, 4]], r"\[n\], got shape \(2, 2\)"),
+        ([[1], [2, 3]], "real numbers"),
+    ],
+)
+def test_what_has_no_interval_is_refused(values, message):
+    with pytest.raises(ValueError, match=message):
+        t_interval(values)
+
+
+def test_differences_beyond_the_numbers_are_refused():
+    with pytest.raises(ValueError, match="beyond the range"):
+        paired({0: 10**400, 1: 1}, {0: 1, 1: 1})
+    with pytest.raises(ValueError, match="finite"):
+        paired({0: 1e308, 1: 1}, {0: -1e308, 1: 1})
+
+
+@pytest.mark.parametrize("confidence", [math.nan, 10**400])
+def test_a_confidence_is_a_number(confidence):
+    with pytest.raises(ValueError, match="confidence"):
+        t_interval([1, 2], confidence)
