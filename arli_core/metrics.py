@@ -25,10 +25,11 @@ def average_over_samples(accuracy: Any, samples: Any) -> float:
 
     The average accuracy gives every task the same weight, this every sample. samples [N], each at least 1.
     """
-    last, weights = _accuracy(accuracy)[-1], np.asarray(samples, dtype=np.float64)
+    last, weights = _accuracy(accuracy)[-1], array(samples, "samples")
     if weights.shape != last.shape or not (weights >= 1).all():
-        raise ValueError(f"samples of {len(last)} tasks, at least 1 of each, are needed, got {samples!r}")
-    return float(weights @ last / weights.sum())
+        raise ValueError(f"samples of {len(last)} tasks, at least 1 of each, are needed, got {samples!r:.200}")
+    with np.errstate(over="ignore"):
+        return float(weights @ last / finite(weights.sum(), "the number of samples"))
 
 
 def average_incremental_accuracy(accuracy: Any) -> float:
@@ -121,8 +122,13 @@ def entropy(scores: Any) -> NDArray[np.float64]:
 
 
 def is_level(maps: Any) -> NDArray[np.bool_]:
-    """[N] whether a map in [0, 1] is the same everywhere, to 1e-6: it says nothing about places. maps [N, H, W]."""
-    return np.ptp(np.asarray(maps, dtype=np.float64), (1, 2)) <= 1e-6
+    """[N] whether a map in [0, 1] is the same everywhere, to 1e-6: it says nothing about places. maps [N, H, W], else
+    ValueError."""
+    found = array(maps, "maps")
+    if found.ndim != 3 or 0 in found.shape[1:]:
+        raise ValueError(f"maps must be [N, H, W], got {found.shape}")
+    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is not level
+        return np.ptp(found, (1, 2)) <= 1e-6
 
 
 def known_mean(values: Any) -> float:

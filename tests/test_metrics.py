@@ -232,3 +232,22 @@ def test_a_map_is_level_where_no_place_differs(level, change, place):
     maps[1].flat[place] += change
     assert is_level(maps).tolist() == [True, False]
     assert is_level(np.float32([[[1, 1 - 1e-7]]])).tolist() == [True]  # rounding of a map in float32
+
+
+@pytest.mark.parametrize(
+    "maps", [np.zeros((2, 2)), np.zeros((1, 0, 3)), [[[1j]]], [[["a"]]], {}, 3, np.zeros((1, 1, 1, 1))]
+)
+def test_what_is_no_map_is_neither_level_nor_uneven(maps):
+    with pytest.raises(ValueError, match=r"maps must"):
+        is_level(maps)
+
+
+def test_a_map_that_is_not_finite_is_not_level():
+    assert is_level([[[np.nan, 0]], [[np.inf, np.inf]], [[1e308, -1e308]]]).tolist() == [False] * 3
+    assert is_level(torch.ones(2, 3, 3, dtype=torch.bfloat16, requires_grad=True)).tolist() == [True, True]
+
+
+@pytest.mark.parametrize("samples", [[10**400, 1], [1j, 1], ["1", "2"], {}, [[1], [2, 3]], [1e308, 1e308]])
+def test_samples_are_numbers(samples):
+    with pytest.raises(ValueError, match="samples"):
+        average_over_samples([[0.5, None], [0.5, 0.5]], samples)

@@ -172,6 +172,10 @@ def row(result: Any, given: Any, *_: Any) -> bool:
     return finite(result) and _shape(result) == (_rows(given),)
 
 
+def last_row(result: Any, given: Any, *_: Any) -> bool:
+    return finite(result) and _shape(result) == (1, _rows(given))
+
+
 def scalar(result: Any, *_: Any) -> bool:
     return isinstance(result, float) and finite(result)
 
@@ -259,6 +263,7 @@ _FUNCTIONS: dict[str, tuple[tuple[Callable[[random.Random], Any], ...], Check]] 
     "fusion.dif": ((matrix, number), shape_of_the_given),
     "fusion.dif_star": ((matrix,), shape_of_the_given),
     "fusion.fuse": ((matrix, matrix), fused),
+    "fusion.base_weights": ((matrix, kind, number), last_row),
     "fusion.base_weight": ((number, count, count), scalar),
     "consensus.check_row_stochastic": ((matrix, number), nothing),
     "consensus.row_faults": ((matrix, number), texts),
@@ -277,6 +282,7 @@ _FUNCTIONS: dict[str, tuple[tuple[Callable[[random.Random], Any], ...], Check]] 
     "consensus.settled": ((values, number), an_index),
     "consensus.deviation_from_uniform": ((matrix,), scalar),
     "metrics.average_accuracy": ((matrix,), scalar),
+    "metrics.average_over_samples": ((matrix, values), scalar),
     "metrics.average_incremental_accuracy": ((matrix,), scalar),
     "metrics.forgetting": ((matrix,), scalar_or_unknown),
     "metrics.backward_transfer": ((matrix,), scalar_or_unknown),
@@ -285,6 +291,7 @@ _FUNCTIONS: dict[str, tuple[tuple[Callable[[random.Random], Any], ...], Check]] 
     "metrics.pointing": ((stack, stack), an_image_each),
     "metrics.overlap": ((stack, stack, number), an_image_each),
     "metrics.entropy": ((stack,), an_image_each),
+    "metrics.is_level": ((stack,), an_image_each),
     "metrics.known_mean": ((values,), scalar_or_unknown),
     "metrics.merits": ((stack, stack, number), told),
     "statistics.t_interval": ((values, number), interval),
