@@ -229,7 +229,7 @@ class Attack(Section):
 
 
 class Fusion(Section):
-    inner_steps: int = Field(default=1, ge=1, le=1000, description="K: rounds of clean step, attack, attacked step")
+    inner_steps: int = Field(default=1, ge=1, le=100, description="K: rounds of clean step, attack, attacked step")
     reset: bool = Field(default=True, description="every task model starts from the base, not from the one before it")
     weights: Literal["adaptive", "uniform", "last"] = Field(
         default="adaptive", description="adaptive: last row of dif*; uniform: 1/(n+1); last: the newest task's model"
@@ -249,13 +249,13 @@ class AdamFusion(Fusion):
 
 
 class ReleasedFusion(Section):
-    inner_steps: int = Field(default=1, ge=1, le=1000, description="K: rounds of clean step, attack, attacked step")
+    inner_steps: int = Field(default=1, ge=1, le=100, description="K: rounds of clean step, attack, attacked step")
     beta: float = Field(default=1.0, ge=0, le=HUGE, description="the base keeps 1 - exp(-beta (n-1)/N) of itself")
 
 
 class UniformFusion(Section):
     inner_steps: int = Field(
-        default=2, ge=1, le=1000, description="K: steps of each task model before the models are averaged"
+        default=2, ge=1, le=100, description="K: steps of each task model before the models are averaged"
     )
     beta: float = Field(default=0.0, ge=0, le=HUGE, description="the base keeps 1 - exp(-beta (n-1)/N) of itself")
 
@@ -655,7 +655,7 @@ _REASONS = {
     "train.epochs": "more take weeks on the smallest data",
     "train.batch_size": "a batch is held in memory whole",
     "memory.budget": "exemplars are trained on in every epoch",
-    "fusion.inner_steps": "each iteration makes so many steps for each task",
+    "fusion.inner_steps": "each iteration makes so many steps for each task, and is not stopped within",
     "adaptation.epochs": "they are made for every task after every task",
     "evaluation.group": "no task has as many test images",
     "recording.frames": "every frame keeps a row and a column for each model",

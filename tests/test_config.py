@@ -61,7 +61,7 @@ VALID = {
     "memory.budget": count,
     "memory.batches": st.sampled_from(["mixed", "every-task", "balanced"]),
     "attack.epsilon": st.floats(0, 1),
-    "fusion.inner_steps": count,
+    "fusion.inner_steps": st.integers(1, 100),
     "fusion.reset": st.booleans(),
     "fusion.weights": st.sampled_from(["adaptive", "uniform", "last"]),
     "fusion.over": st.sampled_from(["model", "tensor"]),

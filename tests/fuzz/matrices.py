@@ -64,6 +64,16 @@ def values(rng: random.Random) -> Any:
 # What a signature names is of that type, for a wrong one is Python's own TypeError; any value of it is tried.
 
 
+def several(rng: random.Random) -> Any:
+    """What can be iterated over."""
+    given = values(rng)
+    try:
+        iter(given)
+    except TypeError:
+        return [given]
+    return given
+
+
 def number(rng: random.Random) -> float:
     worst = rng.choice(hostile.NUMBERS)
     return worst if rng.random() < 0.4 else rng.choice([0, 1, 0.5, 0.85, 1e-12, 1000.0, -1.0, 1e200, True])
@@ -294,7 +304,7 @@ _FUNCTIONS: dict[str, tuple[tuple[Callable[[random.Random], Any], ...], Check]] 
     "metrics.is_level": ((stack,), an_image_each),
     "metrics.known_mean": ((values,), scalar_or_unknown),
     "metrics.merits": ((stack, stack, number), told),
-    "statistics.t_interval": ((values, number), interval),
+    "statistics.t_interval": ((several, number), interval),
     "statistics.paired": ((by_seed, by_seed), interval),
 }
 
