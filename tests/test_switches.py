@@ -88,7 +88,7 @@ OTHERS = {
 }
 UNDER = {"data.spurious": {"data.name": "scenes"}}  # settings of the base run without which one cannot be written
 WHERE = {"device"}  # changes where a run takes place, not what it is
-STARTED = {"data.name", "data.image_size", "data.tasks", "data.classes_per_task", "data.class_order",
+STARTED = {"data.name", "data.image_size", "data.spurious", "data.tasks", "data.classes_per_task", "data.class_order",
            "data.evaluate_on", "network.name", "network.attention", "recording.probes"}  # fmt: skip
 # What begins alike: attentions of as many parameters, and the same four classes divided otherwise.
 ALIKE = {"per-image", "border", "local", 2, (1, 3)}
