@@ -35,6 +35,7 @@ ASKED = {
         plan("mnist-5k", ["itaml"], 5, {}, {"train.learning_rate": 0.1}),
         plan("mnist-5k", SIX[1:], 5, {}, {"train.batch_size": 16}),
         ablation("mnist-5k", 5),
+        plan("mnist-5k", ["ari-adam"], 5, experiments.switches(0.2)),
     ],
     "scenes": [plan("scenes", SIX, 5)],
     "fashion-mnist": [plan("fashion-mnist", SIX, 3)],
