@@ -329,9 +329,7 @@ def test_the_form_says_what_is_the_same_and_what_is_not(lab):
     test = open_train(view="race")
     assert not test.exception and not test.error and not test.warning
     said = texts(test, "markdown")
-    assert (
-        "**every batch**: the same samples in the same order" in said and "train.learning_rate 0.1 / 0.003" in said
-    )
+    assert "**every batch**: the same samples in the same order" in said and "train.learning_rate 0.1 / 0.003" in said
     assert "the weights at the start" in said
     assert "**Not as in the preset:** replay-balanced train.batch_size = 16." in said  # ari's own
     test.selectbox(key="race-The other").select("replay").run()
