@@ -54,13 +54,13 @@ def test_a_link_opens_what_was_chosen_in_a_fresh_browser(app: str, page: Page, b
 def test_the_rows_that_are_chosen_are_drawn_and_saved(app: str, page: Page):
     page.goto(f"{app}/compare?view=setting&lines=ari")
     complete(page)
-    page.get_by_role("button", name="Rows: 1 of 5").click()
+    page.get_by_role("button", name="Rows: 1 of 6").click()
     page.get_by_test_id("stMultiSelect").get_by_role("combobox").click()
     page.get_by_role("option", name="der++", exact=True).click()
     page.wait_for_url(re.compile("lines=ari(,|%2C)der%2B%2B"), timeout=LOADED)
     page.keyboard.press("Escape")  # closes the list
     page.keyboard.press("Escape")  # and what it is in
-    expect(page.get_by_role("button", name="Rows: 2 of 5")).to_be_visible(timeout=LOADED)
+    expect(page.get_by_role("button", name="Rows: 2 of 6")).to_be_visible(timeout=LOADED)
     expect(page.get_by_text("Less that, by seed: der++").first).to_be_visible(timeout=LOADED)  # drawn by then
     complete(page)
     page.get_by_role("button", name="Save").first.click()

@@ -44,7 +44,7 @@ def test_a_lesson_from_its_link_to_the_lab_and_back(app: str, page: Page):
     page.keyboard.press("Enter")
     expect(told).to_contain_text("the newest task's model, weighs most", timeout=LOADED)
     player = page.locator(".frame-player .status")
-    expect(player.filter(has_text="of 84")).to_be_visible(timeout=LOADED)
+    expect(player.filter(has_text="of 168")).to_be_visible(timeout=LOADED)
     expect(player).to_have_count(1, timeout=LOADED)  # in place of the scene's
     assert page.url == f"{app}/lessons?lesson=distances"
 
