@@ -135,7 +135,7 @@ def _base_distances(models: Any, kind: str) -> Any:
 
 def _distances(models: Any, row: Any, kind: str) -> Any:
     if kind not in KINDS:
-        raise ValueError(f"unknown distance {kind!r}; valid: {', '.join(KINDS)}")
+        raise ValueError(f"unknown distance {kind!r:.60}; valid: {', '.join(KINDS)}")
     difference = models - row
     return (difference * difference).sum(-1) ** 0.5 if kind == "l2" else abs(difference).sum(-1)
 
