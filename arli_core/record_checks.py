@@ -97,12 +97,7 @@ def sealed(index: Mapping[str, Any]) -> bytes:
 
 def opened(content: bytes) -> dict[str, Any]:
     """An index from the content of run.json. `whole` says whether it fits its configuration."""
-    if len(content) > INDEX_BYTES:
-        raise ValueError(f"it has {len(content) / 2**20:.0f} MB, and an index at most {INDEX_BYTES // 2**20}")
-    try:
-        index = json.loads(content)
-    except RecursionError:
-        raise ValueError("it is nested too deep") from None
+    index = _parsed(content, "an index")
     if not isinstance(index, dict) or "schema" not in index:
         raise ValueError("it has no schema")
     schema = index["schema"]
@@ -115,6 +110,15 @@ def opened(content: bytes) -> dict[str, Any]:
     if schema == 1 and "digest" in index:
         raise ValueError("it has schema 1, which has no digests, and a digest")
     return index
+
+
+def _parsed(content: bytes, what: str) -> Any:
+    if len(content) > INDEX_BYTES:
+        raise ValueError(f"it has {len(content) / 2**20:.0f} MB, and {what} at most {INDEX_BYTES // 2**20}")
+    try:
+        return json.loads(content)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
 
 
 class _Outcome(BaseModel):
@@ -136,12 +140,7 @@ class _Outcome(BaseModel):
 
 def outcome(content: bytes) -> dict[str, Any]:
     """What came of a run, from the content of its file, sealed as an index is; old ones have no seal."""
-    if len(content) > INDEX_BYTES:
-        raise ValueError(f"it has {len(content) / 2**20:.0f} MB, and an outcome at most {INDEX_BYTES // 2**20}")
-    try:
-        found = json.loads(content)
-    except RecursionError:
-        raise ValueError("it is nested too deep") from None
+    found = _parsed(content, "an outcome")
     if not isinstance(found, dict):
         raise ValueError("it is no outcome of a run")
     if {"schema", "digest"} & found.keys() and sealed(found) != content:
