@@ -12,3 +12,10 @@ def complete(page: Page, title: str) -> None:
     expect(page.locator("[data-testid=stSpinner]")).to_have_count(0, timeout=LOADED)
     expect(page.locator("[data-testid=stException]")).to_have_count(0)
     expect(page.locator("[role=dialog]")).to_have_count(0)
+
+
+def drawn(page: Page) -> None:
+    """The page's script is at its end: until then what it drew before stands beside what it draws now."""
+    expect(page.locator("[data-testid=stApp]")).to_have_attribute(
+        "data-test-script-state", "notRunning", timeout=LOADED
+    )

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from playwright.sync_api import Browser, Error, Page, TimeoutError, expect
-from reading import LOADED, complete
+from reading import LOADED, complete, drawn
 
 from arli_core import cli, records
 
@@ -287,6 +287,7 @@ def test_a_run_is_started_paused_stepped_reloaded_and_finishes(app: str, page: P
     epochs.fill("6")  # so that it still trains when a busy machine has opened the second tab
     epochs.press("Enter")
     expect(page.get_by_text("Changed: train.epochs = 6")).to_be_visible(timeout=LOADED)
+    drawn(page)
     page.get_by_role("button", name="Start", exact=True).click()
 
     # The matrix on the page changes while it trains.
@@ -350,6 +351,7 @@ def test_a_stopped_run_is_resumed(app: str, page: Page):
     choose(page, "Method", "replay")
     # While the page redraws, the field of the choice before is still there for a moment.
     expect(page.get_by_label("Name of the run").last).to_have_value("mnist-5k-replay-0", timeout=LOADED)
+    drawn(page)
     page.get_by_role("button", name="Start paused").click()
     expect(page.get_by_role("button", name="Go on")).to_be_visible(timeout=LOADED)
     page.get_by_role("button", name="One step").click()
@@ -395,6 +397,7 @@ def test_a_run_that_diverges_says_why_and_what_to_do(app: str, page: Page):
     rate.fill("1e30")
     rate.press("Enter")
     expect(page.get_by_text("Changed: train.learning_rate")).to_be_visible(timeout=LOADED)
+    drawn(page)
     name = page.get_by_label("Name of the run")
     name.fill("too-fast")
     name.press("Enter")

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
+from reading import LOADED
 
 ROOT = Path(__file__).parents[2]
-LOADED = 60_000  # ms
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
+from reading import LOADED
 
 from arli_core import records
 
 ROOT = Path(__file__).parents[2]
-LOADED = 60_000  # ms; the first page that needs torch waits for its import
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
+from reading import LOADED
 
 ROOT = Path(__file__).parents[2]
-LOADED = 60_000  # ms
 # How many parts of an equation reach beyond their column, where they would be cut off.
 CUT = """parts => parts.filter(part => part.getBoundingClientRect().right >
   part.closest('[data-testid=stColumn]').getBoundingClientRect().right + 1).length"""

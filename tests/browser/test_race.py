@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, expect
+from reading import LOADED, drawn
 
 ROOT = Path(__file__).parents[2]
-LOADED = 60_000  # ms; the first page that needs torch waits for its import
 
 
 def iterations(page: Page) -> list[str]:
@@ -41,6 +41,7 @@ def test_a_race_is_run_reloaded_and_opened_on_forgetting(
         epochs.fill("6")  # so that it still trains when a busy machine has drawn the page twice
         epochs.press("Enter")
         expect(page.get_by_text("6 epochs a task")).to_be_visible(timeout=LOADED)
+        drawn(page)
         page.get_by_role("button", name="Start", exact=True).click()
         page.wait_for_url(re.compile("run=digits-ari-0&other=digits-replay-balanced-0"), timeout=LOADED)
 
