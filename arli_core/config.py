@@ -33,6 +33,8 @@ DATASETS = (
     "cub-200",
     "imagenet-100",
 )
+SIDES = {"digits": 8, "mnist-5k": 28, "scenes": 40, "mnist": 28, "fashion-mnist": 28, "cifar-10": 32, "cifar-100": 32}
+ENLARGED = 8  # times its side, at most: an image of so few pixels shows nothing more, and costs the square of it
 HUGE = 1e30  # of numbers that are multiplied with others of their like
 MATRIX_BYTES = 2**30  # of a run's recorded matrices, which a page holds in memory
 PROTOCOLS = ("task_aware", "vote", "per_sample")
@@ -164,6 +166,18 @@ class Data(Section):
         if "\0" in name or len(name) > 1000:
             raise ValueError("input should name a folder, in at most 1,000 characters, without a zero byte")
         return name
+
+    @field_validator("image_size")
+    @classmethod
+    def _enlarged(cls, size: int | None, info: ValidationInfo) -> int | None:
+        name = info.data.get("name")
+        if size and name in SIDES and size > ENLARGED * SIDES[name]:
+            side = SIDES[name]
+            raise ValueError(
+                f"input should be less than or equal to {ENLARGED * side} for {name}: its images of {side}x{side} "
+                f"show nothing more when they are enlarged, and cost memory and time"
+            )
+        return size
 
     @field_validator("spurious")
     @classmethod

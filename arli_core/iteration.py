@@ -16,6 +16,7 @@ from torch import Tensor
 from .attack import Attacked
 from .attention import learned, world
 from .config import WEIGHING, Ari
+from .demand import refuse_too_large
 from .errors import RecordError
 from .events import Fused
 from .fusion import base_distances, dif
@@ -100,7 +101,7 @@ def first_of(record: Record, task: int) -> Iteration:
     """The first iteration of a task, counted from 1, on the CPU.
 
     Raises RecordError for a task that is not begun, for a method without these parts, and as `attention.learned`,
-    which also says where data are others than the run was trained on.
+    which also says where data are others than the run was trained on; ConfigError where it is too large for here.
     """
     config = record.config
     if not isinstance(config, Ari):
@@ -113,6 +114,7 @@ def first_of(record: Record, task: int) -> Iteration:
     else:
         stream, model = world(record)
         phi = model.initial(generator_for(config.seed, INITIAL))
+    refuse_too_large(config, stream, cpu)
     method = create(config, Setting(model, stream, cpu), phi)
     assert isinstance(method, AntiRetroactiveInterference)
     method.begin(task, 0)

@@ -16,6 +16,7 @@ from torch import Tensor
 from . import datasets, networks
 from .config import Config, Joint, Rehearsal, Remembering
 from .datasets import Dataset
+from .demand import refuse_too_large
 from .errors import ConfigError, Diverged, RecordError
 from .events import Attention, Event, Finished, Saved, Started, Step, TaskDone
 from .fingerprint import Fingerprint, refuse_other
@@ -46,6 +47,7 @@ def learn(config: Config, saved: Saved | None = None, trained_on: Fingerprint | 
     """
     device = choose_device(config.device)
     stream, model = open_world(config, device, trained_on)
+    refuse_too_large(config, stream, device)
     phi = model.initial(generator_for(config.seed, INITIAL)).to(device)
     method = create(config, Setting(model, stream, device), phi)
     if isinstance(config, Remembering):
@@ -206,8 +208,7 @@ def device_name(device: torch.device) -> str:
 @torch.no_grad()
 def evaluate(model: Model, phi: Tensor, pool: Pool, index: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """(logits [B, units], A [B, 1, H, W] at the size of the images) of the indexed samples, chunk by chunk."""
-    chunk = max(10, min(500, 2**23 // math.prod(pool.shape)))
-    for part in index.split(chunk):
+    for part in index.split(pool.chunk):
         images = pool[part].images
         logits, attention = model(phi, images)
         yield logits, at_image_size(attention, images)

@@ -3,6 +3,7 @@
 Classes are renumbered in the order in which they are met, so that each task has a run of the head's units: units.py.
 """
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,6 +15,8 @@ from .augment import augment
 from .config import Augmentation, Data, text_of
 from .datasets import Dataset, Split
 from .errors import ConfigError, DataError
+
+CHUNK_VALUES = 2**22  # of images: a network's maps of so many take about a gigabyte
 
 # The purposes randomness serves: each has its own stream, so that changing one draw moves no other, and a run can
 # be resumed at any epoch from its number alone.
@@ -52,12 +55,21 @@ class Pool:
     def __init__(self, split: Split, kept: np.ndarray, labels: Tensor, mean: Tensor, std: Tensor) -> None:
         self.labels, self.mean, self.std = labels, mean.view(-1, 1, 1), std.view(-1, 1, 1)
         resident = isinstance(split.images, np.ndarray)
-        self.images = torch.tensor(split.images[kept]).to(labels.device) if resident else split.images
+        self.images = torch.from_numpy(split.images[kept]).to(labels.device) if resident else split.images
         self.kept = kept
         self.shape = split.images.shape[1:]  # (C, H, W)
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def resident(self) -> bool:
+        return isinstance(self.images, Tensor)
+
+    @property
+    def chunk(self) -> int:
+        """How many samples are evaluated at once."""
+        return max(1, min(500, CHUNK_VALUES // math.prod(self.shape)))
 
     def __getitem__(self, index: Tensor) -> Samples:
         if isinstance(self.images, Tensor):

@@ -14,6 +14,7 @@ from arli_core.config import (
     METHODS,
     PRESETS,
     PROTOCOLS,
+    SIDES,
     WEIGHING,
     Config,
     Section,
@@ -176,6 +177,20 @@ def test_data_that_are_configured_are_data_that_are_known():
             preset("digits", **{"data.name": name})
 
 
+def test_images_are_enlarged_eight_times_at_most():
+    for name in DATASETS:
+        largest = 8 * SIDES.get(name, 128)
+        assert preset("digits", **{"data.name": name, "data.image_size": largest}).data.image_size == largest
+        with pytest.raises(ConfigError, match=rf"^data[.]image_size: .*less than or equal to {largest}\b.* memory"):
+            preset("digits", **{"data.name": name, "data.image_size": largest + 1})
+    for name in ("digits", "mnist-5k", "scenes"):
+        assert datasets.load(name).shape[1:] == (SIDES[name], SIDES[name])
+    with pytest.raises(
+        ConfigError, match=r"^data[.]image_size: .*for digits: its images of 8x8 show.*got 65"
+    ):
+        preset("digits", **{"data.image_size": 65})
+
+
 def test_spurious_backgrounds_are_of_scenes_alone():
     assert preset("scenes", **{"data.spurious": 0.5}).data.spurious == 0.5
     for name in set(DATASETS) - {"scenes"} | {"folder:scenes"}:
@@ -234,7 +249,11 @@ def test_what_is_dumped_parses_to_the_same(method, data):
         values["data.tasks"] = len(values["data.classes_per_task"])
     if method in WEIGHING and values.get("data.tasks", 0) > 10:
         values["recording.frames"] = min(values.get("recording.frames", 16), 16)  # more matrices are refused
-    config = preset(data.draw(st.sampled_from(PRESETS)), method, data.draw(VALID["seed"]), **values)
+    name = data.draw(st.sampled_from(PRESETS))
+    if values.get("data.image_size"):
+        side = SIDES.get(values.get("data.name", preset(name).data.name), 128)
+        values["data.image_size"] = min(values["data.image_size"], 8 * side)
+    config = preset(name, method, data.draw(VALID["seed"]), **values)
     for key, value in values.items():
         place = config
         for part in key.split("."):

@@ -242,6 +242,10 @@ def test_moments_of_large_sets_are_those_of_a_fixed_sample(monkeypatch):
     )
     monkeypatch.setattr("arli_core.datasets.dataset.MEASURED_IMAGES", 4000)
     np.testing.assert_allclose(moments(array), whole)
+    reads.clear()  # of large images, as many as have twice the values: here 20 of 32 values each
+    monkeypatch.setattr("arli_core.datasets.dataset.MEASURED_VALUES", 320)
+    assert moments(streamed) == moments(array.copy())
+    assert len(set(reads)) == len(reads) == 20
 
 
 def test_import_leaves_the_heavy_packages_alone():

@@ -15,7 +15,7 @@ from tests.fuzz.runner import Limits, Outcome, Worker, fuzz
 from tests.fuzz.world import World
 
 SEED = 12
-SHORT = {"settings": 60, "starts": 8, "matrices": 100, "archives": 60, "flips": 60, "uploads": 40, "folders": 10,
+SHORT = {"settings": 60, "starts": 24, "matrices": 100, "archives": 60, "flips": 60, "uploads": 40, "folders": 10,
          "addresses": 6, "imports": 4}  # fmt: skip
 
 

@@ -251,7 +251,7 @@ MALFORMED = {
     "attention of other images": other("attention", lambda values: values[:, :, :1]),
     "a state beside the frames of a task": of_arrays("task-2.safetensors", lambda arrays: arrays.update(
         {"state.phi": np.zeros(3)})),
-    "images of another size than was asked for": put("config", "data", "image_size", value=1024),
+    "images of another size than was asked for": put("config", "data", "image_size", value=16),
     "an array too many": of_arrays("task-2.safetensors", lambda arrays: arrays.update(x=np.zeros(3))),
     "probes of another class": of_arrays("probes.safetensors", lambda arrays: arrays.update(units=np.array([0, 99]))),
     "probes too many": of_arrays("probes.safetensors", lambda arrays: arrays.update(

@@ -47,8 +47,10 @@ def starts(rng: random.Random, world: World) -> Case:
     method = rng.choice(METHODS)
     own = keys(method)
     changed = {key: value for key, value in TINY.items() if key in own}
+    if rng.random() < 0.5:
+        changed |= {key: value for key, value in _costly(rng).items() if key in own}
     for key in rng.sample(sorted(own.keys() - {"data.name"}), rng.randint(1, 3)):
-        changed[key] = rng.choice([value for value in _near(own[key]) if not _costly(key, value)])
+        changed[key] = rng.choice(list(_near(own[key])))
     return Case(
         f"learn, digits, {method}: {hostile.short(changed, 400)}",
         lambda _: _starts(preset("digits", method, **changed)),
@@ -74,9 +76,15 @@ def _starts(config: Config) -> None:
     assert isinstance(step, Step) and math.isfinite(step.loss) and step.samples > 0
 
 
-def _costly(key: str, value: Any) -> bool:
-    """Images of a hundred times their size take the seconds and gigabytes that they are asked to."""
-    return key == "data.image_size" and value in range(65, 1025)
+def _costly(rng: random.Random) -> dict[str, Any]:
+    """Settings that cost memory and time together, each of any valid size on digits."""
+    return {
+        "data.image_size": rng.choice([8, 16, rng.randint(8, 64), 64, 65]),
+        "data.tasks": rng.randint(1, 5),
+        "network.name": rng.choice(get_args(keys("ari")["network.name"].annotation)),
+        "train.batch_size": int(2 ** rng.uniform(0, 12)),
+        "fusion.inner_steps": int(2 ** rng.uniform(0, 6.6)),
+    }
 
 
 def _key(rng: random.Random, own: dict[str, Any]) -> str:

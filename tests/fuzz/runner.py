@@ -24,6 +24,7 @@ from .world import World
 
 SECONDS = 5.0  # of processor time a case: that of a clock depends on what else the machine does
 MEGABYTES = 1024.0  # above what the process had before
+SHARED = {"ARLI_MAX_MEMORY": "0.8", "ARLI_MAX_OPERATIONS": "2e10"}  # what a run may ask of a server for many
 LONGEST = 3000  # characters of a message: a screenful
 _AT_ALL = 120.0  # seconds by the clock, for a case that waits and computes nothing
 _NO_MORE = 6 * 2**30  # bytes of data a process may ask for, so that no case takes the machine down
@@ -112,6 +113,7 @@ def _work(here: Connection, root: Path, seed: int, limits: Limits) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (_NO_MORE, resource.getrlimit(resource.RLIMIT_DATA)[1]))
     world = World(root)
     world.make()
+    os.environ |= SHARED
     while True:
         try:
             kind, draw, number = here.recv()

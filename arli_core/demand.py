@@ -1,0 +1,159 @@
+"""What a run asks of the machine, counted before it trains: memory, and the operations of one iteration.
+
+The network's passes over the largest batch are made on torch's `meta` device, where tensors have a shape and no
+content: what is alive at once is added up, and none of it is allocated. The rest was measured, and is rounded up.
+"""
+
+import os
+from dataclasses import dataclass
+
+import psutil
+import torch
+from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+from . import networks
+from .config import Ari, AriReleased, Config, DarkExperienceReplay, Ewc, Itaml, Joint, Remembering
+from .errors import ConfigError, LabError
+from .tasks import Stream
+
+GIGABYTE = 2**30
+MEMORY, OPERATIONS = "ARLI_MAX_MEMORY", "ARLI_MAX_OPERATIONS"  # of a run, in GB; of an iteration
+MOST_OPERATIONS = 1e15  # an iteration of so many takes minutes on the fastest of processors
+WORKSPACE = 1.4  # of a pass: its tensors, and those that convolutions lay out anew
+
+
+@dataclass(frozen=True)
+class Demand:
+    """Bytes of the images, of all copies of phi, and of a pass over the largest batch; operations of an iteration."""
+
+    images: int
+    models: int
+    batch: int
+    operations: float
+
+    @property
+    def memory(self) -> int:
+        return self.images + self.models + self.batch
+
+
+def refuse_too_large(config: Config, stream: Stream, device: torch.device) -> None:
+    """ConfigError where a run would take more memory than the device has, or an iteration more operations than
+    MOST_OPERATIONS; LabError where the environment, which may set other limits, names none that is a number."""
+    demand = demand_of(config, stream)
+    images = f"{largest_batch(config, stream)} images of {'x'.join(map(str, stream.shape))}"
+    batches = f"batches of {images} in the network {config.network.name}"
+    cure = "lower train.batch_size or data.image_size, or choose a smaller network.name"
+    memory = _limit(MEMORY, memory_of(device) / GIGABYTE)
+    if demand.memory > memory * GIGABYTE:
+        raise ConfigError(
+            f"train.batch_size: {batches} would take about {_gigabytes(demand.memory)} of memory "
+            f"({_gigabytes(demand.models)} for copies of the model, {_gigabytes(demand.images)} for the data set); a "
+            f"run may take {memory:.1f} GB here; {cure}"
+        )
+    operations = _limit(OPERATIONS, MOST_OPERATIONS)
+    if demand.operations > operations:
+        raise ConfigError(
+            f"train.batch_size: {batches} would take {demand.operations:.1e} operations an iteration, at most "
+            f"{operations:.1e} are allowed here, as nothing stops a run within one; {cure}"
+            f"{', or lower fusion.inner_steps' if _rounds(config) > 1 else ''}"
+        )
+
+
+def demand_of(config: Config, stream: Stream) -> Demand:
+    network, samples, chunk = config.network, largest_batch(config, stream), stream.test.chunk
+    trained, evaluated = _Alive(), _Alive()
+    with torch.device("meta"):
+        model = networks.build(network.name, stream.shape, len(stream.classes), network.attention)
+        phi, images = torch.empty(sum(model.sizes)), torch.empty(samples, *stream.shape)
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            model(phi, images)
+        with trained:
+            logits, attention, _ = model.train(phi.requires_grad_(), images.requires_grad_())
+            torch.autograd.grad(logits.sum() + attention.sum(), [phi, images])
+        with torch.no_grad(), evaluated:
+            model(phi, torch.empty(chunk, *stream.shape))
+    resident = stream.dataset.nbytes if stream.train.resident else 0
+    return Demand(
+        images=2 * resident,  # the data set's own, and those on the device
+        models=phi.nbytes * _copies(config),
+        batch=int(WORKSPACE * max(trained.peak, evaluated.peak)),
+        operations=float(counter.get_total_flops() * _passes(config)),
+    )
+
+
+def largest_batch(config: Config, stream: Stream) -> int:
+    """How many samples at most pass through the network together while the run trains."""
+    counts = torch.bincount(stream.task_of(stream.train.labels))
+    available = int(counts.sum() if isinstance(config, Joint) else counts.max())
+    if isinstance(config, Remembering):
+        available = min(available + config.memory.budget, int(counts.sum()))
+    samples = min(config.train.batch_size, available)
+    return 3 * samples if isinstance(config, DarkExperienceReplay) else samples  # new ones, and two draws
+
+
+def memory_of(device: torch.device) -> int:
+    """Bytes that the device has in all."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return psutil.virtual_memory().total
+
+
+def _copies(config: Config) -> int:
+    """Of phi in float32, at most, gradients, moments, saved states and matrices' float64 among them: measured."""
+    match config:
+        case Ari():
+            return 8 * (config.data.tasks + 1) + 16
+        case AriReleased() | Itaml():
+            return 2 * config.data.tasks + 16
+        case Ewc():
+            return 64 if config.data.tasks > 1 else 24  # a gradient for each of 20 samples
+    return 20
+
+
+def _passes(config: Config) -> int:
+    """What an iteration costs, in forward passes: a step is three, and so is an attack at most."""
+    if isinstance(config, Ari | AriReleased):
+        return 9 * _rounds(config)
+    return 3 * _rounds(config) if isinstance(config, Itaml) else 4
+
+
+def _rounds(config: Config) -> int:
+    return config.fusion.inner_steps if isinstance(config, Ari | AriReleased | Itaml) else 1
+
+
+def _limit(variable: str, usual: float) -> float:
+    text = os.environ.get(variable)
+    try:
+        limit = float(text) if text else usual
+    except ValueError:
+        limit = 0.0
+    if not limit > 0:
+        raise LabError(f"{variable}: {text!r} is no number above 0")
+    return limit
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / GIGABYTE:.1f} GB"
+
+
+class _Alive(TorchDispatchMode):
+    """`peak`: the most bytes of tensors, made by operations within it, that were alive together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peak = 0
+        self.storages: dict[int, tuple[StorageWeakRef, int]] = {}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, Tensor):
+                storage = tensor.untyped_storage()
+                self.storages[storage._cdata] = StorageWeakRef(storage), storage.nbytes()
+        self.storages = {key: entry for key, entry in self.storages.items() if not entry[0].expired()}
+        self.peak = max(self.peak, sum(size for _, size in self.storages.values()))
+        return result

@@ -1,0 +1,234 @@
+"""What a run asks of the machine is counted before it is trained, and what is too much is refused in words."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from arli_core import iteration
+from arli_core.config import METHODS, PRESETS, preset
+from arli_core.datasets import Dataset, Split, Streamed
+from arli_core.demand import (
+    GIGABYTE,
+    MEMORY,
+    MOST_OPERATIONS,
+    OPERATIONS,
+    _Alive,
+    demand_of,
+    largest_batch,
+    memory_of,
+    refuse_too_large,
+)
+from arli_core.errors import ConfigError, LabError
+from arli_core.events import Step
+from arli_core.learn import learn, open_world
+from arli_core.networks import Model
+from arli_core.tasks import Stream
+
+CPU = torch.device("cpu")
+TINY = {"data.tasks": 3, "train.epochs": 1, "recording.probes": 0, "recording.frames": 2, "device": "cpu"}
+# What published experiments train on: (C, H, W), classes, training samples a class.
+PUBLISHED = {
+    "paper-mnist": ((1, 28, 28), 10, 6000),
+    "paper-cifar100": ((3, 32, 32), 100, 500),
+    "paper-cub200": ((3, 224, 224), 200, 30),
+    "paper-imagenet100": ((3, 224, 224), 100, 1300),
+}
+
+CARRIED = {"fashion-mnist": "mnist-5k"}  # images of the same size, which every machine has
+
+
+def stream_of(config, shape, classes, samples):
+    """A stream of that many images, which are made when they are asked for."""
+    labels = np.repeat(np.arange(classes), samples)
+    images = Streamed(
+        lambda i: np.full(shape, 255 * (i % 2), np.uint8),
+        np.arange(len(labels)),
+        shape,
+        identify=lambda i: bytes([i]),
+    )
+    split = Split(images, labels)
+    return Stream(Dataset("x", tuple(map(str, range(classes))), split, split), config.data, CPU)
+
+
+@pytest.mark.parametrize("batch_size", [40, 65_536])
+@pytest.mark.parametrize("method", METHODS)
+def test_no_batch_is_larger_than_was_counted(method, batch_size, monkeypatch):
+    sizes = []
+    train = Model.train
+    config = preset("digits", method, **TINY, **{"train.batch_size": batch_size})
+    stream, _ = open_world(config, CPU)
+    most = largest_batch(config, stream)
+    events = learn(config)
+    monkeypatch.setattr(
+        Model, "train", lambda self, phi, images: sizes.append(len(images)) or train(self, phi, images)
+    )
+    assert any(isinstance(event, Step) for event in events)
+    assert max(sizes) <= most
+    if batch_size == 40:
+        assert most == (120 if method == "der++" else 40)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("method", ["ari", "ari-paper", "der++"])
+def test_every_preset_is_admitted(name, method, monkeypatch):
+    """On a laptop of 8 GB; the published experiments on a processor of 40 GB."""
+    config = preset(name, method)
+    if name in PUBLISHED:
+        stream = stream_of(config, *PUBLISHED[name])
+    else:
+        stream, _ = open_world(preset(name, method, **{"data.name": CARRIED.get(name, name)}), CPU)
+    monkeypatch.setenv(MEMORY, "40" if name in PUBLISHED else "8")
+    refuse_too_large(config, stream, CPU)
+
+
+def test_memory_alive_together_is_counted_and_not_what_is_gone():
+    with _Alive() as alive:
+        first = torch.empty(1000)
+        second = first + 1  # both
+        view = second[:10]
+        del first
+        third = second * 2  # second and third
+        del second, third
+    assert alive.peak == 8000 and len(view) == 10
+    with torch.device("meta"), _Alive() as alive:
+        large = torch.empty(2**40) + 1
+    assert alive.peak == 2 * 4 * 2**40 and large.is_meta
+
+
+@pytest.mark.parametrize("network", ["conv", "masked-conv", "residual"])
+def test_memory_of_a_pass_grows_with_its_pixels(network, monkeypatch):
+    monkeypatch.setattr("arli_core.tasks.CHUNK_VALUES", 1)  # evaluated one by one, so that training takes more
+
+    def batch(size, samples):
+        config = preset("digits", "ari", **{"network.name": network, "train.batch_size": samples})
+        return demand_of(config, stream_of(config, (3, size, size), 10, 50)).batch
+
+    base = batch(64, 50)
+    assert batch(64, 100) == pytest.approx(2 * base, rel=0.05)
+    assert batch(128, 50) == pytest.approx(4 * base, rel=0.05)
+
+
+def test_operations_are_those_of_the_passes():
+    """mlp: products with 64x400, 400x400 and 400x10 entries for each sample, two operations an entry."""
+    products = 2 * (64 * 400 + 400 * 400 + 400 * 10)
+    for method, settings, passes in (
+        ("replay", {}, 4),
+        ("ari", {}, 9),
+        ("ari", {"fusion.inner_steps": 5}, 45),
+        ("itaml", {"fusion.inner_steps": 3}, 9),
+    ):
+        none = {"network.name": "mlp", "network.attention": "none", "train.batch_size": 30}
+        config = preset("digits", method, **none | settings)
+        stream, _ = open_world(config, CPU)
+        assert demand_of(config, stream).operations == 30 * products * passes
+
+
+def test_what_does_not_fit_is_refused_at_once(monkeypatch):
+    config = preset("digits", **TINY, **{"data.image_size": 64, "train.batch_size": 200, "network.name": "residual"})
+    monkeypatch.setenv(MEMORY, "1.5")
+    with pytest.raises(
+        ConfigError,
+        match=r"^train\.batch_size: batches of 200 images of 1x64x64 in the network residual would take about "
+        r"\d\.\d GB of memory \(.*models?, .* data set\); a run may take 1\.5 GB here; lower train\.batch_size or "
+        r"data\.image_size",
+    ):
+        learn(config)
+    monkeypatch.delenv(MEMORY)
+    monkeypatch.setattr("arli_core.demand.memory_of", lambda device: 2**30)
+    with pytest.raises(ConfigError, match=r"a run may take 1\.0 GB here"):
+        learn(config)
+
+
+def test_an_iteration_of_too_many_operations_is_refused_at_once(monkeypatch):
+    config = preset("digits", **TINY, **{"fusion.inner_steps": 100, "train.batch_size": 50})
+    next(learn(config))
+    monkeypatch.setenv(OPERATIONS, "1e9")
+    with pytest.raises(
+        ConfigError,
+        match=r"^train\.batch_size: .* would take \d\.\de\+\d\d operations an iteration, at most 1\.0e\+09 are "
+        r"allowed here, as nothing stops a run within one; .*network\.name, or lower fusion\.inner_steps$",
+    ):
+        learn(config)
+    with pytest.raises(ConfigError, match=r"1\.0e\+09.*network\.name$"):
+        learn(preset("digits", "joint", **TINY, **{"data.image_size": 64, "train.batch_size": 300}))
+
+
+@pytest.mark.parametrize("variable", [MEMORY, OPERATIONS])
+@pytest.mark.parametrize("text", ["much", "0", "-1", "nan"])
+def test_a_limit_that_is_none_is_named(variable, text, monkeypatch):
+    monkeypatch.setenv(variable, text)
+    with pytest.raises(LabError, match=f"^{variable}: '{text}' is no number above 0$"):
+        learn(preset("digits", **TINY))
+
+
+def test_parts_of_an_iteration_that_do_not_fit_are_refused_too(trained, monkeypatch):
+    monkeypatch.setenv(OPERATIONS, "1000")
+    with pytest.raises(ConfigError, match="operations an iteration"):
+        iteration.first_of(trained, 2)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    from arli_core import records, runs
+
+    place = tmp_path_factory.mktemp("runs") / "x"
+    for _ in runs.train(preset("digits", **TINY), place):
+        pass
+    return records.load(place)
+
+
+def test_a_machine_has_the_memory_that_the_system_says():
+    assert GIGABYTE < memory_of(CPU) < 2**50
+    if sys.platform == "linux":
+        told = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal"))
+        assert memory_of(CPU) == int(told.split()[1]) * 1024
+    assert MOST_OPERATIONS >= 1e13
+
+
+COUNTED = """
+import sys
+from pathlib import Path
+import torch
+from arli_core.config import preset
+from arli_core.demand import demand_of
+from arli_core.learn import learn, open_world
+
+def peak():
+    return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) * 1024
+
+torch.set_num_threads(1)
+tiny = {"train.epochs": 1, "train.batch_size": 300, "recording.probes": 0, "recording.frames": 2, "device": "cpu"}
+list(learn(preset("digits", "ari", **tiny, **{"data.tasks": 1})))  # what libraries load when they are first used
+before = peak()
+config = preset("digits", sys.argv[1], **tiny, **{"data.tasks": 2, "network.name": sys.argv[2],
+                "data.image_size": int(sys.argv[3])})
+for event in learn(config):
+    pass
+taken = peak() - before
+print(taken, demand_of(config, open_world(config, torch.device("cpu"))[0]).memory)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system keeps the peak of a process elsewhere")
+@pytest.mark.parametrize(
+    ("method", "network", "size"),
+    [("ari", "conv", 48), ("replay", "masked-conv", 40), ("finetune", "residual", 16), ("ari", "resnet18", 8)],
+)  # fmt: skip
+def test_a_run_takes_about_the_memory_that_was_counted(method, network, size):
+    """Rounded up: never a quarter above it, and not less than a quarter of it. In a process of its own, whose peak
+    is that of this run alone."""
+    done = subprocess.run(
+        [sys.executable, "-c", COUNTED, method, network, str(size)],
+        cwd=Path(__file__).parent.parent,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    taken, counted = map(int, done.stdout.split())
+    assert counted / 4 < taken < 1.25 * counted
