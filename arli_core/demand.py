@@ -47,12 +47,12 @@ def refuse_too_large(config: Config, stream: Stream, device: torch.device) -> No
     images = f"{largest_batch(config, stream)} images of {'x'.join(map(str, stream.shape))}"
     batches = f"batches of {images} in the network {config.network.name}"
     cure = "lower train.batch_size or data.image_size, or choose a smaller network.name"
-    memory = _limit(MEMORY, memory_of(device) / GIGABYTE)
-    if demand.memory > memory * GIGABYTE:
+    memory = _limit(MEMORY, memory_of(device) / GIGABYTE) * GIGABYTE
+    if demand.memory > memory:
         raise ConfigError(
-            f"train.batch_size: {batches} would take about {_gigabytes(demand.memory)} of memory "
-            f"({_gigabytes(demand.models)} for copies of the model, {_gigabytes(demand.images)} for the data set); a "
-            f"run may take {memory:.1f} GB here; {cure}"
+            f"train.batch_size: {batches} would take about {_size(demand.memory)} of memory ({_size(demand.models)} "
+            f"for copies of the model, {_size(demand.images)} for the data set); a run may take {_size(memory)} "
+            f"here; {cure}"
         )
     operations = _limit(OPERATIONS, MOST_OPERATIONS)
     if demand.operations > operations:
@@ -136,8 +136,8 @@ def _limit(variable: str, usual: float) -> float:
     return limit
 
 
-def _gigabytes(size: int) -> str:
-    return f"{size / GIGABYTE:.1f} GB"
+def _size(count: float) -> str:
+    return f"{count / GIGABYTE:.1f} GB" if count >= GIGABYTE else f"{count / 2**20:.0f} MB"
 
 
 class _Alive(TorchDispatchMode):

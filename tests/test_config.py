@@ -185,9 +185,7 @@ def test_images_are_enlarged_eight_times_at_most():
             preset("digits", **{"data.name": name, "data.image_size": largest + 1})
     for name in ("digits", "mnist-5k", "scenes"):
         assert datasets.load(name).shape[1:] == (SIDES[name], SIDES[name])
-    with pytest.raises(
-        ConfigError, match=r"^data[.]image_size: .*for digits: its images of 8x8 show.*got 65"
-    ):
+    with pytest.raises(ConfigError, match=r"^data[.]image_size: .*for digits: its images of 8x8 show.*got 65"):
         preset("digits", **{"data.image_size": 65})
 
 
