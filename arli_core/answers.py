@@ -9,8 +9,7 @@ from torch import Tensor
 from . import metrics
 from .attention import learned
 from .config import Evaluation
-from .inference import accuracies, answers
-from .learn import logits_of
+from .evaluation import accuracies, answers, logits_of
 from .records import Record
 from .tasks import GROUPS, generator_for
 from .units import TaskUnits

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+LossAndAttention = Callable[[Tensor], tuple[Tensor, Tensor]]  # images -> (scalar loss, A)
+
 
 class Pixels(NamedTuple):
     """What valid pixels and the attack's strength are, in units of the normalised images; each [C, 1, 1]."""
@@ -36,21 +38,8 @@ def background_mask(attention: Any) -> Any:
     return 1 - attention * attention
 
 
-# What else B could be, to see what the square does; the method knows the first alone.
-MASKS: dict[str, Callable[[Any], Any]] = {
-    "1 − A∘A": background_mask,
-    "1 − A": lambda attention: 1 - attention,
-    "A < 1/2": lambda attention: (attention < 0.5) * 1.0,
-}
-
-
 def background_attack(
-    loss_and_attention: Callable[[Tensor], tuple[Tensor, Tensor]],
-    images: Tensor,
-    pixels: Pixels,
-    generator: torch.Generator,
-    steps: int = 1,
-    mask: Callable[[Tensor], Tensor] = background_mask,
+    loss_and_attention: LossAndAttention, images: Tensor, pixels: Pixels, generator: torch.Generator
 ) -> Attacked:
     """X~ = clip(X + B∘delta), one signed gradient step from a random start.
 
@@ -58,18 +47,38 @@ def background_attack(
     delta = clip(delta0 + eps sign(g), -eps, eps); B from the attention of the same forward pass.
 
     `loss_and_attention` maps images to (scalar loss, A); only the gradient of its input is computed. The result is
-    detached and lies within valid pixels and within eps∘B of `images`. Not the method's, to look into it: `steps` k
-    of 2 eps / (k + 1) each, B from the last of them; another `mask` of A.
+    detached and lies within valid pixels and within eps∘B of `images`.
     """
-    epsilon = pixels.epsilon
+    delta = random_start(images, pixels, generator)
+    delta, attention = signed_step(loss_and_attention, images, delta, pixels)
+    return applied(images, delta, background_mask(attention), pixels)
+
+
+def random_start(images: Tensor, pixels: Pixels, generator: torch.Generator) -> Tensor:
+    """delta0 ~ U(-eps, eps) [B, C, H, W]."""
     noise = torch.rand(images.shape, generator=generator, device=images.device, dtype=images.dtype)
-    delta = (2 * noise - 1) * epsilon
-    attention = images
-    for _ in range(steps):
-        probe = (images + delta).requires_grad_()
-        loss, attention = loss_and_attention(probe)
-        (gradient,) = torch.autograd.grad(loss, probe)
-        delta = torch.clamp(delta + 2 / (steps + 1) * epsilon * gradient.sign(), -epsilon, epsilon)
-    background = mask(attention.detach())
-    attacked = torch.clamp(images + background * delta, pixels.low, pixels.high)
-    return Attacked(attacked, delta, background)
+    return (2 * noise - 1) * pixels.epsilon
+
+
+def signed_step(
+    loss_and_attention: LossAndAttention, images: Tensor, delta: Tensor, pixels: Pixels, size: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """(delta one step of `size` eps up the loss, within +-eps; A of X + delta before it)."""
+    probe = (images + delta).requires_grad_()
+    loss, attention = loss_and_attention(probe)
+    (gradient,) = torch.autograd.grad(loss, probe)
+    stepped = delta + size * pixels.epsilon * gradient.sign()
+    return torch.clamp(stepped, -pixels.epsilon, pixels.epsilon), attention.detach()
+
+
+def applied(images: Tensor, delta: Tensor, background: Tensor, pixels: Pixels) -> Attacked:
+    """X~ = clip(X + B∘delta) to valid pixels."""
+    return Attacked(torch.clamp(images + background * delta, pixels.low, pixels.high), delta, background)
+
+
+# What else B could be, to see what the square does; the method knows the first alone.
+MASKS: dict[str, Callable[[Any], Any]] = {
+    "1 − A∘A": background_mask,
+    "1 − A": lambda attention: 1 - attention,
+    "A < 1/2": lambda attention: (attention < 0.5) * 1.0,
+}

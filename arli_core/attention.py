@@ -10,10 +10,9 @@ from torch import Tensor, nn
 from . import datasets, metrics
 from .attack import background_mask
 from .errors import RecordError
-from .learn import evaluate, open_world
-from .networks import Model
+from .evaluation import evaluate
 from .records import Record
-from .tasks import Stream
+from .world import World, open_world
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,12 +41,10 @@ class Masks:
 
 
 @dataclass(frozen=True, eq=False)
-class Learned:
-    """A run's data and its network as they are after a task, on the CPU, so that a run shows the same everywhere."""
+class Learned(World):
+    """A run's world and its phi_b after a task, on the CPU, so that a run shows the same everywhere."""
 
     task: int
-    stream: Stream
-    model: Model
     phi: Tensor
 
     @property
@@ -65,14 +62,14 @@ class Learned:
         return self.stream.classes[: self.stream.seen(self.task)]
 
 
-def world(record: Record) -> tuple[Stream, Model]:
-    """The data and the network of a recorded run, on the CPU. Raises DataError where the data are no longer what it
+def world_of(record: Record) -> World:
+    """The world of a recorded run, on the CPU. Raises DataError where the data are no longer what it
     was trained on, RecordError as `Record.trained_on`."""
     return open_world(record.config, torch.device("cpu"), record.trained_on)
 
 
 def data_stamp(record: Record) -> str:
-    """Changes when the run's data do: what is kept of a network's answers is kept under it. Errors as `world`."""
+    """Changes when the run's data do: what is kept of a network's answers is kept under it. Errors as `world_of`."""
     _ = record.trained_on  # RecordError where they are not to be read
     data = record.config.data
     return datasets.load(data.name, data.image_size, data.spurious).fingerprint.digest
@@ -82,19 +79,19 @@ def learned(record: Record, task: int | None = None) -> Learned:
     """The run after `task`, counted from 1; after the last one done if left out.
 
     Raises RecordError for a task that is not done, and where the recorded weights do not fit the recorded
-    configuration; and as `world`.
+    configuration; and as `world_of`.
     """
     done = len(record.tasks)
     chosen = done if task is None else task
     if not 1 <= chosen <= done:
         there = f"tasks 1 to {done} are" if done else "no task is"
         raise RecordError(f"there are no weights after task {chosen}: {there} done in this run")
-    stream, model = world(record)
+    world = world_of(record)
     try:
-        phi = model.pack({name: torch.tensor(value) for name, value in record.weights[chosen].items()})
+        phi = world.model.pack({name: torch.tensor(value) for name, value in record.weights[chosen].items()})
     except ValueError as error:
         raise RecordError(f"the weights after task {chosen} do not fit the run's settings: {error}") from None
-    return Learned(chosen, stream, model, phi)
+    return Learned(world.stream, world.model, world.device, chosen, phi)
 
 
 def masks_of(record: Record, task: int | None = None) -> Masks:

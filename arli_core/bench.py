@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from .attack import MASKS, Pixels, background_attack
+from .attack import MASKS, Attacked, LossAndAttention, Pixels, applied, random_start, signed_step
 from .attention import Learned, learned
 from .attribution import METHODS, Attribution, attribute, class_indices, last_convolution, look
 from .metrics import known_mean, merits
@@ -45,6 +45,22 @@ class Strike:
         return float(abs(self.applied).sum()) / whole if whole else float("nan")
 
 
+def varied_attack(
+    loss_and_attention: LossAndAttention,
+    images: torch.Tensor,
+    pixels: Pixels,
+    generator: torch.Generator,
+    steps: int = 1,
+    mask: str = "1 − A∘A",
+) -> Attacked:
+    """`attack.background_attack` in k = `steps` signed steps of 2 eps / (k + 1) each, with the mask MASKS[mask] of A
+    in the last of them; by default it is the method's."""
+    delta, attention = random_start(images, pixels, generator), images
+    for _ in range(steps):
+        delta, attention = signed_step(loss_and_attention, images, delta, pixels, 2 / (steps + 1))
+    return applied(images, delta, MASKS[mask](attention), pixels)
+
+
 def strike(
     run: Learned,
     images: Images,
@@ -54,8 +70,8 @@ def strike(
     seed: int = 0,
     mask: str = "1 − A∘A",
 ) -> Strike:
-    """The background attack of `attack.background_attack`, on the loss of `targets` [N] among the classes seen; of
-    the network's own answers where they are left out, as for images without a known class.
+    """`varied_attack` on the loss of `targets` [N] among the classes seen; of the network's own answers where they
+    are left out, as for images without a known class.
 
     epsilon in [0, 1] of the pixel range; steps from 1; mask one of attack.MASKS. In evaluation mode, unlike while
     training. ValueError for other values, and for targets or images that do not fit.
@@ -76,7 +92,7 @@ def strike(
 
     mean, std = run.stream.mean, run.stream.std
     pixels = Pixels.of(mean, std, epsilon)
-    found = background_attack(loss_and_attention, x, pixels, generator_for(seed, ATTACK), steps, MASKS[mask])
+    found = varied_attack(loss_and_attention, x, pixels, generator_for(seed, ATTACK), steps, mask)
     scale, shift = std.view(-1, 1, 1), mean.view(-1, 1, 1)
     return Strike(
         epsilon,

@@ -19,6 +19,7 @@ from . import networks
 from .config import Ari, AriReleased, Config, DarkExperienceReplay, Ewc, Itaml, Joint, Remembering
 from .errors import ConfigError, LabError
 from .tasks import Stream
+from .world import World
 
 GIGABYTE = 2**30
 MEMORY, OPERATIONS = "ARLI_MAX_MEMORY", "ARLI_MAX_OPERATIONS"  # of a run, in GB; of an iteration
@@ -40,14 +41,15 @@ class Demand:
         return self.images + self.models + self.batch
 
 
-def refuse_too_large(config: Config, stream: Stream, device: torch.device) -> None:
+def refuse_too_large(config: Config, world: World) -> None:
     """ConfigError where a run would take more memory than the device has, or an iteration more operations than
     MOST_OPERATIONS; LabError where the environment, which may set other limits, names none that is a number."""
+    stream = world.stream
     demand = demand_of(config, stream)
     images = f"{largest_batch(config, stream)} images of {'x'.join(map(str, stream.shape))}"
     batches = f"batches of {images} in the network {config.network.name}"
     cure = "lower train.batch_size or data.image_size, or choose a smaller network.name"
-    memory = _limit(MEMORY, memory_of(device) / GIGABYTE) * GIGABYTE
+    memory = _limit(MEMORY, memory_of(world.device) / GIGABYTE) * GIGABYTE
     if demand.memory > memory:
         raise ConfigError(
             f"train.batch_size: {batches} would take about {_size(demand.memory)} of memory ({_size(demand.models)} "

@@ -236,7 +236,7 @@ def _as_they_will_be(waiting: Sequence[tuple[str, Config]]) -> dict[str, Outcome
     """Of runs that are still to be made, what `mixed` asks of an outcome: the data as they are now."""
     if not waiting:
         return {}
-    from .learn import data_of
+    from .world import data_of
 
     outcomes: dict[str, Outcome] = {}
     prints: dict[str, Any] = {}

@@ -14,18 +14,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .attack import Attacked
-from .attention import learned, world
+from .attention import learned, world_of
 from .config import WEIGHING, Ari
 from .demand import refuse_too_large
 from .errors import RecordError
 from .events import Fused
 from .fusion import base_distances, dif
-from .learn import first_batch
-from .methods import Setting, create
+from .methods import create
 from .methods.ari import AntiRetroactiveInterference
 from .methods.parts import Attack, AttackedStep, CleanStep, Fusion, Measured
+from .methods.weighing import weights as weights_of
 from .precision import float64
 from .records import Frames, Record
+from .schedule import first_batch
 from .tasks import INITIAL, Samples, Stream, generator_for
 
 Array = NDArray[np.float64]
@@ -107,18 +108,17 @@ def first_of(record: Record, task: int) -> Iteration:
     if not isinstance(config, Ari):
         raise RecordError(f"{config.method} has no parts to look at: only {', '.join(WEIGHING)} weigh models by dif*")
     record.frames(task)  # RecordError where there is none
-    cpu = torch.device("cpu")
     if task > 1:
-        before = learned(record, task - 1)
-        stream, model, phi = before.stream, before.model, before.phi
+        world = learned(record, task - 1)
+        phi = world.phi
     else:
-        stream, model = world(record)
-        phi = model.initial(generator_for(config.seed, INITIAL))
-    refuse_too_large(config, stream, cpu)
-    method = create(config, Setting(model, stream, cpu), phi)
+        world = world_of(record)
+        phi = world.model.initial(generator_for(config.seed, INITIAL))
+    refuse_too_large(config, world)
+    method = create(config, world, phi)
     assert isinstance(method, AntiRetroactiveInterference)
     method.begin(task, 0)
-    batch, rate = first_batch(config, stream, task)
+    batch, rate = first_batch(config, world.stream, task)
     return _Observer(method).iteration(task, batch, rate)
 
 
@@ -127,7 +127,7 @@ class _Observer:
 
     def __init__(self, method: AntiRetroactiveInterference) -> None:
         self.method, self.config = method, method.config
-        self.stream, self.model = method.setting.stream, method.setting.model
+        self.stream, self.model = method.world.stream, method.world.model
         self.samples: dict[int, Samples] = {}
         self.clean: dict[int, tuple[Tensor, float]] = {}  # phi_i after the clean step, and the loss before it
         self.struck: dict[int, Attack] = {}
@@ -144,7 +144,7 @@ class _Observer:
         learnable, sizes = models[:, : self.model.learnable], [self.model.learnable]
         if self.config.fusion.over == "tensor":
             sizes = self.model.learnable_sizes
-        weights = torch.cat([self.method.weights(part) for part in learnable.split(sizes, 1)])
+        weights = torch.cat([weights_of(part, self.config.fusion) for part in learnable.split(sizes, 1)])
         bases = {"φ_b": phi_b, "φ_f": fusion.phi_f, "next φ_b": fusion.following}
         return Iteration(
             task=task,

@@ -23,13 +23,15 @@ from scipy.ndimage import binary_dilation
 from arli_core import records, runs
 from arli_core.attention import learned, masks_of
 from arli_core.config import Config, keys, parse, preset
+from arli_core.evaluation import evaluate
 from arli_core.events import TaskDone
 from arli_core.experiments import LEAN
-from arli_core.learn import evaluate, learn, open_world
+from arli_core.learn import learn
 from arli_core.metrics import auroc, average_accuracy, pointing
 from arli_core.networks.model import Model
 from arli_core.statistics import paired
 from arli_core.tasks import INITIAL, Stream, generator_for
+from arli_core.world import open_world
 
 Figures = dict[str, float]
 # All classes at once are learned from the start: more epochs, and for ari-adam a slower base than where tasks follow
@@ -54,14 +56,16 @@ def trained(config: Config) -> Figures:
 
 def untrained(config: Config) -> Figures:
     torch.set_num_threads(1)
-    stream, model = open_world(config, torch.device("cpu"))
+    world = open_world(config, torch.device("cpu"))
+    stream, model = world.stream, world.model
     return of_weights(stream, model, model.initial(generator_for(config.seed, INITIAL)))
 
 
 def taught_the_masks(config: Config) -> Figures:
     """Cross entropy of A against the object in every pixel, all training images, as many epochs as `WHOLE`."""
     torch.set_num_threads(1)
-    stream, model = open_world(config, torch.device("cpu"))
+    world = open_world(config, torch.device("cpu"))
+    stream, model = world.stream, world.model
     phi = model.initial(generator_for(config.seed, INITIAL)).requires_grad_()
     masks = torch.tensor(np.asarray(stream.dataset.train[stream.train.kept].masks)).float()[:, None]
     optimiser = torch.optim.Adam([phi], lr=0.003)

@@ -41,10 +41,12 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from arli_core.config import Config, Joint, Replay, preset
 from arli_core.events import Step, TaskDone
-from arli_core.learn import learn, open_world
+from arli_core.learn import learn
 from arli_core.networks import Model
 from arli_core.records import Record
-from arli_core.tasks import BATCHES, INITIAL, Pool, Stream, batches, exemplars, generator_for
+from arli_core.schedule import batches, exemplars
+from arli_core.tasks import BATCHES, INITIAL, Pool, Stream, generator_for
+from arli_core.world import open_world
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of optional parts that are not installed
@@ -77,7 +79,7 @@ class Found:
 
 
 def in_the_lab(config: Config) -> Found:
-    stream, _ = open_world(config, CPU)
+    stream = open_world(config, CPU).stream
     found = Found(np.full((stream.tasks, stream.tasks), np.nan), np.nan, [0] * stream.tasks, [])
     record = Record(config)
     for event in learn(config):
@@ -168,7 +170,8 @@ def with_own_labels(stream: Stream, pool: Pool):
 
 
 def in_the_library(config: Config, same_batches: bool) -> Found:
-    stream, model = open_world(config, CPU)
+    world = open_world(config, CPU)
+    stream, model = world.stream, world.model
     train, test = (with_own_labels(stream, pool) for pool in (stream.train, stream.test))
     benchmark = nc_benchmark(
         train,

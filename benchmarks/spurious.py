@@ -31,13 +31,15 @@ from matplotlib.figure import Figure
 from arli_core.config import Config, preset
 from arli_core.datasets import Split
 from arli_core.datasets.scenes import swapped
+from arli_core.evaluation import evaluate
 from arli_core.events import TaskDone
 from arli_core.experiments import LEAN, name_of
 from arli_core.figures import export, kind_of
-from arli_core.learn import evaluate, learn, open_world
+from arli_core.learn import learn
 from arli_core.metrics import auroc
 from arli_core.statistics import Interval, paired, t_interval
 from arli_core.tasks import Pool
+from arli_core.world import open_world
 
 COLUMNS = ("test", "own", "other", "reliance", "auroc")
 CPU = torch.device("cpu")
@@ -46,7 +48,8 @@ CPU = torch.device("cpu")
 def measured(config: Config) -> dict[str, float]:
     """Every column of one run."""
     done = next(event for event in learn(config) if isinstance(event, TaskDone))  # there is one task
-    stream, model = open_world(config, CPU)
+    world = open_world(config, CPU)
+    stream, model = world.stream, world.model
     phi = model.pack({name: torch.tensor(value) for name, value in done.weights.items()})
 
     def answers(pool: Pool) -> tuple[float, np.ndarray]:

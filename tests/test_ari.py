@@ -12,9 +12,10 @@ from arli_core.attack import Pixels
 from arli_core.config import parse
 from arli_core.consensus import check_row_stochastic
 from arli_core.datasets import Dataset, Split
-from arli_core.methods import Setting, ari, create, objective
+from arli_core.methods import create, objective, weighing
 from arli_core.networks import Model
 from arli_core.tasks import ATTACK, Samples, Stream, generator_for
+from arli_core.world import World
 
 CPU = torch.device("cpu")
 RATE = 0.3
@@ -74,7 +75,7 @@ def in_float64(config, task, epoch=1):
     """ARI on the tiny network, at some phi_b, in float64."""
     stream, model = toy_stream(), Model(Tiny())
     phi = 0.7 * torch.randn(sum(model.sizes), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    method = create(config, Setting(model, stream, CPU), phi)
+    method = create(config, World(stream, model, CPU), phi)
     expected = Pixels.of(stream.mean, stream.std, config.attack.epsilon)
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(method.pixels, expected, strict=True))
     method.pixels = Pixels.of(stream.mean.double(), stream.std.double(), config.attack.epsilon)
@@ -349,7 +350,7 @@ class Spy:
 
         model = Watched(Tiny())
         phi = 0.7 * torch.randn(sum(model.sizes), generator=torch.Generator().manual_seed(1))
-        self.method = create(configured(**settings), Setting(model, self.stream, CPU), phi)
+        self.method = create(configured(**settings), World(self.stream, model, CPU), phi)
         self.method.begin(3, 0)
         train = self.method.train_task_model
 
@@ -456,8 +457,8 @@ def test_permuting_the_tasks_permutes_the_models_and_their_matrices():
 
 @pytest.mark.parametrize("distance", ["l1", "l2", "relative"])
 def test_the_weights_that_fuse_are_the_recorded_last_row(distance, monkeypatch):
-    used, fuse = [], ari.fuse
-    monkeypatch.setattr(ari, "fuse", lambda weights, models: used.append(weights) or fuse(weights, models))
+    used, fuse = [], weighing.fuse
+    monkeypatch.setattr(weighing, "fuse", lambda weights, models: used.append(weights) or fuse(weights, models))
     spy = Spy(**{"fusion.distance": distance})
     _, fused = spy.step()
     np.testing.assert_allclose(fused.dif_star[-1], used[0][-1].numpy(), atol=1e-5)
@@ -546,7 +547,7 @@ def normed(**settings):
     phi = model.initial(torch.Generator().manual_seed(1))
     phi[0] = 0.5  # or attention would be flat
     phi[model.learnable :] = torch.tensor([3.0, -2.0, 5.0, 0.5])
-    method = create(configured(**settings), Setting(model, stream, CPU), phi)
+    method = create(configured(**settings), World(stream, model, CPU), phi)
     method.begin(3, 0)
     inner, train = method.train_task_model, model.train
 

@@ -6,7 +6,8 @@ import torch
 from arli_core import runs
 from arli_core.config import METHODS, keys, preset
 from arli_core.events import Saved
-from arli_core.learn import choose_device, learn
+from arli_core.learn import learn
+from arli_core.world import choose_device
 
 pytestmark = pytest.mark.cuda
 TINY = {"data.tasks": 2, "train.epochs": 2, "train.batch_size": 256, "recording.probes": 2}

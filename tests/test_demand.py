@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,9 +26,10 @@ from arli_core.demand import (
 )
 from arli_core.errors import ConfigError, LabError
 from arli_core.events import Step
-from arli_core.learn import learn, open_world
+from arli_core.learn import learn
 from arli_core.networks import Model
 from arli_core.tasks import Stream
+from arli_core.world import World, open_world
 
 CPU = torch.device("cpu")
 TINY = {"data.tasks": 3, "train.epochs": 1, "recording.probes": 0, "recording.frames": 2, "device": "cpu"}
@@ -39,6 +41,7 @@ PUBLISHED = {
     "paper-imagenet100": ((3, 224, 224), 100, 1300),
 }
 
+NO_MODEL: Any = None  # what is counted is built anew
 CARRIED = {"fashion-mnist": "mnist-5k"}  # images of the same size, which every machine has
 
 
@@ -61,7 +64,7 @@ def test_no_batch_is_larger_than_was_counted(method, batch_size, monkeypatch):
     sizes = []
     train = Model.train
     config = preset("digits", method, **TINY, **{"train.batch_size": batch_size})
-    stream, _ = open_world(config, CPU)
+    stream = open_world(config, CPU).stream
     most = largest_batch(config, stream)
     events = learn(config)
     monkeypatch.setattr(
@@ -81,9 +84,9 @@ def test_every_preset_is_admitted(name, method, monkeypatch):
     if name in PUBLISHED:
         stream = stream_of(config, *PUBLISHED[name])
     else:
-        stream, _ = open_world(preset(name, method, **{"data.name": CARRIED.get(name, name)}), CPU)
+        stream = open_world(preset(name, method, **{"data.name": CARRIED.get(name, name)}), CPU).stream
     monkeypatch.setenv(MEMORY, "40" if name in PUBLISHED else "8")
-    refuse_too_large(config, stream, CPU)
+    refuse_too_large(config, World(stream, NO_MODEL, CPU))
 
 
 def test_memory_alive_together_is_counted_and_not_what_is_gone():
@@ -124,7 +127,7 @@ def test_operations_are_those_of_the_passes():
     ):
         none = {"network.name": "mlp", "network.attention": "none", "train.batch_size": 30}
         config = preset("digits", method, **none | settings)
-        stream, _ = open_world(config, CPU)
+        stream = open_world(config, CPU).stream
         assert demand_of(config, stream).operations == 30 * products * passes
 
 
@@ -196,7 +199,8 @@ from pathlib import Path
 import torch
 from arli_core.config import preset
 from arli_core.demand import demand_of
-from arli_core.learn import learn, open_world
+from arli_core.learn import learn
+from arli_core.world import open_world
 
 def peak():
     return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) * 1024
@@ -210,7 +214,7 @@ config = preset("digits", sys.argv[1], **tiny, **{"data.tasks": 2, "network.name
 for event in learn(config):
     pass
 taken = peak() - before
-print(taken, demand_of(config, open_world(config, torch.device("cpu"))[0]).memory)
+print(taken, demand_of(config, open_world(config, torch.device("cpu")).stream).memory)
 """
 
 

@@ -925,7 +925,7 @@ def test_whatever_happens_to_an_evaluation_the_run_can_go_on(error, root, tmp_pa
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr("arli_core.learn.accuracies", failing)
+        patch.setattr("arli_core.evaluation.accuracies", failing)
         with pytest.raises(type(error)):
             list(runs.train(config, tmp_path / "run"))
     record = records.load(tmp_path / "run")

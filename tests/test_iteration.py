@@ -13,12 +13,14 @@ from arli_core.config import Config, preset
 from arli_core.errors import RecordError
 from arli_core.events import Saved, TaskDone
 from arli_core.iteration import Iteration, first_of
-from arli_core.learn import first_batch, learn, open_world
-from arli_core.methods import Setting, create
+from arli_core.learn import learn
+from arli_core.methods import create
 from arli_core.methods.ari import AntiRetroactiveInterference
 from arli_core.methods.parts import Attack, AttackedStep, CleanStep, Fusion, Measured
 from arli_core.records import Record
+from arli_core.schedule import first_batch
 from arli_core.tasks import INITIAL, generator_for
+from arli_core.world import open_world
 
 SHIPPED = Path(__file__).parents[1] / "checkpoints"
 CPU = torch.device("cpu")
@@ -62,10 +64,10 @@ def told(found: Iteration) -> dict[str, np.ndarray]:
 def method_at_start(record: Record) -> tuple[AntiRetroactiveInterference, tuple]:
     """ARI at the start of task 1, and the arguments of its first step."""
     config = record.config
-    stream, model = open_world(config, CPU)
-    method = create(config, Setting(model, stream, CPU), model.initial(generator_for(config.seed, INITIAL)))
+    world = open_world(config, CPU)
+    method = create(config, world, world.model.initial(generator_for(config.seed, INITIAL)))
     method.begin(1, 0)
-    return method, (*first_batch(config, stream, 1), True)
+    return method, (*first_batch(config, world.stream, 1), True)
 
 
 # The truth

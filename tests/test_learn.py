@@ -14,12 +14,14 @@ from arli_core import datasets
 from arli_core.config import METHODS, keys, preset, protocols
 from arli_core.datasets import Dataset, Split
 from arli_core.errors import ConfigError, Diverged, LabError
+from arli_core.evaluation import accuracies, adapt, logits_of
 from arli_core.events import Attention, Finished, Saved, Started, Step, TaskDone
-from arli_core.inference import accuracies, adapt
-from arli_core.learn import _Schedule, choose_device, learn, logits_of, spread
+from arli_core.learn import learn
 from arli_core.networks import build
-from arli_core.tasks import ADAPT, GROUPS, Stream, exemplars, generator_for
+from arli_core.schedule import Schedule, exemplars, spread
+from arli_core.tasks import ADAPT, GROUPS, Stream, generator_for
 from arli_core.units import TaskUnits
+from arli_core.world import choose_device
 
 each_method = pytest.mark.parametrize("method", METHODS)
 # Whose fusion is recorded; the others have none, or none that has an effect.
@@ -221,7 +223,7 @@ def test_batches_are_those_of_the_method(method):
     stream = Stream(datasets.load("digits"), config.data, torch.device("cpu"))
     labels = stream.train.labels
     for task in (1, 2, 3):
-        drawn = _Schedule(config, stream, task).batches(1)
+        drawn = Schedule(config, stream, task).batches(1)
         everything = torch.cat(drawn)
         new = stream.of_task(stream.train, task)
         assert set(everything[stream.task_of(labels[everything]) == task].tolist()) <= set(new.tolist())

@@ -16,10 +16,12 @@ from torch import nn
 from arli_core.attack import Pixels
 from arli_core.config import keys, parse
 from arli_core.datasets import Dataset, Split
-from arli_core.methods import Setting, create, ewc
+from arli_core.methods import create, ewc
 from arli_core.methods.baselines import Descent
 from arli_core.networks import Model
-from arli_core.tasks import ATTACK, AUGMENT, IMPORTANCE, REPLAY, Samples, Stream, exemplars, generator_for
+from arli_core.schedule import exemplars
+from arli_core.tasks import ATTACK, AUGMENT, IMPORTANCE, REPLAY, Samples, Stream, generator_for
+from arli_core.world import World
 
 CPU = torch.device("cpu")
 TASKS, UNITS, SHAPE = 3, 6, (2, 3, 3)
@@ -110,7 +112,7 @@ def created(name, stream=None, **settings):
     own = {key: value for key, value in base.items() if key in keys(name)}
     config = parse({"method": name, "seed": 3}, **(own | settings))
     network = network_at()
-    return create(config, Setting(Model(Normed()), stream, CPU), flat(network)), stream, network, config
+    return create(config, World(stream, Model(Normed()), CPU), flat(network)), stream, network, config
 
 
 def batch_of(stream, tasks, count, seed):

@@ -14,6 +14,8 @@ from arli_core import learn, race, records, runs
 from arli_core.config import METHODS, Config, changes, preset
 from arli_core.errors import Busy, ConfigError
 from arli_core.jobs import Job, Jobs, State, _Turns, next_iteration
+from arli_core.schedule import Schedule
+from arli_core.world import open_world
 from pages.parts import run_bar
 
 ROOT = Path(__file__).parents[1]
@@ -86,10 +88,10 @@ def equal(name: str, other: str | Path) -> None:
 
 def drawn(config: Config) -> dict[tuple[int, int], list[list[int]]]:
     """The sample indices of every batch, by task and epoch, as `learn` draws them."""
-    stream, _ = learn.open_world(config, torch.device("cpu"))
+    stream = open_world(config, torch.device("cpu")).stream
     found = {}
     for task in range(1, stream.tasks + 1):
-        schedule = learn._Schedule(config, stream, task)
+        schedule = Schedule(config, stream, task)
         for epoch in range(config.train.epochs):
             found[task, epoch] = [batch.tolist() for batch in schedule.batches(epoch)]
     return found

@@ -1,23 +1,13 @@
 """The methods: each is a `step`; the loop over tasks, batches and evaluation is `learn`'s alone."""
 
-from dataclasses import dataclass
 from typing import Protocol
 
-from torch import Tensor, device
+from torch import Tensor
 
 from ..config import Ari, AriAdam, AriReleased, Config, DarkExperienceReplay, Ewc, Itaml, Lwf
 from ..events import Fused
-from ..networks import Model
-from ..tasks import Samples, Stream
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What a method works with."""
-
-    model: Model
-    stream: Stream
-    device: device
+from ..tasks import Samples
+from ..world import World
 
 
 class Method(Protocol):
@@ -40,7 +30,7 @@ class Method(Protocol):
     def restore(self, state: dict[str, Tensor]) -> None: ...
 
 
-def create(config: Config, setting: Setting, phi: Tensor) -> Method:
+def create(config: Config, world: World, phi: Tensor) -> Method:
     from .ari import AntiRetroactiveInterference
     from .ari_adam import AdamLedAri
     from .baselines import Descent
@@ -52,17 +42,17 @@ def create(config: Config, setting: Setting, phi: Tensor) -> Method:
 
     match config:
         case AriAdam():
-            return AdamLedAri(config, setting, phi)
+            return AdamLedAri(config, world, phi)
         case Ari():
-            return AntiRetroactiveInterference(config, setting, phi)
+            return AntiRetroactiveInterference(config, world, phi)
         case AriReleased():
-            return ReleasedAri(config, setting, phi)
+            return ReleasedAri(config, world, phi)
         case Itaml():
-            return IncrementalTaskAgnosticMetaLearning(config, setting, phi)
+            return IncrementalTaskAgnosticMetaLearning(config, world, phi)
         case DarkExperienceReplay():
-            return DarkExperienceReplayPlusPlus(config, setting, phi)
+            return DarkExperienceReplayPlusPlus(config, world, phi)
         case Ewc():
-            return ElasticWeightConsolidation(config, setting, phi)
+            return ElasticWeightConsolidation(config, world, phi)
         case Lwf():
-            return LearningWithoutForgetting(config, setting, phi)
-    return Descent(config, setting, phi)  # finetune, replay, joint: they differ in their batches
+            return LearningWithoutForgetting(config, world, phi)
+    return Descent(config, world, phi)  # finetune, replay, joint: they differ in their batches

@@ -7,7 +7,7 @@ Eq. 11 makes the base phi_f. Here (phi_b - phi_f) / learning rate is a gradient,
 from torch import Tensor
 
 from ..config import AriAdam, Train
-from . import Setting
+from ..world import World
 from .ari import AntiRetroactiveInterference
 from .objective import Trainee
 
@@ -15,8 +15,8 @@ from .objective import Trainee
 class AdamLedAri(AntiRetroactiveInterference):
     config: AriAdam
 
-    def __init__(self, config: AriAdam, setting: Setting, phi: Tensor) -> None:
-        super().__init__(config, setting, phi)
+    def __init__(self, config: AriAdam, world: World, phi: Tensor) -> None:
+        super().__init__(config, world, phi)
         self.base = self.trainee_of_base()
 
     def begin(self, task: int, epoch: int) -> None:
@@ -25,13 +25,13 @@ class AdamLedAri(AntiRetroactiveInterference):
             self.base = self.trainee_of_base()
 
     def trainee_of_base(self) -> Trainee:
-        return Trainee(Train(optimiser="adam"), self.setting.model, self.phi)
+        return Trainee(Train(optimiser="adam"), self.world.model, self.phi)
 
     def next_base(self, phi_b: Tensor, phi_f: Tensor, alpha: float, learning_rate: float) -> Tensor:
         """alpha times Adam's step, at `fusion.base_rate` on the schedule of the inner learning rate; buffers, which
         have no gradient, as in Eq. 11."""
         self.base.at(alpha * self.config.fusion.base_rate * learning_rate / self.config.train.learning_rate)
-        buffers = super().next_base(phi_b, phi_f, alpha, learning_rate)[self.setting.model.learnable :]
+        buffers = super().next_base(phi_b, phi_f, alpha, learning_rate)[self.world.model.learnable :]
         self.base.follow((phi_b - phi_f) / learning_rate, buffers)
         return self.base.phi.detach().clone()
 

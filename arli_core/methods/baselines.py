@@ -12,28 +12,28 @@ from torch import Tensor
 from ..config import Config
 from ..events import Fused
 from ..tasks import Samples
-from . import Setting
+from ..world import World
 from .objective import Trainee, classification_loss
 
 
 class Descent:
-    def __init__(self, config: Config, setting: Setting, phi: Tensor) -> None:
-        self.config, self.setting = config, setting
+    def __init__(self, config: Config, world: World, phi: Tensor) -> None:
+        self.config, self.world = config, world
         self.phi = phi
-        self.trainee = Trainee(config.train, setting.model, phi)
+        self.trainee = Trainee(config.train, world.model, phi)
 
     def begin(self, task: int, epoch: int) -> None:
         self.task = task
         if epoch == 0:
-            self.trainee = Trainee(self.config.train, self.setting.model, self.phi)
+            self.trainee = Trainee(self.config.train, self.world.model, self.phi)
 
     def objective(self, batch: Samples) -> tuple[Tensor, Tensor]:
         """(the loss to descend on, buffers of the pass)."""
-        logits, _, buffers = self.setting.model.train(self.trainee.phi, batch.images)
+        logits, _, buffers = self.world.model.train(self.trainee.phi, batch.images)
         return self.loss(logits, batch.labels), buffers
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        units = self.setting.stream.units
+        units = self.world.stream.units
         return classification_loss(self.config.train.loss, logits, labels, self.task, units)
 
     def step(self, batch: Samples, learning_rate: float, recorded: bool) -> tuple[float, Fused | None]:
@@ -45,8 +45,8 @@ class Descent:
         return {"phi": self.phi, **{f"optimiser.{name}": value for name, value in self.trainee.moments.items()}}
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        self.phi = state["phi"].to(self.setting.device)
-        self.trainee = Trainee(self.config.train, self.setting.model, self.phi)
+        self.phi = state["phi"].to(self.world.device)
+        self.trainee = Trainee(self.config.train, self.world.model, self.phi)
         prefix = "optimiser."
         self.trainee.moments = {
             name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)

@@ -10,17 +10,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..config import DarkExperienceReplay
-from ..tasks import AUGMENT, REPLAY, Samples, exemplars, generator_for
-from . import Setting
+from ..schedule import exemplars
+from ..tasks import AUGMENT, REPLAY, Samples, generator_for
+from ..world import World
 from .baselines import Descent
 
 
 class DarkExperienceReplayPlusPlus(Descent):
-    def __init__(self, config: DarkExperienceReplay, setting: Setting, phi: Tensor) -> None:
-        super().__init__(config, setting, phi)
+    def __init__(self, config: DarkExperienceReplay, world: World, phi: Tensor) -> None:
+        super().__init__(config, world, phi)
         self.weights, self.budget = config.replay, config.memory.budget
-        units = setting.stream.seen(setting.stream.tasks)
-        self.memory = torch.zeros(0, dtype=torch.long, device=setting.device)  # [M], into the training samples
+        units = world.stream.seen(world.stream.tasks)
+        self.memory = torch.zeros(0, dtype=torch.long, device=world.device)  # [M], into the training samples
         self.logits = phi.new_zeros(0, units)  # [M, units]
 
     def begin(self, task: int, epoch: int) -> None:
@@ -32,10 +33,10 @@ class DarkExperienceReplayPlusPlus(Descent):
 
     def remember(self, task: int) -> None:
         """The memory after a task; who was in it before keeps his logits."""
-        stream = self.setting.stream
+        stream = self.world.stream
         memory = exemplars(stream, task, self.budget, self.config.seed)
         with torch.no_grad():
-            parts = [self.setting.model(self.phi, stream.train[part].images)[0] for part in memory.split(100)]
+            parts = [self.world.model(self.phi, stream.train[part].images)[0] for part in memory.split(100)]
         logits = torch.cat(parts)
         known = memory[:, None] == self.memory  # [M new, M old]
         row, column = known.nonzero(as_tuple=True)
@@ -45,11 +46,11 @@ class DarkExperienceReplayPlusPlus(Descent):
     def objective(self, batch: Samples) -> tuple[Tensor, Tensor]:
         if not len(self.memory):
             return super().objective(batch)
-        size, stream = len(batch), self.setting.stream
+        size, stream = len(batch), self.world.stream
         picks = torch.randint(len(self.memory), (2 * size,), generator=self.draws).to(self.memory.device)
         drawn = stream.augmented(stream.train[self.memory[picks]], self.augmentation)
         images = torch.cat([batch.images, drawn.images])
-        logits, _, buffers = self.setting.model.train(self.trainee.phi, images)
+        logits, _, buffers = self.world.model.train(self.trainee.phi, images)
         new, logits_draw, labels_draw = logits.split(size)
         loss = self.loss(new, batch.labels)
         loss = loss + self.weights.alpha * F.mse_loss(logits_draw, self.logits[picks[:size]])
@@ -60,5 +61,5 @@ class DarkExperienceReplayPlusPlus(Descent):
 
     def restore(self, state: dict[str, Tensor]) -> None:
         super().restore(state)
-        self.memory = state["memory"].to(self.setting.device)
-        self.logits = state["logits"].to(self.setting.device)
+        self.memory = state["memory"].to(self.world.device)
+        self.logits = state["logits"].to(self.world.device)

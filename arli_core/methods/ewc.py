@@ -10,15 +10,15 @@ from torch.func import grad, vmap
 
 from ..config import Ewc
 from ..tasks import IMPORTANCE, Samples, generator_for
-from . import Setting
+from ..world import World
 from .baselines import Descent
 
 SAMPLES = 200  # of a task, for its Fisher information
 
 
 class ElasticWeightConsolidation(Descent):
-    def __init__(self, config: Ewc, setting: Setting, phi: Tensor) -> None:
-        super().__init__(config, setting, phi)
+    def __init__(self, config: Ewc, world: World, phi: Tensor) -> None:
+        super().__init__(config, world, phi)
         self.strength = config.consolidation.strength
         # The penalty is one quadratic, sum_j F phi^2 - 2 a phi + c, with F = sum_k F_k, a = sum_k F_k phi*_k and
         # c = sum_k F_k phi*_k^2.
@@ -41,7 +41,7 @@ class ElasticWeightConsolidation(Descent):
     def fisher(self, task: int) -> Tensor:
         """F [P + Q]: mean square of d log p(y|x) / d phi over samples x of the task, y drawn from the model's own
         answer among the classes seen by then; 0 for buffers."""
-        stream, model, phi = self.setting.stream, self.setting.model, self.phi
+        stream, model, phi = self.world.stream, self.world.model, self.phi
         generator = generator_for(self.config.seed, IMPORTANCE, task)
         members = stream.of_task(stream.train, task)
         chosen = torch.randperm(len(members), generator=generator)[:SAMPLES].to(members.device)
@@ -68,6 +68,6 @@ class ElasticWeightConsolidation(Descent):
 
     def restore(self, state: dict[str, Tensor]) -> None:
         super().restore(state)
-        self.importance = state["importance"].to(self.setting.device)
-        self.anchor = state["anchor"].to(self.setting.device)
-        self.constant = state["constant"].to(self.setting.device)
+        self.importance = state["importance"].to(self.world.device)
+        self.anchor = state["anchor"].to(self.world.device)
+        self.constant = state["constant"].to(self.world.device)

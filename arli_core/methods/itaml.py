@@ -10,7 +10,7 @@ from ..events import Fused
 from ..fusion import base_weight
 from ..precision import float64
 from ..tasks import Samples
-from . import Setting
+from ..world import World
 from .objective import Trainee, classification_loss
 
 
@@ -18,17 +18,17 @@ class IncrementalTaskAgnosticMetaLearning:
     """Alg. 1: phi_i after K steps from phi_b on the samples of task i; phi_b <- alpha mean_i phi_i + (1-alpha) phi_b,
     alpha = exp(-beta (n-1)/N). Buffers are averaged too."""
 
-    def __init__(self, config: Itaml, setting: Setting, phi: Tensor) -> None:
-        self.config, self.setting, self.phi = config, setting, phi
+    def __init__(self, config: Itaml, world: World, phi: Tensor) -> None:
+        self.config, self.world, self.phi = config, world, phi
 
     def begin(self, task: int, epoch: int) -> None:
         self.task = task
 
     def step(self, batch: Samples, learning_rate: float, recorded: bool) -> tuple[float, Fused | None]:
-        task_of = self.setting.stream.task_of(batch.labels)
+        task_of = self.world.stream.task_of(batch.labels)
         present = task_of.unique().tolist()
         trained = [self.train_task_model(batch[task_of == i], learning_rate) for i in present]
-        alpha = base_weight(self.config.fusion.beta, self.task, self.setting.stream.tasks)
+        alpha = base_weight(self.config.fusion.beta, self.task, self.world.stream.tasks)
         mean = torch.stack([phi_i for phi_i, _ in trained]).mean(0)
         self.phi = alpha * mean + (1 - alpha) * self.phi
         if not self.phi.isfinite().all():
@@ -38,7 +38,7 @@ class IncrementalTaskAgnosticMetaLearning:
 
     def train_task_model(self, samples: Samples, learning_rate: float) -> tuple[Tensor, float]:
         """(phi_i, loss of its first step)."""
-        model, units = self.setting.model, self.setting.stream.units
+        model, units = self.world.model, self.world.stream.units
         trainee = Trainee(self.config.train, model, self.phi).at(learning_rate)
         losses = []
         for _ in range(self.config.fusion.inner_steps):
@@ -51,4 +51,4 @@ class IncrementalTaskAgnosticMetaLearning:
         return {"phi": self.phi}
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        self.phi = state["phi"].to(self.setting.device)
+        self.phi = state["phi"].to(self.world.device)

@@ -9,13 +9,13 @@ from torch import Tensor
 
 from ..config import Lwf
 from ..tasks import Samples
-from . import Setting
+from ..world import World
 from .baselines import Descent
 
 
 class LearningWithoutForgetting(Descent):
-    def __init__(self, config: Lwf, setting: Setting, phi: Tensor) -> None:
-        super().__init__(config, setting, phi)
+    def __init__(self, config: Lwf, world: World, phi: Tensor) -> None:
+        super().__init__(config, world, phi)
         self.distillation = config.distillation
         self.before = phi
 
@@ -25,12 +25,12 @@ class LearningWithoutForgetting(Descent):
             self.before = self.phi
 
     def objective(self, batch: Samples) -> tuple[Tensor, Tensor]:
-        logits, _, buffers = self.setting.model.train(self.trainee.phi, batch.images)
+        logits, _, buffers = self.world.model.train(self.trainee.phi, batch.images)
         loss = self.loss(logits, batch.labels)
-        old = self.setting.stream.seen(self.task - 1)
+        old = self.world.stream.seen(self.task - 1)
         if old:
             with torch.no_grad():
-                before, _ = self.setting.model(self.before, batch.images)
+                before, _ = self.world.model(self.before, batch.images)
             temperature = self.distillation.temperature
             target = (before[:, :old] / temperature).softmax(1)
             answer = (logits[:, :old] / temperature).log_softmax(1)
@@ -42,4 +42,4 @@ class LearningWithoutForgetting(Descent):
 
     def restore(self, state: dict[str, Tensor]) -> None:
         super().restore(state)
-        self.before = state["before"].to(self.setting.device)
+        self.before = state["before"].to(self.world.device)

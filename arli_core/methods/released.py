@@ -18,59 +18,59 @@ from ..events import Fused
 from ..fusion import base_weight, fuse
 from ..networks import at_image_size
 from ..tasks import ATTACK, Samples, generator_for
-from . import Setting
+from ..world import World
 from .baselines import Descent
 
 ETA = 0.85
 
 
 class ReleasedAri(Descent):
-    def __init__(self, config: AriReleased, setting: Setting, phi: Tensor) -> None:
-        super().__init__(config, setting, phi)
-        self.settings = config
-        self.pixels = Pixels.of(setting.stream.mean, setting.stream.std, config.attack.epsilon)
+    def __init__(self, config: AriReleased, world: World, phi: Tensor) -> None:
+        super().__init__(config, world, phi)
+        self.worlds = config
+        self.pixels = Pixels.of(world.stream.mean, world.stream.std, config.attack.epsilon)
 
     def begin(self, task: int, epoch: int) -> None:
         super().begin(task, epoch)  # one optimiser for the whole task
-        self.noise = generator_for(self.config.seed, ATTACK, task, epoch, device=self.setting.device)
+        self.noise = generator_for(self.config.seed, ATTACK, task, epoch, device=self.world.device)
 
     def step(self, batch: Samples, learning_rate: float, recorded: bool) -> tuple[float, Fused | None]:
         phi_b, trainee = self.phi, self.trainee.at(learning_rate)
-        phi, sizes, learnable = trainee.phi, self.setting.model.learnable_sizes, self.setting.model.learnable
-        task_of = self.setting.stream.task_of(batch.labels)
+        phi, sizes, learnable = trainee.phi, self.world.model.learnable_sizes, self.world.model.learnable
+        task_of = self.world.stream.task_of(batch.labels)
         distances, losses = [], []
         for i in task_of.unique().tolist():
             samples = batch[task_of == i]
-            for _ in range(self.settings.fusion.inner_steps):
+            for _ in range(self.worlds.fusion.inner_steps):
                 losses.append(self.descend(samples.images, samples.labels) * len(samples) / len(batch))
                 self.descend(self.attacked(samples), samples.labels)
             change = (phi.detach() - phi_b)[:learnable]
             distances.append(torch.stack([part.abs().sum() for part in change.split(sizes)]))
         dif = torch.stack(distances) ** 2 + ETA  # [n, tensors]
-        alpha = base_weight(self.settings.fusion.beta, self.task, self.setting.stream.tasks)
+        alpha = base_weight(self.worlds.fusion.beta, self.task, self.world.stream.tasks)
         phi_f = self.fused(dif / dif.sum(0))
         with torch.no_grad():
             phi[:learnable] = alpha * phi_f + (1 - alpha) * phi_b[:learnable]
         self.phi = phi.detach().clone()
-        loss = float(sum(losses[:: self.settings.fusion.inner_steps]))
+        loss = float(sum(losses[:: self.worlds.fusion.inner_steps]))
         return loss if self.phi.isfinite().all() else math.nan, None
 
     def fused(self, weights: Tensor) -> Tensor:
         """phi_f [P] from weights [n, tensors] of n aliases of one model: that model, whatever the weights."""
-        model = self.setting.model
+        model = self.world.model
         one = self.trainee.phi.detach()[: model.learnable]
         parts = zip(one.split(model.learnable_sizes), weights.T, strict=True)
         return torch.cat([fuse(each[None], part.expand(len(weights), -1))[0] for part, each in parts])
 
     def descend(self, images: Tensor, labels: Tensor) -> Tensor:
-        logits, _, buffers = self.setting.model.train(self.trainee.phi, images)
+        logits, _, buffers = self.world.model.train(self.trainee.phi, images)
         return self.trainee.descend(self.loss(logits, labels), buffers)
 
     def attacked(self, samples: Samples) -> Tensor:
         phi = self.trainee.phi.detach()
 
         def loss_and_attention(images: Tensor) -> tuple[Tensor, Tensor]:
-            logits, attention, _ = self.setting.model.train(phi, images)
+            logits, attention, _ = self.world.model.train(phi, images)
             return F.cross_entropy(logits, samples.labels), at_image_size(attention, images)
 
         return background_attack(loss_and_attention, samples.images, self.pixels, self.noise).images

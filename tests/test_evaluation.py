@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from arli_core import inference
+from arli_core import evaluation
 from arli_core.config import METHODS, PROTOCOLS, Evaluation, keys, preset, protocols
-from arli_core.inference import accuracies, adapt, voted_tasks, within
+from arli_core.evaluation import accuracies, adapt, voted_tasks, within
 from arli_core.networks import Model
 from arli_core.records import Record
 from arli_core.tasks import Samples
@@ -167,14 +167,14 @@ class Groups:
     """What voted_tasks votes over: every call's groups, as lists of indices."""
 
     def __init__(self, monkeypatch):
-        self.mixed, before = [], inference._mixed
+        self.mixed, before = [], evaluation._mixed
 
         def watched(groups, tasks, mixing):
             found = before(groups, tasks, mixing)
             self.mixed.append(([group.tolist() for group in groups], [group.tolist() for group in found]))
             return found
 
-        monkeypatch.setattr(inference, "_mixed", watched)
+        monkeypatch.setattr(evaluation, "_mixed", watched)
 
 
 @pytest.mark.parametrize("mixing", [0.05, 0.25, 0.5, 1.0])

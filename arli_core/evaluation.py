@@ -1,4 +1,4 @@
-"""What a model answers, under three protocols that know different things about a sample's task.
+"""What a model answers to held-out images, under three protocols that know different things about a sample's task.
 
 Each protocol says which task a sample is of; its class is then the largest logit within that task. With meta-test
 adaptation the task is said by the base model, and the class by that task's own copy of it, adapted to its exemplars.
@@ -6,15 +6,20 @@ adaptation the task is said by the base model, and the class by that task's own 
 logits [S, units], labels [S] head units; all samples of tasks 1..n. Tasks are counted from 0 here.
 """
 
+from collections.abc import Iterator
+
+import numpy as np
 import torch
 from torch import Tensor
 
-from .config import PROTOCOLS, Evaluation, Train
+from .config import PROTOCOLS, Config, Evaluation, Remembering, Train
 from .methods.objective import Trainee, classification_loss
-from .networks import Model
+from .networks import Model, at_image_size
 from .precision import float64
-from .tasks import Samples
+from .schedule import exemplars
+from .tasks import ADAPT, GROUPS, Pool, Samples, Stream, generator_for
 from .units import TaskUnits
+from .world import World
 
 # Meta-test adaptation as in the released code.
 _ADAPTATION = Train(optimiser="adam", learning_rate=1e-3, batch_size=64, loss="task")
@@ -119,3 +124,61 @@ def adapt(
             logits, _, buffers = model.train(trainee.phi, batch.images)
             trainee.descend(classification_loss(_ADAPTATION.loss, logits, batch.labels, task, units), buffers)
     return trainee.phi.detach()
+
+
+@torch.no_grad()
+def evaluate(model: Model, phi: Tensor, pool: Pool, index: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """(logits [B, units], A [B, 1, H, W] at the size of the images) of the indexed samples, chunk by chunk."""
+    for part in index.split(pool.chunk):
+        images = pool[part].images
+        logits, attention = model(phi, images)
+        yield logits, at_image_size(attention, images)
+
+
+def logits_of(model: Model, phi: Tensor, pool: Pool, index: Tensor) -> Tensor:
+    return torch.cat([logits for logits, _ in evaluate(model, phi, pool, index)])
+
+
+def evaluated(
+    config: Config, world: World, phi: Tensor, task: int
+) -> tuple[dict[str, tuple[float, ...]], tuple[int, ...]]:
+    """(accuracies of phi on held-out samples of each of tasks 1..task, per protocol; how many samples each has)."""
+    stream = world.stream
+    seen = stream.up_to(stream.test, task)
+    logits = logits_of(world.model, phi, stream.test, seen)
+    adapted = None
+    if isinstance(config, Remembering) and config.adaptation.epochs:
+        adapted = _adapted_logits(config, world, phi, task, seen)
+    groups = generator_for(config.seed, GROUPS, task)
+    labels = stream.test.labels[seen]
+    samples = tuple(len(stream.of_task(stream.test, earlier)) for earlier in range(1, task + 1))
+    return accuracies(logits, labels, stream.units, task, config.evaluation, groups, adapted), samples
+
+
+def _adapted_logits(config: Remembering, world: World, phi: Tensor, task: int, index: Tensor) -> Tensor:
+    """Logits whose units of each task are answered by that task's own copy of phi, adapted to its exemplars."""
+    model, stream = world.model, world.stream
+    memory = exemplars(stream, task, config.memory.budget, config.seed)
+    parts = []
+    for earlier in range(1, task + 1):
+        own = stream.train[memory[stream.task_of(stream.train.labels[memory]) == earlier]]
+        order = generator_for(config.seed, ADAPT, task, earlier)
+        phi_i = adapt(model, phi, own, stream.units, config.adaptation.epochs, order)
+        logits = logits_of(model, phi_i, stream.test, index)
+        parts.append(logits[:, stream.units.of(earlier)])
+    return torch.cat(parts, 1)
+
+
+def probe_indices(stream: Stream, count: int) -> Tensor:
+    """Indices of `count` held-out images (all, where there are fewer), the classes in turn."""
+    labels = stream.test.labels.cpu()
+    turn = torch.empty_like(labels)  # which of its class an image is
+    for unit in labels.unique():
+        turn[labels == unit] = torch.arange(int((labels == unit).sum()))
+    return (turn * len(stream.classes) + labels).argsort()[:count].to(stream.test.labels.device)
+
+
+def attention_of(world: World, phi: Tensor, index: Tensor) -> np.ndarray:
+    """uint8 [N, H, W]: A of the indexed held-out images, 255 for 1."""
+    parts = [attention for _, attention in evaluate(world.model, phi, world.stream.test, index)]
+    return (torch.cat(parts)[:, 0] * 255).round().byte().cpu().numpy()

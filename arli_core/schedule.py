@@ -1,0 +1,131 @@
+"""What happens when within a task: the exemplar memory, the batches of each epoch, the learning rate, the frames."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .config import Config, Joint, Rehearsal
+from .errors import ConfigError
+from .tasks import AUGMENT, BATCHES, EXEMPLARS, Samples, Stream, generator_for
+
+STEPS = (2 / 7, 4 / 7, 6 / 7)  # of a task: epochs 20, 40 and 60 of the released code's 70
+
+
+class Schedule:
+    """What happens when within one task: batches, learning rate, frames to keep."""
+
+    def __init__(self, config: Config, stream: Stream, task: int) -> None:
+        self.config, self.stream, self.task = config, stream, task
+        self.memory, self.kind = self.rehearsed()
+        self.per_epoch = len(self.batches(0))
+        self.iterations = self.per_epoch * config.train.epochs
+        self.frames = spread(self.iterations, config.recording.frames)
+        self.probe_frames = spread(self.iterations, config.recording.probe_frames)
+
+    def rehearsed(self) -> tuple[Tensor, str]:
+        """(which earlier samples batches hold beside the new ones, how they are put together)."""
+        config, stream, before = self.config, self.stream, self.task - 1
+        if isinstance(config, Joint):
+            return stream.up_to(stream.train, before), "mixed"
+        if isinstance(config, Rehearsal) and before:
+            return exemplars(stream, before, config.memory.budget, config.seed), config.memory.batches
+        return stream.up_to(stream.train, 0), "mixed"  # none
+
+    def epoch(self, epoch: int) -> Iterator[tuple[int, Samples]]:
+        """(iteration, batch) in turn."""
+        augmentation = generator_for(self.config.seed, AUGMENT, self.task, epoch)
+        for number, index in enumerate(self.batches(epoch)):
+            samples = self.stream.train[index.to(self.stream.train.labels.device)]
+            yield epoch * self.per_epoch + number, self.stream.augmented(samples, augmentation)
+
+    def batches(self, epoch: int) -> list[Tensor]:
+        generator = generator_for(self.config.seed, BATCHES, self.task, epoch)
+        size = self.config.train.batch_size
+        return batches(self.stream, self.task, self.memory, size, self.kind, generator)
+
+    def learning_rate(self, iteration: int) -> float:
+        train = self.config.train
+        if train.schedule == "constant":
+            return train.learning_rate
+        if train.schedule == "steps":
+            done = iteration / self.iterations
+            return train.learning_rate * 0.2 ** sum(done >= mark for mark in STEPS)
+        return train.learning_rate * (1 + math.cos(math.pi * iteration / self.iterations)) / 2
+
+
+def first_batch(config: Config, stream: Stream, task: int) -> tuple[Samples, float]:
+    """(batch, learning rate) of a task's first iteration, task counted from 1."""
+    schedule = Schedule(config, stream, task)
+    iteration, batch = next(schedule.epoch(0))
+    return batch, schedule.learning_rate(iteration)
+
+
+def spread(total: int, most: int) -> frozenset[int]:
+    """At most `most` (>= 2) of 0..total-1, evenly, the first and the last among them."""
+    return frozenset(np.linspace(0, total - 1, min(most, total)).round().astype(int).tolist())
+
+
+def exemplars(stream: Stream, task: int, budget: int, seed: int) -> Tensor:
+    """The memory after task n: sorted indices into the training samples, budget // (classes seen) per class.
+
+    Each class keeps a fixed random ranking and memory holds a prefix of it, so later memories are subsets of
+    earlier ones: nothing is fetched again that had been dropped. Raises ConfigError where a class gets none.
+    """
+    share = budget // stream.seen(task)
+    if share < 1:
+        raise ConfigError(
+            f"memory.budget: {budget} exemplars do not give each of {stream.seen(task)} classes one; "
+            f"use at least {stream.seen(task)}"
+        )
+    kept = []
+    for unit in range(stream.seen(task)):
+        members = (stream.train.labels == unit).nonzero().flatten().cpu()
+        ranking = torch.randperm(len(members), generator=generator_for(seed, EXEMPLARS, unit))
+        kept.append(members[ranking[:share]])
+    return torch.cat(kept).sort().values.to(stream.train.labels.device)
+
+
+def batches(
+    stream: Stream, task: int, memory: Tensor, size: int, kind: str, generator: torch.Generator
+) -> list[Tensor]:
+    """One epoch over the new samples of `task` and the memory, shuffled: indices into the training samples.
+
+    The batches have equal lengths up to one, at most `size`, and there are as many for every `kind`:
+    `mixed`       every sample once.
+    `every-task`  the same; a seen task that a batch lacks is added to it by one of its samples, drawn at random.
+    `balanced`    as many samples of each class, up to one: few exemplars come often, many new samples not all.
+    """
+    new = stream.of_task(stream.train, task)
+    pool = torch.cat([new, memory]).cpu()
+    count = -(-len(pool) // size)
+    if kind == "balanced":
+        return list(_balanced(pool, stream.train.labels.cpu()[pool], generator).tensor_split(count))
+    drawn = list(pool[torch.randperm(len(pool), generator=generator)].tensor_split(count))
+    if kind == "mixed":
+        return drawn
+    task_of = stream.task_of(stream.train.labels).cpu()
+    of_task = {each: pool[task_of[pool] == each] for each in range(1, task + 1)}
+    for number, batch in enumerate(drawn):
+        present = set(task_of[batch].tolist())
+        for missing in sorted(of_task.keys() - present):
+            if len(of_task[missing]):
+                pick = torch.randint(len(of_task[missing]), (1,), generator=generator)
+                batch = torch.cat([batch, of_task[missing][pick]])
+        drawn[number] = batch
+    return drawn
+
+
+def _balanced(pool: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+    """As many draws as the pool has members, the classes in turn; a class starts anew when all of it was drawn."""
+    classes = labels.unique()
+    rounds = -(-len(pool) // len(classes))
+    columns = []
+    for label in classes[torch.randperm(len(classes), generator=generator)]:
+        members = pool[labels == label]
+        passes = -(-rounds // len(members))
+        shuffled = [members[torch.randperm(len(members), generator=generator)] for _ in range(passes)]
+        columns.append(torch.cat(shuffled)[:rounds])
+    return torch.stack(columns, 1).flatten()[: len(pool)]

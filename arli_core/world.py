@@ -1,0 +1,56 @@
+"""What a run trains in and is looked at in: its stream of tasks, its network, and the device that both are on."""
+
+from dataclasses import dataclass
+
+import torch
+
+from . import datasets, networks
+from .config import Config
+from .datasets import Dataset
+from .errors import ConfigError
+from .fingerprint import Fingerprint, refuse_other
+from .networks import Model
+from .tasks import Stream
+
+
+@dataclass(frozen=True)
+class World:
+    stream: Stream
+    model: Model
+    device: torch.device
+
+
+def open_world(config: Config, device: torch.device, trained_on: Fingerprint | None = None) -> World:
+    """The world of a run. With `trained_on`, of a recorded one: DataError, with what differs, where the data are no
+    longer those."""
+    dataset = data_of(config)
+    if trained_on is not None:
+        refuse_other(config.data.name, trained_on, dataset.fingerprint)
+    stream = Stream(dataset, config.data, device, config.augmentation)
+    network = config.network
+    model = networks.build(network.name, stream.shape, len(stream.classes), network.attention)
+    return World(stream, model, device)
+
+
+def data_of(config: Config) -> Dataset:
+    """What a run trains and is evaluated on, its classes not yet in the order in which they are met."""
+    dataset = datasets.load(config.data.name, config.data.image_size, config.data.spurious)
+    return dataset.holdout() if config.data.evaluate_on == "validation" else dataset
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto`: CUDA, then MPS, then the CPU. ConfigError where the device asked for is not there."""
+    available = ["cpu"]
+    if torch.backends.mps.is_available():
+        available.insert(0, "mps")
+    if torch.cuda.is_available():
+        available.insert(0, "cuda")
+    if name == "auto":
+        name = available[0]
+    if name not in available:
+        raise ConfigError(f"device: {name} is not available here; available: {', '.join(available)}")
+    return torch.device(name)
+
+
+def device_name(device: torch.device) -> str:
+    return f"cuda ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else device.type
