@@ -224,7 +224,10 @@ def fusions_until(matrix: Any, share: float, most: int) -> int:
     return int(min(max(np.ceil(needed), len(transition)), most))
 
 
-def settled(values: Any, limit: float) -> int | None:
+UNIFORM = 0.03  # a deviation up to which the eye takes dif* for uniform
+
+
+def settled(values: Any, limit: float = UNIFORM) -> int | None:
     """The first index from which all values stay at or below `limit`; None where the last one is above it."""
     values = array(values, "values")
     if values.ndim != 1:

@@ -3,7 +3,7 @@
 import numpy as np
 import streamlit as st
 
-from arli_core.consensus import deviation_from_uniform, settled, spectrum
+from arli_core.consensus import UNIFORM, deviation_from_uniform, settled, spectrum
 from arli_core.figures import typeset
 from arli_core.fusion import dif
 from arli_core.player import Curve, MatrixPanel, payload
@@ -13,25 +13,19 @@ from pages.parts.frame import frame
 from pages.parts.layers import ALL, choose_layer, of_layer, tell_layer
 from pages.parts.player import play
 from pages.parts.run_bar import View, at_other_schedule, choose_view, guarded, open_run, show_live
-from pages.parts.what_if import choose_eta, draw_row, with_eta
-
-SETTLED = 0.03  # a deviation that the eye takes for uniform
-
-
-def matrices(frames: Frames) -> list[np.ndarray]:
-    return [frames.matrix("dif_star", index) for index in range(len(frames))]
+from pages.parts.what_if import choose_eta, draw_row
 
 
 def deviations(frames: Frames) -> list[float]:
-    return [deviation_from_uniform(matrix) for matrix in matrices(frames)]
+    return frames.deviations
 
 
 def second_eigenvalues(frames: Frames) -> list[float]:
-    return [abs(spectrum(matrix)[1]) for matrix in matrices(frames)]
+    return frames.of_each(lambda matrix: abs(spectrum(matrix)[1]))
 
 
 def settling(schedule: str, frames: Frames) -> str:
-    first = settled(deviations(frames), SETTLED)
+    first = settled(frames.deviations)
     if first is None:
         return f"at a {schedule} learning rate it never stays there"
     return f"at a {schedule} learning rate it stays there from iteration {frames.iteration[first]:,} on"
@@ -67,7 +61,7 @@ st.markdown(
     f"{view.next_base}. As the models come to agree, every entry tends to 1/{models} = {1 / models:.3f}."
 )
 asked = eta != own
-seen = with_eta(frames, eta) if asked else frames
+seen = frames.with_eta(eta) if asked else frames
 if asked:
     st.info(
         f"**What would have happened to the weights:** dif and dif\\* below are recomputed from the recorded D with "
@@ -100,7 +94,7 @@ curves = [
         others={name: measure(each) for name, each in others.items()},
     )
     for title, measure, reference in (
-        ("largest deviation of dif* from 1/(n+1)", deviations, SETTLED),
+        ("largest deviation of dif* from 1/(n+1)", deviations, UNIFORM),
         ("|λ₂| of dif*", second_eigenvalues, None),
     )
 ]
@@ -128,7 +122,7 @@ with right:
         absent = ", ".join(typeset(f"φ_{task + 1}") for task in np.flatnonzero(~frames.present[shown]))
         st.info(f"No sample of {absent} was in this batch: the matrix covers the other models.")
     st.markdown(
-        f"**Is it the optimum, or only the end of learning?** Uniform to the eye is a deviation of {SETTLED} "
+        f"**Is it the optimum, or only the end of learning?** Uniform to the eye is a deviation of {UNIFORM} "
         f"(dashed): {'; '.join(told)}. A rate that falls to 0 stops the models from moving, and models that do not "
         "move agree."
     )

@@ -20,7 +20,7 @@ from arli_core.errors import Busy, ConfigError, Diverged, RecordError
 from arli_core.events import Finished, Fused, Saved, Started, Step, TaskDone
 from arli_core.learn import learn
 from arli_core.networks import build
-from arli_core.records import Frames, Record
+from arli_core.records import Frames, Record, store
 
 ROOT = Path(__file__).parents[1]
 each_method = pytest.mark.parametrize("method", METHODS)
@@ -125,8 +125,8 @@ def test_weights_from_disk_are_a_model_again(histories, tmp_path):
 
 
 def test_arrays_without_dimensions_keep_their_shape(tmp_path):
-    records._write_arrays(tmp_path / "a.safetensors", {"step": np.array(3.0, np.float32), "empty": np.zeros((0, 2))})
-    found = records._read_arrays(tmp_path / "a.safetensors", {"schema": 1}, lambda header: None)
+    store._write_arrays(tmp_path / "a.safetensors", {"step": np.array(3.0, np.float32), "empty": np.zeros((0, 2))})
+    found = store._read_arrays(tmp_path / "a.safetensors", {"schema": 1}, lambda header: None)
     assert found["step"].shape == () and found["step"] == 3 and found["empty"].shape == (0, 2)
 
 
@@ -767,7 +767,7 @@ def gone(file):
 
 def foreign(file):
     """A sound file of the right kind with other things in it."""
-    records._write_arrays(file, {"something": np.zeros(3)})
+    store._write_arrays(file, {"something": np.zeros(3)})
 
 
 DAMAGE = [cut, garbage, empty, gone, foreign]

@@ -1,15 +1,11 @@
 """The distances of one layer of the network in place of the whole model's: a knob, and the frames that follow."""
 
-from dataclasses import replace
-
-import numpy as np
 import streamlit as st
 
 from arli_core.errors import RecordError
 from arli_core.records import Frames, Record
 
 from .address import choose_one
-from .what_if import with_eta
 
 ALL = "all"
 
@@ -26,9 +22,8 @@ def of_layer(frames: Frames, record: Record, layer: str, eta: float) -> Frames:
     if layer == ALL:
         return frames
     assert record.started is not None
-    distance = frames.layers[:, list(record.started.layers).index(layer)].astype(np.float64)
     try:
-        return with_eta(replace(frames, distance=distance), eta)
+        return frames.of_layer(list(record.started.layers).index(layer), eta)
     except ValueError as error:
         raise RecordError(f"{layer}: {error}") from None
 

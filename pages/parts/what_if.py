@@ -1,6 +1,5 @@
 """What another eta would have made of the recorded distances: a knob, and the frames that follow from it."""
 
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -8,7 +7,6 @@ import streamlit as st
 
 from arli_core import figures
 from arli_core.config import Ari
-from arli_core.fusion import dif, dif_star
 from arli_core.records import Frames
 
 from .address import from_widget, number, write
@@ -42,18 +40,6 @@ def choose_eta(own: float) -> float:
         help="The run's own η.",
     )
     return eta
-
-
-def with_eta(frames: Frames, eta: float) -> Frames:
-    """The frames with dif* (Eq. 7 and 8) of their recorded D at another eta; all else as it was recorded.
-
-    Raises ValueError where dif* is undefined: eta = 0 and models that coincide.
-    """
-    stars = np.full_like(frames.distance, np.nan)
-    for star, present, index in zip(stars, frames.present, range(len(frames)), strict=True):
-        here = np.append(present, True)
-        star[np.ix_(here, here)] = dif_star(dif(frames.matrix("distance", index), eta))
-    return replace(frames, dif_star=stars)
 
 
 def draw_row(view: View, frame: int, seen: dict[str, Frames]) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from arli_core.config import Ari
-from arli_core.consensus import deviation_from_uniform, settled
+from arli_core.consensus import UNIFORM, settled
 from arli_core.figures import typeset
 from arli_core.player import Curve, payload
 from arli_core.records import Frames, Record
@@ -11,19 +11,17 @@ from arli_core.records import Frames, Record
 from ..drawing import labels, uniform_panel
 from ..player import play
 from ..run_bar import next_base
-from ..what_if import with_eta
 from .lesson import Answer, Door, Lesson, Told, fused
 
 RUN, STEADY = "mnist-5k-ari", "mnist-5k-ari-constant"
 SMALL = 100  # an η to try
-SETTLED = 0.03  # a deviation that the eye takes for uniform, as on the Matrix page
 LEGEND = "White is the equal share 1/(n+1), red more, blue less; the outlined last row holds the weights of φ_f."
 
 
 def answers(row: np.ndarray) -> tuple[Answer, ...]:
     """By the weights of phi_1..phi_n and phi_b in phi_f, in the last frame."""
     models = len(row)
-    level = bool(abs(row - 1 / models).max() <= SETTLED)
+    level = bool(abs(row - 1 / models).max() <= UNIFORM)
     most = int(row.argmax())
     return (
         Answer(
@@ -48,10 +46,6 @@ def answers(row: np.ndarray) -> tuple[Answer, ...]:
             "equal entries make equal shares.",
         ),
     )
-
-
-def deviations(frames: Frames) -> list[float]:
-    return [deviation_from_uniform(frames.matrix("dif_star", index)) for index in range(len(frames))]
 
 
 def reason(falls: int | None, steady: int | None) -> str:
@@ -95,12 +89,12 @@ def tell(record: Record, steady: Record) -> Told:
     models, names = len(end), labels(frames)
     there = [name for name, here in zip(names, [*frames.present[0], True], strict=True) if here]
     heaviest, newest = typeset(there[start.argmax()]), typeset(names[-2])
-    own, theirs = deviations(frames), deviations(others)
-    falls, stays = settled(own, SETTLED), settled(theirs, SETTLED)
-    less = with_eta(frames, SMALL)
-    smaller, later = less.matrix("dif_star", 0)[-1], settled(deviations(less), SETTLED)
+    own, theirs = frames.deviations, others.deviations
+    falls, stays = settled(own), settled(theirs)
+    less = frames.with_eta(SMALL)
+    smaller, later = less.matrix("dif_star", 0)[-1], settled(less.deviations)
     first = fused(STEADY, steady, 1)
-    alone = of_task_1(first, settled(deviations(first), SETTLED))
+    alone = of_task_1(first, settled(first.deviations))
 
     def picture() -> None:
         panel = uniform_panel(frames.dif_star[:1], names, f"dif* in the first iteration of task {task}")
@@ -113,7 +107,7 @@ def tell(record: Record, steady: Record) -> Told:
             "largest deviation of dif* from 1/(n+1)",
             own,
             log=True,
-            reference=SETTLED,
+            reference=UNIFORM,
             name="learning rate falls",
             others=beside,
         )
@@ -154,7 +148,7 @@ def tell(record: Record, steady: Record) -> Told:
         why=reason(falls, stays),
         not_shown=(
             "That every model has reached its optimum, or that nothing is forgotten: dif\\* compares models with "
-            f"each other, not with the truth. Uniform is a deviation of at most {SETTLED} here (dashed); two runs, "
+            f"each other, not with the truth. Uniform is a deviation of at most {UNIFORM} here (dashed); two runs, "
             "one seed."
         ),
         misconception=(
