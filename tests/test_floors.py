@@ -15,7 +15,12 @@ CORE = ROOT / "arli_core"
 # not here has no place in the house yet: give it one.
 TABLE = {
     # words
-    "config": (0, {"errors", "units"}),
+    "config": (0, {"config.methods", "config.parsing", "config.presets", "config.sections", "config.text"}),
+    "config.text": (0, set()),
+    "config.sections": (0, {"units", "config.text"}),
+    "config.methods": (0, {"config.sections"}),
+    "config.parsing": (0, {"errors", "config.methods", "config.sections", "config.text"}),
+    "config.presets": (0, {"errors", "config.methods", "config.parsing"}),
     "errors": (0, set()),
     "events": (0, {"fingerprint"}),
     "units": (0, set()),

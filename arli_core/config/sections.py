@@ -1,0 +1,278 @@
+"""The sections of a configuration: what can be set, its range and its meaning."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from ..units import TaskUnits
+from .text import listed, tasks_listed
+
+DATASETS = (
+    "digits",
+    "mnist-5k",
+    "scenes",
+    "mnist",
+    "fashion-mnist",
+    "cifar-10",
+    "cifar-100",
+    "cub-200",
+    "imagenet-100",
+)
+SIDES = {"digits": 8, "mnist-5k": 28, "scenes": 40, "mnist": 28, "fashion-mnist": 28, "cifar-10": 32, "cifar-100": 32}
+ENLARGED = 8  # times its side, at most: an image of so few pixels shows nothing more, and costs the square of it
+HUGE = 1e30  # of numbers that are multiplied with others of their like
+MATRIX_BYTES = 2**30  # of a run's recorded matrices, which a page holds in memory
+PROTOCOLS = ("task_aware", "vote", "per_sample")
+DeviceName = Literal["auto", "cpu", "cuda", "mps"]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+_COUNT: TypeAdapter[int] = TypeAdapter(Annotated[int, Field(ge=1, le=1000)])
+_SEED: TypeAdapter[int] = TypeAdapter(Annotated[int, Field(ge=0)])
+
+
+class Data(Section):
+    name: str = Field(default="mnist-5k", description="a data set, or folder:NAME for a folder of class folders")
+    image_size: int | None = Field(default=None, ge=8, le=1024, description="None: as published; else resized to it")
+    spurious: float = Field(
+        default=0.0, ge=0, le=1, description="scenes: share of training backgrounds from the class's own region"
+    )
+    tasks: int = Field(default=5, ge=1, le=200, description="number of tasks, each a disjoint group of classes")
+    classes_per_task: int | tuple[int, ...] = Field(
+        default=2,
+        description="a number: all tasks alike; several, as 4,2,2,2: of each task, which also says how many",
+    )
+    class_order: int | tuple[str, ...] | None = Field(
+        default=None,
+        description="None: classes in order; a number: shuffled by this seed; names, as cat,dog: these in this order",
+    )
+    evaluate_on: Literal["test", "validation"] = Field(
+        default="test", description="validation: a fixed fifth of the training data, held out for choices"
+    )
+
+    @property
+    def units(self) -> TaskUnits:
+        sizes = self.classes_per_task
+        return TaskUnits((sizes,) * self.tasks if isinstance(sizes, int) else sizes)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_many_tasks_as_increments(cls, values: Any) -> Any:
+        count = tasks_listed(values.get("classes_per_task")) if isinstance(values, Mapping) else None
+        return {"tasks": count, **values} if count else values
+
+    @field_validator("classes_per_task", mode="before")
+    @classmethod
+    def _sizes(cls, value: Any, info: ValidationInfo) -> int | tuple[int, ...]:
+        """Tasks that are all alike are one number, so that what asks for the same is the same."""
+        sizes = listed(value)
+        try:
+            if not isinstance(sizes, list | tuple):
+                return _COUNT.validate_python(sizes)
+            sizes = tuple(_COUNT.validate_python(size) for size in sizes)
+        except ValidationError:
+            raise ValueError("input should be a number from 1 to 1000, or one for each task, as in 4,2,2,2") from None
+        tasks = info.data.get("tasks", len(sizes))  # none that is valid: that is told already
+        if len(sizes) != tasks:
+            raise ValueError(
+                f"input should be one number for each of {tasks} tasks, which data.tasks says, and not {len(sizes)}; "
+                "leave data.tasks out and it follows"
+            )
+        return sizes[0] if len(set(sizes)) == 1 else sizes
+
+    @field_validator("class_order", mode="before")
+    @classmethod
+    def _order(cls, value: Any, info: ValidationInfo) -> int | tuple[str, ...] | None:
+        names = listed(value)
+        if names is None:
+            return None
+        try:
+            if not isinstance(names, list | tuple):
+                return _SEED.validate_python(names)
+        except ValidationError:
+            names = (names,) if isinstance(names, str) else (None,)
+        if not all(isinstance(name, str) or type(name) is int for name in names):
+            raise ValueError("input should be a seed of at least 0, or names of classes with commas between")
+        names = tuple(map(str, names))
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"input should name each class once, and {', '.join(twice)} comes twice")
+        sizes, tasks = info.data.get("classes_per_task"), info.data.get("tasks")
+        if sizes is None or tasks is None:  # not valid: that is told already
+            return names
+        total = sizes * tasks if isinstance(sizes, int) else sum(sizes)
+        if len(names) != total:
+            raise ValueError(
+                f"input should name as many classes as the tasks have, {total}, or be a seed of at least 0; "
+                f"{len(names)} {'is' if len(names) == 1 else 'are'} named"
+            )
+        return names
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in DATASETS and not (name.startswith("folder:") and name != "folder:"):
+            raise ValueError(f"input should be one of {', '.join(DATASETS)}, or folder:NAME")
+        if "\0" in name or len(name) > 1000:
+            raise ValueError("input should name a folder, in at most 1,000 characters, without a zero byte")
+        return name
+
+    @field_validator("image_size")
+    @classmethod
+    def _enlarged(cls, size: int | None, info: ValidationInfo) -> int | None:
+        name = info.data.get("name")
+        if size and name in SIDES and size > ENLARGED * SIDES[name]:
+            side = SIDES[name]
+            raise ValueError(
+                f"input should be less than or equal to {ENLARGED * side} for {name}: its images of {side}x{side} "
+                f"show nothing more when they are enlarged, and cost memory and time"
+            )
+        return size
+
+    @field_validator("spurious")
+    @classmethod
+    def _of_scenes(cls, spurious: float, info: ValidationInfo) -> float:
+        name = info.data.get("name", "scenes")  # none that is known: that is told already
+        if spurious and name != "scenes":
+            raise ValueError(f"input should be 0 for {name}, or data.name scenes")
+        return spurious
+
+
+class Augmentation(Section):
+    shift: int = Field(default=0, ge=0, le=64, description="largest shift of a training image, in pixels")
+    flip: bool = Field(default=False, description="mirror every other training image, left to right")
+    zoom: float = Field(default=1.0, gt=0, le=1, description="smallest share of its side that a random crop keeps")
+
+
+class Network(Section):
+    name: Literal["conv", "masked-conv", "mlp", "residual", "resnet18"] = Field(
+        default="conv", description="masked-conv: deeper before its attention, background masked from the head"
+    )
+    attention: Literal["per-image", "border", "local", "released", "none"] = Field(
+        default="per-image",
+        description="border: told against the image's edge, for objects that fill it; local: over the strength "
+        "around, for objects on textures; released: the released code's form, normalised over the batch; none: A is "
+        "1, no attack",
+    )
+
+
+class Train(Section):
+    epochs: int = Field(default=5, ge=1, le=10_000, description="per task")
+    batch_size: int = Field(default=32, ge=1, le=65_536)
+    optimiser: Literal["sgd", "adam", "radam"] = "sgd"
+    learning_rate: float = Field(default=0.15, gt=0, le=HUGE)
+    schedule: Literal["cosine", "steps", "constant"] = Field(
+        default="cosine", description="within each task; cosine: to 0, steps: x0.2 after 2/7, 4/7 and 6/7"
+    )
+    loss: Literal["seen", "task"] = Field(
+        default="seen", description="seen: cross-entropy over all classes seen; task: binary, the task's classes only"
+    )
+
+
+class ExemplarBudget(Section):
+    budget: int = Field(
+        default=100, ge=1, le=10_000_000, description="exemplars in all, shared equally by the classes seen"
+    )
+
+
+class Memory(ExemplarBudget):
+    batches: Literal["mixed", "every-task", "balanced"] = Field(
+        default="every-task",
+        description="mixed: new samples and exemplars as they come; every-task: and at least one sample of each task "
+        "seen; balanced: as many of each class seen",
+    )
+
+
+class Attack(Section):
+    epsilon: float = Field(
+        default=0.03,
+        ge=0,
+        le=1,
+        description="largest change of a pixel in [0, 1]; 0: a second clean step in its place",
+    )
+
+
+class Fusion(Section):
+    inner_steps: int = Field(default=1, ge=1, le=100, description="K: rounds of clean step, attack, attacked step")
+    reset: bool = Field(default=True, description="every task model starts from the base, not from the one before it")
+    weights: Literal["adaptive", "uniform", "last"] = Field(
+        default="adaptive", description="adaptive: last row of dif*; uniform: 1/(n+1); last: the newest task's model"
+    )
+    over: Literal["model", "tensor"] = Field(
+        default="model", description="distances over the whole model, or parameter tensor by parameter tensor"
+    )
+    distance: Literal["l1", "l2", "relative"] = "l1"
+    eta: float = Field(default=0.85, ge=0, le=HUGE, description="regularisation of dif = D∘D + eta (Eq. 7)")
+    beta: float = Field(default=0.0, ge=0, le=HUGE, description="the base keeps 1 - exp(-beta (n-1)/N) of itself")
+
+
+class AdamFusion(Fusion):
+    base_rate: float = Field(
+        default=0.003, gt=0, le=HUGE, description="learning rate of Adam's steps, by which the base follows phi_f"
+    )
+
+
+class ReleasedFusion(Section):
+    inner_steps: int = Field(default=1, ge=1, le=100, description="K: rounds of clean step, attack, attacked step")
+    beta: float = Field(default=1.0, ge=0, le=HUGE, description="the base keeps 1 - exp(-beta (n-1)/N) of itself")
+
+
+class UniformFusion(Section):
+    inner_steps: int = Field(
+        default=2, ge=1, le=100, description="K: steps of each task model before the models are averaged"
+    )
+    beta: float = Field(default=0.0, ge=0, le=HUGE, description="the base keeps 1 - exp(-beta (n-1)/N) of itself")
+
+
+class Consolidation(Section):
+    strength: float = Field(
+        default=100.0, ge=0, le=HUGE, description="lambda: pull towards earlier weights, by importance"
+    )
+
+
+class Distillation(Section):
+    strength: float = Field(
+        default=1.0, ge=0, le=HUGE, description="weight of agreeing with the model before the task"
+    )
+    temperature: float = Field(default=2.0, gt=0, le=HUGE, description="of the answers compared")
+
+
+class DarkReplay(Section):
+    alpha: float = Field(
+        default=0.5, ge=0, le=HUGE, description="weight of the squared error to the exemplars' old logits"
+    )
+    beta: float = Field(default=0.5, ge=0, le=HUGE, description="weight of the loss on the exemplars' labels")
+
+
+class Evaluation(Section):
+    group: int = Field(
+        default=20, ge=1, le=100_000, description="p: samples that elect their task together in the group vote"
+    )
+    mixing: float = Field(default=0.0, ge=0, le=1, description="share of a group that comes from other tasks")
+
+
+class Adaptation(Section):
+    epochs: int = Field(
+        default=0,
+        ge=0,
+        le=10_000,
+        description="meta-test: epochs of each task's own copy on its exemplars; 0: not adapted",
+    )
+
+
+class Recording(Section):
+    frames: int = Field(default=500, ge=2, le=5000, description="most frames kept per task, spread evenly")
+    probes: int = Field(default=10, ge=0, le=64, description="held-out images whose attention is recorded")
+    probe_frames: int = Field(default=12, ge=2, le=1000, description="how often per task their attention is recorded")
