@@ -282,7 +282,7 @@ def test_importance_is_measured_once_a_task_and_not_of_statistics():
     method.begin(2, 0)
     first = method.importance
     assert (first >= 0).all() and first[: Normed().c.numel()].all()
-    assert not first[method.setting.model.learnable :].any()
+    assert not first[method.world.model.learnable :].any()
     method.begin(2, 1)
     assert method.importance is first
     method.begin(3, 0)
@@ -298,7 +298,7 @@ def test_consolidated_weights_move_less_the_more_they_mattered():
         before = each.phi
         for number in range(20):
             each.step(batch_of(stream, (2,), 20, number), 0.02, False)
-        moved.append((each.phi - before).abs()[: each.setting.model.learnable])
+        moved.append((each.phi - before).abs()[: each.world.model.learnable])
     important = method.importance[: len(moved[0])].argsort(descending=True)[:5]
     assert (moved[0][important] < moved[1][important]).all()
 
@@ -405,7 +405,7 @@ def test_who_stays_in_memory_keeps_his_logits_and_who_comes_has_those_of_now():
     second = method.memory.tolist()
     stayed = [index for index in second if index in first]
     assert 0 < len(stayed) < len(second) == 16
-    now, _ = method.setting.model(method.phi, stream.train[method.memory].images)
+    now, _ = method.world.model(method.phi, stream.train[method.memory].images)
     for place, index in enumerate(second):
         if index in stayed:
             assert torch.equal(method.logits[place], then[first.index(index)])
@@ -432,10 +432,10 @@ def test_exemplars_of_dark_replay_are_augmented_apart_and_their_logits_are_of_th
     stream = toy_stream(**{"augmentation.flip": True, "augmentation.shift": 1})
     method, _, _, _ = created("der++", stream)
     method.begin(2, 0)
-    now, _ = method.setting.model(method.phi, stream.train[method.memory].images)
+    now, _ = method.world.model(method.phi, stream.train[method.memory].images)
     torch.testing.assert_close(method.logits, now)
-    shown, train = [], method.setting.model.train
-    method.setting.model.train = lambda phi, images: shown.append(images) or train(phi, images)
+    shown, train = [], method.world.model.train
+    method.world.model.train = lambda phi, images: shown.append(images) or train(phi, images)
     batch = batch_of(stream, (2,), 12, 0)
     method.step(batch, 0.1, False)
     picks = torch.randint(16, (24,), generator=generator_for(3, REPLAY, 2, 0))
@@ -578,7 +578,7 @@ def test_statistics_of_batchnorm_move_and_stay_sound(name):
     method, stream, network, _ = created(name, **({"attack.epsilon": 0.1} if "attack.epsilon" in keys(name) else {}))
     if name.startswith("ari"):
         method.pixels = Pixels.of(stream.mean.double(), stream.std.double(), 0.1)
-    before, learnable = statistics(network).clone(), method.setting.model.learnable
+    before, learnable = statistics(network).clone(), method.world.model.learnable
     for task in (1, 2):
         method.begin(task, 0)
         for number in range(3):
