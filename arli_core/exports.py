@@ -1,6 +1,6 @@
 """A run in forms that leave the lab: an archive, its configuration, and programs that make it again.
 
-Pure: values in, text or bytes out; records.py knows the files. A run may come from anyone, so in a program its texts
+Pure: values in, text or bytes out; records/ knows the files. A run may come from anyone, so in a program its texts
 stand as literals alone, never as code or prose.
 """
 

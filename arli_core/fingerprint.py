@@ -1,6 +1,6 @@
 """What a run was trained on, in a few kilobytes: enough to say whether data are the same, and what differs.
 
-Pure: datasets/dataset.py makes fingerprints, events.py hands them on, records.py keeps them.
+Pure: datasets/dataset.py makes fingerprints, events.py hands them on, records/ keeps them.
 """
 
 import hashlib

@@ -2,7 +2,7 @@
 
 The index is measured before it is read, and then compared with itself and with its configuration. Of a file of
 arrays, the header is compared with what the index says before an array is read, and the values are after it. Every
-function raises ValueError that says what is wrong; records.py adds where.
+function raises ValueError that says what is wrong; records/store.py adds where.
 
 Sealed, an index holds a digest of all its other content, and one of each file that it names: no bit of a record
 changes unnoticed. Records of schema 1 have neither.
