@@ -386,7 +386,7 @@ def crash(monkeypatch, at, error):
             raise error
         return replace(source, target)
 
-    monkeypatch.setattr(records.os, "replace", fail)
+    monkeypatch.setattr(os, "replace", fail)
     return moved
 
 
