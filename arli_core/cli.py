@@ -83,7 +83,7 @@ def root(
 
 @app.command()
 def presets(as_json: AsJson = False) -> None:
-    """List the presets: data set, tasks, network, method unless told."""
+    """List the presets: data set, tasks, network and default method."""
     rows = []
     for name in PRESETS:
         config = preset(name)
@@ -104,7 +104,7 @@ def presets(as_json: AsJson = False) -> None:
     for row in rows:
         tasks = str(preset(row["name"]).data.units)
         typer.echo(f"{row['name']:<18} {row['dataset']:<13} {tasks:<23} {row['network']:<9} {row['method']}")
-    typer.echo(f"\nThe last column is the method unless told; every preset has all: {', '.join(METHODS)}")
+    typer.echo(f"\nThe last column is the default method; every preset works with all methods: {', '.join(METHODS)}")
 
 
 # --- Training ------------------------------------------------------------------------------------------------------
@@ -144,7 +144,7 @@ def train(
 
 
 def _smoke(asked: Config, chosen: dict[str, Any], out: str | None, overwrite: bool, as_json: bool) -> None:
-    """A configuration end to end, in as little time as it takes: that it runs is all that its figures say."""
+    """Run a configuration end to end in as little time as possible. Smoke run: the accuracies mean nothing."""
     as_asked = isinstance(asked.data.classes_per_task, tuple) or isinstance(asked.data.class_order, tuple)
     tasks = asked.data.units
     if not as_asked:

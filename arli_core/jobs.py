@@ -326,7 +326,7 @@ def _runs() -> ModuleType:
 
     from . import runs
 
-    # Of this thread and those after it. Pages want the other cores: a second thread gains a third while they idle,
-    # and makes everyone wait while they do not.
+    # For this thread and those it starts. A second thread is a third faster on idle cores, and slows every page on
+    # busy ones.
     torch.set_num_threads(1)
     return runs

@@ -40,10 +40,10 @@ def asked_lesson() -> str | None:
 
 
 def asked_key() -> bool:
-    """Whether the address asks for the lecturer's answer key; another value than 1 opens nothing, with a note."""
+    """Whether the address asks for the lecturer's answer key; for any value but 1 a note says so."""
     text = st.query_params.get("key")
     if text not in (None, "1"):
-        st.warning(f"key {text!r} opens nothing; the answer key is key=1.", icon=":material/swap_horiz:")
+        st.warning(f"Unknown key {text!r}; use key=1 for the answer key.", icon=":material/swap_horiz:")
     return text == "1"
 
 

@@ -116,7 +116,7 @@ with right:
     first, second = st.columns(2), st.columns(2)
     first[0].metric("Largest deviation from 1/(n+1)", f"{deviation_from_uniform(matrix):.4f}")
     first[1].metric("Row sums within", f"{abs(matrix.sum(1) - 1).max():.1e} of 1")
-    second[0].metric("Share α of the way to $φ_f$ (or of its step)", f"{frames.alpha[shown]:.3f}")
+    second[0].metric("Step size α towards $φ_f$", f"{frames.alpha[shown]:.3f}")
     second[1].metric("Learning rate", f"{frames.learning_rate[shown]:.2e}")
     if not frames.present[shown].all():
         absent = ", ".join(typeset(f"φ_{task + 1}") for task in np.flatnonzero(~frames.present[shown]))

@@ -51,7 +51,7 @@ _PLACES: dict[str, tuple[str | Path, ...]] = {
     "cub-200": (cub.FOLDER, cub.SEGMENTATIONS_FOLDER),
 }
 
-AS_IT_IS, PHOTOGRAPH, THUMBNAIL = 0, 224, 64  # pixels, unless told: of arrays, photographs, a user's own folder
+AS_IT_IS, PHOTOGRAPH, THUMBNAIL = 0, 224, 64  # default side in pixels: arrays, photographs, a user's own folder
 RESIDENT = 4 * 2**30  # bytes of images and masks up to which a set is held in memory
 
 

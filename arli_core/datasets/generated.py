@@ -18,7 +18,7 @@ import numpy as np
 from ..errors import DataError
 from . import cifar, cub, folders, mnist
 
-# Training and test images of each class, unless told.
+# Default numbers of training and test images per class.
 PER_CLASS = {
     "mnist": (20, 5),
     "fashion-mnist": (20, 5),

@@ -27,7 +27,7 @@ class Look(NamedTuple):
     marker: str
 
 
-# A method has one look on all pages; those seen together most have the looks told apart best.
+# A method has one look on all pages; methods that are often compared get the most distinct styles.
 LOOKS = {
     "ari": Look(BLUE, "-", "o"),
     "replay": Look(ORANGE, "--", "s"),

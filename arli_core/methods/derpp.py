@@ -32,7 +32,7 @@ class DarkExperienceReplayPlusPlus(Descent):
             self.remember(task - 1)
 
     def remember(self, task: int) -> None:
-        """The memory after a task; who was in it before keeps his logits."""
+        """Fills the memory after a task. Exemplars already stored keep their stored logits."""
         stream = self.world.stream
         memory = exemplars(stream, task, self.budget, self.config.seed)
         with torch.no_grad():

@@ -58,7 +58,7 @@ def _controls(job: Job) -> None:
     if len(job.racers) > 1:
         left, right = st.columns([5, 1], vertical_alignment="center")
         names = [racer.name for racer in job.racers]
-        left.info(f"It races: {' and '.join(names)} pause, step and stop together.", icon=":material/flag:")
+        left.info(f"Racing: {' and '.join(names)} pause, step and stop together.", icon=":material/flag:")
         if right.button("See the race", width="stretch"):
             watch(*names)
     columns = st.columns(5)

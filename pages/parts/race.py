@@ -192,7 +192,7 @@ def _in_common(labels: list[str], configs: list[Config]) -> None:
     lines = [f"**The same for both:** {same}."]
     held = [races.holds(config) for config in configs]
     if held[0] != held[1]:
-        waits = "" if batches == "all" else " Whoever has fewer iterations in a task waits at its end for the other."
+        waits = "" if batches == "all" else " The shorter run waits at the end of each task."
         lines.append(
             f"**Not the same, from task 2 on:** {labels[0]} sees {held[0]}; {labels[1]} sees {held[1]}.{waits}"
         )

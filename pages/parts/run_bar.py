@@ -226,7 +226,7 @@ def next_base(config: Ari) -> str:
     if isinstance(config, AriAdam):
         return "the base makes a step of Adam towards it"
     if config.fusion.beta:
-        return "the base goes the share $α$ of the way to it"
+        return "the base takes a step of size $α$ towards it"
     return "it is the next base (Eq. 11)"
 
 

@@ -49,8 +49,8 @@ def choose_sweep(
     if not fitting:
         what = f"No sweep here has {without} yet." if found else "No sweep is here yet."
         st.info(
-            f"{what} A sweep is what came of many recorded runs, over several seeds. This command makes one, and the "
-            "page finds it:",
+            f"{what} A sweep collects the results of many recorded runs, over several seeds. This command makes "
+            "one, and the page finds it:",
             icon=":material/info:",
         )
         st.code(making(command or "sweep --preset mnist-5k --methods ari,replay-balanced"), "sh")
