@@ -154,7 +154,7 @@ def _held(rng: random.Random, array: np.ndarray) -> Any:
 
 def _told(argument: Any) -> str:
     if isinstance(argument, np.ndarray | torch.Tensor):
-        return f"{type(argument).__name__} {argument.dtype} {list(argument.shape)} {hostile.short(str(argument), 90)}"
+        return f"{type(argument).__name__} {argument.dtype} {list(argument.shape)} {hostile.short(argument, 90)}"
     return hostile.short(argument, 120)
 
 
