@@ -16,8 +16,10 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from . import networks
-from .config import Ari, AriReleased, Config, DarkExperienceReplay, Ewc, Itaml, Joint, Remembering
+from .config import Ari, AriReleased, Config, DarkExperienceReplay, Ewc, Itaml, Joint, Rehearsal, Remembering
 from .errors import ConfigError, LabError
+from .evaluation import ADAPTATION
+from .methods.ewc import AT_ONCE
 from .tasks import Stream
 from .world import World
 
@@ -94,7 +96,15 @@ def largest_batch(config: Config, stream: Stream) -> int:
     if isinstance(config, Remembering):
         available = min(available + config.memory.budget, int(counts.sum()))
     samples = min(config.train.batch_size, available)
-    return 3 * samples if isinstance(config, DarkExperienceReplay) else samples  # new ones, and two draws
+    if isinstance(config, Rehearsal) and config.memory.batches == "every-task":
+        samples += stream.tasks - 1  # one of each task that a batch lacks
+    if isinstance(config, DarkExperienceReplay):
+        samples *= 3  # new ones, and two draws
+    if isinstance(config, Ewc):
+        samples = max(samples, min(AT_ONCE, stream.train.chunk))
+    if isinstance(config, Remembering) and config.adaptation.epochs:
+        samples = max(samples, min(ADAPTATION.batch_size, config.memory.budget))
+    return samples
 
 
 def memory_of(device: torch.device) -> int:

@@ -22,7 +22,7 @@ from .units import TaskUnits
 from .world import World
 
 # Meta-test adaptation as in the released code.
-_ADAPTATION = Train(optimiser="adam", learning_rate=1e-3, batch_size=64, loss="task")
+ADAPTATION = Train(optimiser="adam", learning_rate=1e-3, batch_size=64, loss="task")
 
 
 def voted_tasks(
@@ -115,14 +115,14 @@ def adapt(
 ) -> Tensor:
     """A task's own copy of phi after some epochs on its exemplars: Adam 1e-3, batches of 64, binary cross-entropy on
     the task's classes, as in the released code."""
-    trainee = Trainee(_ADAPTATION, model, phi)
+    trainee = Trainee(ADAPTATION, model, phi)
     task = units.task_of(int(exemplars.labels.max()))
     for _ in range(epochs):
         order = torch.randperm(len(exemplars), generator=generator).to(exemplars.labels.device)
-        for index in order.split(_ADAPTATION.batch_size):
+        for index in order.split(ADAPTATION.batch_size):
             batch = exemplars[index]
             logits, _, buffers = model.train(trainee.phi, batch.images)
-            trainee.descend(classification_loss(_ADAPTATION.loss, logits, batch.labels, task, units), buffers)
+            trainee.descend(classification_loss(ADAPTATION.loss, logits, batch.labels, task, units), buffers)
     return trainee.phi.detach()
 
 

@@ -21,7 +21,7 @@ def deviations(frames: Frames) -> list[float]:
 
 
 def second_eigenvalues(frames: Frames) -> list[float]:
-    return frames.of_each(lambda matrix: abs(spectrum(matrix)[1]))
+    return frames.of_dif_star(lambda matrix: abs(spectrum(matrix)[1]))
 
 
 def settling(schedule: str, frames: Frames) -> str:

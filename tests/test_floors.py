@@ -65,7 +65,7 @@ TABLE = {
     # procedures
     "world": (2, {"config", "datasets", "errors", "fingerprint", "networks", "tasks"}),
     "schedule": (2, {"config", "errors", "tasks"}),
-    "demand": (2, {"config", "errors", "networks", "tasks", "world"}),
+    "demand": (3, {"config", "errors", "evaluation", "methods.ewc", "networks", "tasks", "world"}),
     "methods": (3, {"config", "events", "tasks", "world", "methods.ari", "methods.ari_adam", "methods.baselines",
                     "methods.derpp", "methods.ewc", "methods.itaml", "methods.lwf", "methods.released"}),
     "methods.ari": (3, {"attack", "config", "events", "fusion", "networks", "precision", "tasks", "world",

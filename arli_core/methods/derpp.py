@@ -36,7 +36,10 @@ class DarkExperienceReplayPlusPlus(Descent):
         stream = self.world.stream
         memory = exemplars(stream, task, self.budget, self.config.seed)
         with torch.no_grad():
-            parts = [self.world.model(self.phi, stream.train[part].images)[0] for part in memory.split(100)]
+            parts = [
+                self.world.model(self.phi, stream.train[part].images)[0]
+                for part in memory.split(min(100, stream.train.chunk))
+            ]
         logits = torch.cat(parts)
         known = memory[:, None] == self.memory  # [M new, M old]
         row, column = known.nonzero(as_tuple=True)

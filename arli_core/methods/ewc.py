@@ -14,6 +14,7 @@ from ..world import World
 from .baselines import Descent
 
 SAMPLES = 200  # of a task, for its Fisher information
+AT_ONCE = 20  # of which gradients are taken together: as many copies of phi
 
 
 class ElasticWeightConsolidation(Descent):
@@ -48,7 +49,9 @@ class ElasticWeightConsolidation(Descent):
         images = stream.train[members[chosen]].images
         seen = stream.seen(task)
         with torch.no_grad():
-            chances = torch.cat([model(phi, part)[0][:, :seen].softmax(1) for part in images.split(100)])
+            chances = torch.cat(
+                [model(phi, part)[0][:, :seen].softmax(1) for part in images.split(min(100, stream.train.chunk))]
+            )
         drawn = torch.multinomial(chances.cpu(), 1, generator=generator)[:, 0].to(images.device)
 
         def log_likelihood(phi: Tensor, image: Tensor, label: Tensor) -> Tensor:
@@ -57,7 +60,8 @@ class ElasticWeightConsolidation(Descent):
 
         gradients = vmap(grad(log_likelihood), (None, 0, 0))
         squares = torch.zeros_like(phi)
-        for part, labels in zip(images.split(20), drawn.split(20), strict=True):
+        size = min(AT_ONCE, stream.train.chunk)
+        for part, labels in zip(images.split(size), drawn.split(size), strict=True):
             squares += (gradients(phi, part, labels) ** 2).sum(0)
         squares[model.learnable :] = 0
         return squares / len(images)

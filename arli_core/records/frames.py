@@ -47,14 +47,14 @@ class Frames:
         here = np.append(self.present[frame], True)
         return getattr(self, name)[frame][np.ix_(here, here)]
 
-    def of_each(self, measure: Callable[[NDArray[np.float64]], float]) -> list[float]:
+    def of_dif_star(self, measure: Callable[[NDArray[np.float64]], float]) -> list[float]:
         """A measure of each frame's dif*."""
         return [measure(self.matrix("dif_star", frame)) for frame in range(len(self))]
 
     @property
     def deviations(self) -> list[float]:
         """Of each frame's dif* from uniform."""
-        return self.of_each(deviation_from_uniform)
+        return self.of_dif_star(deviation_from_uniform)
 
     def with_eta(self, eta: float) -> "Frames":
         """The same with dif* (Eq. 7 and 8) of the recorded D at another eta; all else as it was recorded.
