@@ -1,6 +1,8 @@
 """An iteration made again is the one that was trained; and looking at its parts changes nothing."""
 
 from collections.abc import Mapping
+from functools import cache
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ from arli_core.attack import background_mask
 from arli_core.attention import learned as learned_by
 from arli_core.config import Config, preset
 from arli_core.errors import RecordError
-from arli_core.events import Saved, TaskDone
+from arli_core.events import Saved, Step, TaskDone
 from arli_core.iteration import Iteration, first_of
 from arli_core.learn import learn
 from arli_core.methods import create
@@ -73,6 +75,8 @@ def method_at_start(record: Record) -> tuple[AntiRetroactiveInterference, tuple]
 
 # The truth
 
+RTOL = {"gram": 1e-3}  # of products of small differences; 2e-4 was seen between two kinds of processor
+
 
 @pytest.mark.parametrize(
     ("run", "task"), [*(("mnist-5k-ari", task) for task in range(1, 6)), ("scenes-ari", 1), ("scenes-ari", 4)]
@@ -84,8 +88,24 @@ def test_the_parts_are_those_of_the_recorded_first_frame(run, task):
     assert frames.iteration[0] == 0
     assert found.fused.present == tuple(range(1, task + 1))
     for name, values in told(found).items():
-        np.testing.assert_allclose(values, getattr(frames, name)[0], rtol=1e-3, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(
+            values, getattr(frames, name)[0], rtol=RTOL.get(name, 1e-4), atol=1e-6, err_msg=name
+        )
     assert found.departure(frames) < 1e-4
+
+
+@cache
+def same_arithmetic() -> bool:
+    """Whether the processor rounds as the one that trained the shipped runs: ten first losses are the same bits."""
+    record = records.load(SHIPPED / "mnist-5k-ari")
+    losses = dict(zip(record.frames(1).iteration.tolist(), record.frames(1).loss.tolist(), strict=True))
+    steps = islice((event for event in learn(record.config) if isinstance(event, Step)), 10)
+    return all(step.loss == losses.get(step.iteration, step.loss) for step in steps)
+
+
+def are_the_same(ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray]) -> None:
+    for name, values in theirs.items():
+        np.testing.assert_allclose(ours[name], values, rtol=1e-3, atol=1e-5, err_msg=name)
 
 
 def differs(weights: Mapping[str, np.ndarray], recorded: Mapping[str, np.ndarray], start: np.ndarray) -> float:
@@ -108,6 +128,9 @@ def test_a_run_that_ships_is_trained_to_the_same_record_again():
         if again.tasks:
             break
     ours, theirs = again.frames(1), before.frames(1)
+    if same_arithmetic():
+        are_the_same(vars(ours), vars(theirs))
+        are_the_same(again.weights[1], before.weights[1])
     for name in ("iteration", "present", "learning_rate"):
         np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name), err_msg=name)
     assert ours.iterations == theirs.iterations
@@ -277,6 +300,8 @@ def test_the_shipped_run_s_weights_are_the_fusion_of_the_last_iteration(task, mo
     record = records.load(SHIPPED / "mnist-5k-ari")
     before = learned_by(record, task - 1)
     ((fusion, done),) = last_fusions(record.config, Saved(task, 0, {"phi": before.phi.numpy()}), 1, monkeypatch)
+    if same_arithmetic():
+        are_the_same(done.weights, record.weights[task])
     assert differs(done.weights, record.weights[task], before.phi.numpy()) < 0.2
     is_the_fusion(record.config, fusion, done)
 
