@@ -96,7 +96,7 @@ def noticed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Outcome]
     (root / "checkpoints" / "sweeps" / "tiny").mkdir(parents=True)  # nothing recorded is asked for
     draws = {attempt.__name__: partial(fault, attempt) for attempt in (held, *FAULTS)}
     outcomes: dict[str, list[Outcome]] = {name: [] for name in draws}
-    with Worker(root, SEED, Limits(seconds=0.3, megabytes=100)) as worker:
+    with Worker(root, SEED, Limits(megabytes=100)) as worker:
         for attempt in FAULTS:
             for kind in (attempt.__name__, "held"):
                 outcomes[kind].append(worker.attempt(kind, draws[kind], 0))
