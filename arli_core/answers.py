@@ -1,4 +1,4 @@
-"""What a recorded run answers to held-out images after a task, under each protocol and other groups of the vote."""
+"""A recorded run's answers to held-out images after a task, under each protocol and with other groups of the vote."""
 
 from dataclasses import dataclass
 
@@ -17,10 +17,10 @@ from .units import TaskUnits
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """phi_b's logits of the S held-out images of tasks 1..task, and what protocols make of them.
+    """phi_b's logits of the S held-out images of tasks 1..task, and the answers under each protocol.
 
-    Groups of the vote are drawn as while the run was evaluated, so with the run's own `evaluation` its recorded
-    accuracies come out.
+    Groups of the vote are drawn as in the run's evaluation, so the run's own `evaluation` gives its recorded
+    accuracies.
     """
 
     task: int
@@ -33,14 +33,14 @@ class Answers:
 
     def accuracies(self, evaluation: Evaluation | None = None) -> dict[str, tuple[float, ...]]:
         """Accuracy on each of tasks 1..task, per protocol, with the run's own settings or others."""
-        return accuracies(*self._asked(evaluation))
+        return accuracies(*self._arguments(evaluation))
 
     def confusion(self, protocol: str, evaluation: Evaluation | None = None) -> NDArray[np.int64]:
         """[C, C]: row = class, column = answer."""
-        answered = answers(*self._asked(evaluation))[protocol]
+        answered = answers(*self._arguments(evaluation))[protocol]
         return metrics.confusion(self.labels.numpy(), answered.numpy(), len(self.classes))
 
-    def _asked(self, evaluation: Evaluation | None):
+    def _arguments(self, evaluation: Evaluation | None):
         groups = generator_for(self.seed, GROUPS, self.task)
         return self.logits, self.labels, self.units, self.task, evaluation or self.evaluation, groups
 

@@ -14,7 +14,7 @@ LossAndAttention = Callable[[Tensor], tuple[Tensor, Tensor]]  # images -> (scala
 
 
 class Pixels(NamedTuple):
-    """What valid pixels and the attack's strength are, in units of the normalised images; each [C, 1, 1]."""
+    """The range of valid pixels and the attack's strength, in units of the normalised images; each [C, 1, 1]."""
 
     low: Tensor
     high: Tensor
@@ -63,7 +63,7 @@ def random_start(images: Tensor, pixels: Pixels, generator: torch.Generator) -> 
 def signed_step(
     loss_and_attention: LossAndAttention, images: Tensor, delta: Tensor, pixels: Pixels, size: float = 1.0
 ) -> tuple[Tensor, Tensor]:
-    """(delta one step of `size` eps up the loss, within +-eps; A of X + delta before it)."""
+    """(delta after one step of `size` eps up the loss, clipped to +-eps; A of X + delta before the step)."""
     probe = (images + delta).requires_grad_()
     loss, attention = loss_and_attention(probe)
     (gradient,) = torch.autograd.grad(loss, probe)
@@ -76,7 +76,7 @@ def applied(images: Tensor, delta: Tensor, background: Tensor, pixels: Pixels) -
     return Attacked(torch.clamp(images + background * delta, pixels.low, pixels.high), delta, background)
 
 
-# What else B could be, to see what the square does; the method knows the first alone.
+# Alternatives for B, to see what the square does; the method uses only the first.
 MASKS: dict[str, Callable[[Any], Any]] = {
     "1 − A∘A": background_mask,
     "1 − A": lambda attention: 1 - attention,

@@ -1,13 +1,13 @@
-"""Random shifts, flips and crops of images, each sample its own, on the device where the images are.
+"""Random shifts, flips and crops of images, drawn for each sample, on the device where the images are.
 
 An output pixel at x shows the input at x' = s f x + t - d, in coordinates of [-1, 1] over the image, where
 
     d   the shift, a whole number of pixels up to `shift` either way, for each axis
     f   1, or -1 on the horizontal axis for a half of the samples where `flip`
-    s   the side that the crop keeps, uniform between `zoom` and 1
+    s   the share of the side that the crop keeps, uniform between `zoom` and 1
     t   the crop's centre, uniform where the crop stays within the image
 
-So a flip and a shift alone move pixels without changing them. What lies outside of the image is `fill`.
+So a flip and a shift alone move pixels without changing them. Outside the image, the value is `fill`.
 """
 
 import torch
@@ -18,12 +18,12 @@ from torch import Tensor
 def augment(
     images: Tensor, shift: float, flip: bool, zoom: float, generator: torch.Generator, fill: Tensor
 ) -> Tensor:
-    """Images [B, C, H, W], each changed in its own way; the input itself where nothing is asked for.
+    """Images [B, C, H, W], each changed in its own way; the input itself where all changes are off.
 
     shift      pixels, at least 0; a fraction has no effect
     zoom       in (0, 1]; 1: no crops
-    generator  on the CPU, for the same choices on every device; six numbers a sample are drawn, whatever is asked
-               for, so that one setting does not change the draws of another
+    generator  on the CPU, for the same choices on every device; six numbers a sample are drawn, whatever the
+               settings, so that one setting does not change the draws of another
     fill       [C, 1, 1]; for normalised images, black is -mean / std
 
     Raises ValueError for a shift or zoom out of range.

@@ -1,4 +1,4 @@
-"""The mask bench: the background attack on chosen images, and what moves A that should not.
+"""The mask bench: the background attack on chosen images, and how far A moves when it should not.
 
 Images are uint8 [N, C, H, W], held-out ones or a user's own; everything is computed on the CPU from the weights of
 `attention.Learned`.
@@ -40,9 +40,9 @@ class Strike:
 
     @property
     def let_through(self) -> float:
-        """Share of |delta| that B leaves; NaN without an attack."""
-        whole = float(abs(self.delta).sum())
-        return float(abs(self.applied).sum()) / whole if whole else float("nan")
+        """Share of |delta| that B lets through; NaN without an attack."""
+        total = float(abs(self.delta).sum())
+        return float(abs(self.applied).sum()) / total if total else float("nan")
 
 
 def varied_attack(
@@ -54,7 +54,7 @@ def varied_attack(
     mask: str = "1 − A∘A",
 ) -> Attacked:
     """`attack.background_attack` in k = `steps` signed steps of 2 eps / (k + 1) each, with the mask MASKS[mask] of A
-    in the last of them; by default it is the method's."""
+    in the last of them; the defaults give the method's own attack."""
     delta, attention = random_start(images, pixels, generator), images
     for _ in range(steps):
         delta, attention = signed_step(loss_and_attention, images, delta, pixels, 2 / (steps + 1))
@@ -70,11 +70,11 @@ def strike(
     seed: int = 0,
     mask: str = "1 − A∘A",
 ) -> Strike:
-    """`varied_attack` on the loss of `targets` [N] among the classes seen; of the network's own answers where they
-    are left out, as for images without a known class.
+    """`varied_attack` on the loss of `targets` [N] among the classes seen; by default of the network's own answers,
+    as for images without a known class.
 
-    epsilon in [0, 1] of the pixel range; steps from 1; mask one of attack.MASKS. In evaluation mode, unlike while
-    training. ValueError for other values, and for targets or images that do not fit.
+    epsilon in [0, 1] of the pixel range; steps from 1; mask one of attack.MASKS. The network is in evaluation mode,
+    unlike in training. ValueError for other values, and for targets or images that do not fit.
     """
     if mask not in MASKS:
         raise ValueError(f"mask {mask!r}: choose from {', '.join(MASKS)}")
@@ -92,23 +92,23 @@ def strike(
 
     mean, std = run.stream.mean, run.stream.std
     pixels = Pixels.of(mean, std, epsilon)
-    found = varied_attack(loss_and_attention, x, pixels, generator_for(seed, ATTACK), steps, mask)
+    attacked = varied_attack(loss_and_attention, x, pixels, generator_for(seed, ATTACK), steps, mask)
     scale, shift = std.view(-1, 1, 1), mean.view(-1, 1, 1)
     return Strike(
         epsilon,
         clean.attention,
-        found.background[:, 0].numpy(),
-        (found.delta * scale).numpy(),
-        (found.background * found.delta * scale).numpy(),
-        (found.images * scale + shift).clamp(0, 1).numpy(),
+        attacked.background[:, 0].numpy(),
+        (attacked.delta * scale).numpy(),
+        (attacked.background * attacked.delta * scale).numpy(),
+        (attacked.images * scale + shift).clamp(0, 1).numpy(),
         clean.logits,
-        look(module, found.images).logits,
+        look(module, attacked.images).logits,
         labels.numpy(),
     )
 
 
 def attributions(run: Learned, images: Images, targets: NDArray[np.int64]) -> Iterator[Attribution]:
-    """What each of Captum's methods says of the logits `targets`, one after the other; no Grad-CAM where there is no
+    """The attribution of the logits `targets` by each of Captum's methods in turn; no Grad-CAM where there is no
     convolution to look at. ValueError as `attribute`."""
     module, x = run.module, run.normalised(images)
     layer = last_convolution(module, x)
@@ -118,7 +118,7 @@ def attributions(run: Learned, images: Images, targets: NDArray[np.int64]) -> It
 
 
 def drift(record: Record, images: Images) -> tuple[NDArray[np.int64], Maps]:
-    """(tasks [T], A [T, N, H, W]): attention of the same images after each task that is done."""
+    """(tasks [T], A [T, N, H, W]): attention of the same images after each finished task."""
     tasks = range(1, len(record.tasks) + 1)
     maps = []
     for task in tasks:
@@ -129,37 +129,37 @@ def drift(record: Record, images: Images) -> tuple[NDArray[np.int64], Maps]:
 
 @dataclass(frozen=True)
 class Moved:
-    """How A answers a change of the image that leaves the object where it is, or takes it along."""
+    """How A responds to a change of the image that leaves the object where it is, or moves it along."""
 
     change: str
     correlation: float  # of A before and after, mean over the images
     difference: float  # largest |A - A'|
-    auroc: float | None  # of A after; None where no object is known
+    auroc: float | None  # of A after the change; None where no object is known
     same_answer: float  # share of images
 
 
 def sensitivity(run: Learned, images: Images, objects: NDArray[np.bool_] | None) -> list[Moved]:
-    """A alone against A among batch-mates, of shifted, brighter, darker, paler and inverted images.
+    """A in the batch compared with A of each image alone, and shifted, brighter, darker, paler and inverted.
 
-    A of a shifted image is shifted back, and compared where both are known.
+    A of a shifted image is shifted back, and compared where both maps have values.
     """
     module = run.module
-    whole = look(module, run.normalised(images))
-    found = []
+    batch = look(module, run.normalised(images))
+    moves = []
     alone = [look(module, run.normalised(images[n : n + 1])) for n in range(len(images))]
-    attention = np.concatenate([each.attention for each in alone])
-    logits = np.concatenate([each.logits for each in alone])
-    found.append(_moved("alone, not in this batch", whole.attention, attention, whole.logits, logits, objects))
+    attention = np.concatenate([answer.attention for answer in alone])
+    logits = np.concatenate([answer.logits for answer in alone])
+    moves.append(_moved("alone, not in this batch", batch.attention, attention, batch.logits, logits, objects))
     for change, changed in _changes(images):
-        seen = look(module, run.normalised(changed))
-        found.append(_moved(change, whole.attention, seen.attention, whole.logits, seen.logits, objects))
+        answer = look(module, run.normalised(changed))
+        moves.append(_moved(change, batch.attention, answer.attention, batch.logits, answer.logits, objects))
     step = max(1, images.shape[2] // 10)
     shifted = np.pad(images, ((0, 0), (0, 0), (step, 0), (step, 0)), mode="edge")[:, :, :-step, :-step]
-    seen = look(module, run.normalised(shifted))
+    answer = look(module, run.normalised(shifted))
     inside = None if objects is None else objects[:, :-step, :-step]
-    back, before = seen.attention[:, step:, step:], whole.attention[:, :-step, :-step]
-    found.append(_moved("shifted by a tenth", before, back, whole.logits, seen.logits, inside))
-    return found
+    unshifted, before = answer.attention[:, step:, step:], batch.attention[:, :-step, :-step]
+    moves.append(_moved("shifted by a tenth", before, unshifted, batch.logits, answer.logits, inside))
+    return moves
 
 
 def _changes(images: Images) -> Iterator[tuple[str, Images]]:
@@ -177,10 +177,10 @@ def _changes(images: Images) -> Iterator[tuple[str, Images]]:
 def _moved(
     change: str, before: Maps, after: Maps, answers: Maps, answers_after: Maps, objects: NDArray[np.bool_] | None
 ) -> Moved:
-    one, two = (maps.reshape(len(maps), -1).astype(np.float64) for maps in (before, after))
-    one, two = one - one.mean(1, keepdims=True), two - two.mean(1, keepdims=True)
-    norms = np.sqrt((one**2).sum(1) * (two**2).sum(1))
-    alike = np.divide((one * two).sum(1), norms, out=np.full(len(one), np.nan), where=norms > 0)
-    found = None if objects is None else known_mean(merits(after, objects)["auroc"])
-    same = float((answers.argmax(1) == answers_after.argmax(1)).mean())
-    return Moved(change, known_mean(alike), float(abs(before - after).max()), found, same)
+    first, second = (maps.reshape(len(maps), -1).astype(np.float64) for maps in (before, after))
+    first, second = first - first.mean(1, keepdims=True), second - second.mean(1, keepdims=True)
+    norms = np.sqrt((first**2).sum(1) * (second**2).sum(1))
+    correlation = np.divide((first * second).sum(1), norms, out=np.full(len(first), np.nan), where=norms > 0)
+    auroc = None if objects is None else known_mean(merits(after, objects)["auroc"])
+    same_answer = float((answers.argmax(1) == answers_after.argmax(1)).mean())
+    return Moved(change, known_mean(correlation), float(abs(before - after).max()), auroc, same_answer)

@@ -1,7 +1,7 @@
 """What dif* means for the consensus of the models: eigenvalues, contraction, and residuals of Eq. 12 and 13.
 
 T = dif* is row-stochastic. Everything here needs small matrices only: the residuals of the models themselves come
-from their Gram matrix G = X X^T, X = Phi - phi_b, which is recorded in place of the models. What holds no real
+from their Gram matrix G = X X^T, X = Phi - phi_b, which is recorded in place of the models. Entries that are not real
 numbers, a matrix or a result that is not finite, and shapes that do not fit raise ValueError.
 """
 
@@ -15,7 +15,7 @@ from .precision import MOST, array, finite, number, whole
 from .precision import matrix as matrix_of
 
 Array = NDArray[np.float64]
-ROUNDING = 1e-12  # a share of the start below which repeated fusion shows the rounding of its own arithmetic
+ROUNDING = 1e-12  # share of the start below which repeated fusion shows only its own rounding errors
 
 
 def check_row_stochastic(matrix: Any, tolerance: float = 1e-6) -> None:
@@ -29,9 +29,9 @@ def check_row_stochastic(matrix: Any, tolerance: float = 1e-6) -> None:
 
 @np.errstate(all="ignore")
 def row_faults(matrix: Any, tolerance: float = 1e-6) -> list[str]:
-    """What keeps T from being row-stochastic: one message for each faulty row, none where there is none.
+    """What keeps T from being row-stochastic: one message for each faulty row.
 
-    A row is named counted from 1 and as an index. Raises ValueError where T is not square.
+    The message names the row, counted from 1 and as an index. Raises ValueError where T is not square.
     """
     faults, tolerance = [], number(tolerance, "tolerance")
     for row, values in enumerate(_any_square(matrix)):
@@ -43,16 +43,16 @@ def row_faults(matrix: Any, tolerance: float = 1e-6) -> list[str]:
 
 
 def normalise_rows(matrix: Any) -> Array:
-    """T_ij = M_ij / sum_k M_ik, for M square, finite and >= 0 with no row of zeros alone.
+    """T_ij = M_ij / sum_k M_ik, for M square, finite and >= 0 with no row of zeros.
 
-    Raises ValueError naming the first row that no division makes sum to 1.
+    Raises ValueError naming the first row that cannot be normalised.
     """
     square = _any_square(matrix)
     for row, values in enumerate(square):
         if fault := _faulty_entry(values):
             raise ValueError(f"{_where(row)} {fault}")
         if not values.any():
-            raise ValueError(f"{_where(row)} holds zeros alone; one entry at least must be positive")
+            raise ValueError(f"{_where(row)} holds only zeros; at least one entry must be positive")
     scaled = square / square.max(1, keepdims=True)  # so that no sum overflows
     return scaled / scaled.sum(1, keepdims=True)
 
@@ -61,7 +61,7 @@ def normalise_rows(matrix: Any) -> Array:
 def spectrum(matrix: Any) -> NDArray[np.complex128]:
     """All eigenvalues of T, lambda = 1 first and then by falling modulus; |lambda_2| is `abs(spectrum(T)[1])`.
 
-    No modulus is above 1 where T is row-stochastic. Others of modulus 1, as of a permutation, follow lambda = 1.
+    No modulus is above 1 where T is row-stochastic. Others of modulus 1, as in a permutation, follow lambda = 1.
     """
     values = finite(np.linalg.eigvals(_square(matrix)).astype(np.complex128), "the eigenvalues")
     rank = np.where(abs(values - 1) < 1e-9, np.inf, abs(values))
@@ -89,7 +89,7 @@ def stationary(matrix: Any) -> Array:
     transition = _square(matrix)
     transition = transition / transition.sum(1, keepdims=True)  # from the tolerance of the check to rounding
     size = len(transition)
-    # One at least: T 1 = 1. Where T is near the identity, rounding alone may give T - I full rank.
+    # At least one: T 1 = 1. Where T is near the identity, rounding alone may give T - I full rank.
     camps = max(1, size - int(np.linalg.matrix_rank(transition - np.eye(size))))
     if camps != 1:
         raise ValueError(f"lambda = 1 is an eigenvalue {camps} times: {camps} camps, no single stationary vector")
@@ -99,7 +99,7 @@ def stationary(matrix: Any) -> Array:
 
 @np.errstate(all="ignore")
 def residual_eq12(matrix: Any) -> float:
-    """max_i |(T 1)_i - 1| (Eq. 12): rounding alone, for any row-normalised matrix."""
+    """max_i |(T 1)_i - 1| (Eq. 12): only rounding error, for any row-normalised matrix."""
     return float(finite(abs(_square(matrix).sum(1) - 1).max(), "sums of rows"))
 
 
@@ -107,8 +107,8 @@ def residual_eq12(matrix: Any) -> float:
 def residual_eq13(matrix: Any, gram: Any, norm: float) -> float:
     """||T Phi - Phi||_F / ||Phi||_F (Eq. 13), from the Gram matrix G of Phi - phi_b and norm = ||Phi||_F.
 
-    ||(T - I) Phi||^2 = tr((T - I) G (T - I)^T), as rows of T - I sum to 0 and so ignore the shift by phi_b. Taken
-    of the shifted models, G loses nothing to cancellation when they nearly agree.
+    ||(T - I) Phi||^2 = tr((T - I) G (T - I)^T), as rows of T - I sum to 0 and so ignore the shift by phi_b. Computed
+    from the shifted models, G loses nothing to cancellation when they nearly agree.
     """
     step, gram, norm = _square(matrix), _square(gram), number(norm, "norm")
     if gram.shape != step.shape:
@@ -122,8 +122,8 @@ def residual_eq13(matrix: Any, gram: Any, norm: float) -> float:
 def gram_matrix(models: Any) -> tuple[Any, Any]:
     """(G, norm): G = X X^T of X = Phi - phi_b, last row and column zero, and ||Phi||_F.
 
-    models: Phi [m, P], a tensor or what `numpy.asarray` takes. Raises ValueError for what is no matrix, and where G
-    or the norm is not finite.
+    models: Phi [m, P], a tensor or anything `numpy.asarray` takes. Raises ValueError where this is not a matrix, and
+    where G or the norm is not finite.
     """
     models = matrix_of(models, "models")
     shifted = models - models[-1]
@@ -150,14 +150,14 @@ def principal_coordinates(gram: Any) -> Array:
     squares, axes = np.linalg.eigh(finite(centre @ (gram + gram.T) / 2 @ centre, "the centred Gram matrix"))
     if squares.min() < -1e-6 * scale:
         raise ValueError(f"a Gram matrix has no negative eigenvalue; this one, centred, has {squares.min():g}")
-    kept = np.where(squares > 1e-14 * squares.max(), squares, 0)  # the root would magnify what rounding left
-    coordinates = (axes * np.sqrt(kept))[:, ::-1]
+    clipped = np.where(squares > 1e-14 * squares.max(), squares, 0)  # the root would magnify what rounding left
+    coordinates = (axes * np.sqrt(clipped))[:, ::-1]
     largest = coordinates[abs(coordinates).argmax(0), range(size)]
     return np.asarray(coordinates * np.where(largest < 0, -1, 1), dtype=np.float64)
 
 
 def regular_polygon(corners: int) -> Array:
-    """Points [corners, 2] evenly on the unit circle, the first at (1, 0): models of a matrix that has none."""
+    """Points [corners, 2] evenly on the unit circle, the first at (1, 0): models for a matrix that has none."""
     corners = whole(corners, "corners", least=1, most=MOST)
     angle = 2 * np.pi * np.arange(corners) / corners
     return np.stack([np.cos(angle), np.sin(angle)], 1)
@@ -178,20 +178,20 @@ def spread(models: Any) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class RepeatedFusion:
-    """T^k and T^k Phi for k = 0..K, and how far apart the models are beside what is said about it.
+    """T^k and T^k Phi for k = 0..K, and how far apart the models are, beside its predicted pace and its bound.
 
-    The three curves are NaN below 1e-12 of the start, where rounding is all that is left.
+    The three curves are NaN below 1e-12 of the start, where only rounding is left.
     """
 
     powers: Array  # [K+1, m, m]: T^k
     models: Array  # [K+1, m, P]: T^k Phi
     spread: Array  # [K+1]: measured, the largest distance between two models
-    pace: Array  # [K+1]: |lambda_2|^k times the start; what the spread comes to, up to a factor
+    pace: Array  # [K+1]: |lambda_2|^k times the start; the spread in the end, up to a factor
     bound: Array  # [K+1]: Dobrushin's tau^k times the start; the spread is never above it
 
 
 def repeated_fusion(matrix: Any, models: Any, count: int) -> RepeatedFusion:
-    """Phi(k) = T^k Phi, k = 0..count: Eq. 11 over and over, with spread(T^k Phi) <= tau(T)^k spread(Phi).
+    """Phi(k) = T^k Phi, k = 0..count: Eq. 11 repeated, with spread(T^k Phi) <= tau(T)^k spread(Phi).
 
     matrix: T [m, m]; models: [m, P], or principal coordinates of them: as rows of T sum to 1, the coordinates of
     fused models are the fused coordinates. Raises ValueError where T is not row-stochastic or shapes do not fit.
@@ -212,7 +212,7 @@ def repeated_fusion(matrix: Any, models: Any, count: int) -> RepeatedFusion:
 
 
 def fusions_until(matrix: Any, share: float, most: int) -> int:
-    """The least k with |lambda_2|^k <= share, in m..most: after m - 1 fusions, what dies out at once is gone.
+    """The least k with |lambda_2|^k <= share, in m..most: after m - 1 fusions, what belongs to lambda = 0 is gone.
 
     share: in (0, 1). Where |lambda_2| is 1 there is no such k, and the answer is `most`.
     """
@@ -224,7 +224,7 @@ def fusions_until(matrix: Any, share: float, most: int) -> int:
     return int(min(max(np.ceil(needed), len(transition)), most))
 
 
-UNIFORM = 0.03  # a deviation up to which the eye takes dif* for uniform
+UNIFORM = 0.03  # up to this deviation, dif* looks uniform
 
 
 def settled(values: Any, limit: float = UNIFORM) -> int | None:
@@ -238,7 +238,7 @@ def settled(values: Any, limit: float = UNIFORM) -> int | None:
 
 
 def deviation_from_uniform(matrix: Any) -> float:
-    """max |T_ij - 1/m|: 0 where every model has an equal say."""
+    """max |T_ij - 1/m|: 0 where all models have equal weight."""
     square = _square(matrix)
     return float(abs(square - 1 / len(square)).max())
 

@@ -1,7 +1,7 @@
-"""What a run asks of the machine, counted before it trains: memory, and the operations of one iteration.
+"""What a run needs, counted before it trains: memory, and the operations of one iteration.
 
-The network's passes over the largest batch are made on torch's `meta` device, where tensors have a shape and no
-content: what is alive at once is added up, and none of it is allocated. The rest was measured, and is rounded up.
+The network passes over the largest batch run on torch's `meta` device, where tensors have a shape but no content:
+what is alive at once is added up, and none of it is allocated. The rest was measured, and is rounded up.
 """
 
 import os
@@ -25,8 +25,8 @@ from .world import World
 
 GIGABYTE = 2**30
 MEMORY, OPERATIONS = "ARLI_MAX_MEMORY", "ARLI_MAX_OPERATIONS"  # of a run, in GB; of an iteration
-MOST_OPERATIONS = 1e15  # an iteration of so many takes minutes on the fastest of processors
-WORKSPACE = 1.4  # of a pass: its tensors, and those that convolutions lay out anew
+MOST_OPERATIONS = 1e15  # an iteration of this many takes minutes on the fastest of processors
+WORKSPACE = 1.4  # times a pass's tensors: convolutions lay some of them out again
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Demand:
 
 def refuse_too_large(config: Config, world: World) -> None:
     """ConfigError where a run would take more memory than the device has, or an iteration more operations than
-    MOST_OPERATIONS; LabError where the environment, which may set other limits, names none that is a number."""
+    MOST_OPERATIONS; LabError where a limit that the environment sets instead is not a number above 0."""
     stream = world.stream
     demand = demand_of(config, stream)
     images = f"{largest_batch(config, stream)} images of {'x'.join(map(str, stream.shape))}"
@@ -62,7 +62,7 @@ def refuse_too_large(config: Config, world: World) -> None:
     if demand.operations > operations:
         raise ConfigError(
             f"train.batch_size: {batches} would take {demand.operations:.1e} operations an iteration, at most "
-            f"{operations:.1e} are allowed here, as nothing stops a run within one; {cure}"
+            f"{operations:.1e} are allowed here, as a run cannot be stopped within an iteration; {cure}"
             f"{', or lower fusion.inner_steps' if _rounds(config) > 1 else ''}"
         )
 
@@ -90,7 +90,7 @@ def demand_of(config: Config, stream: Stream) -> Demand:
 
 
 def largest_batch(config: Config, stream: Stream) -> int:
-    """How many samples at most pass through the network together while the run trains."""
+    """The most samples that pass through the network together while the run trains."""
     counts = torch.bincount(stream.task_of(stream.train.labels))
     available = int(counts.sum() if isinstance(config, Joint) else counts.max())
     if isinstance(config, Remembering):
@@ -108,14 +108,14 @@ def largest_batch(config: Config, stream: Stream) -> int:
 
 
 def memory_of(device: torch.device) -> int:
-    """Bytes that the device has in all."""
+    """The device's memory in all, in bytes."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
     return psutil.virtual_memory().total
 
 
 def _copies(config: Config) -> int:
-    """Of phi in float32, at most, gradients, moments, saved states and matrices' float64 among them: measured."""
+    """The most copies of phi in float32, counting gradients, moments, saved states and float64 matrices: measured."""
     match config:
         case Ari():
             return 8 * (config.data.tasks + 1) + 16
@@ -127,7 +127,7 @@ def _copies(config: Config) -> int:
 
 
 def _passes(config: Config) -> int:
-    """What an iteration costs, in forward passes: a step is three, and so is an attack at most."""
+    """The cost of an iteration in forward passes: a step takes three, and an attack at most three."""
     if isinstance(config, Ari | AriReleased):
         return 9 * _rounds(config)
     return 3 * _rounds(config) if isinstance(config, Itaml) else 4
@@ -144,7 +144,7 @@ def _limit(variable: str, usual: float) -> float:
     except ValueError:
         limit = 0.0
     if not limit > 0:
-        raise LabError(f"{variable}: {text!r} is no number above 0")
+        raise LabError(f"{variable}: {text!r} is not a number above 0")
     return limit
 
 
@@ -153,7 +153,7 @@ def _size(count: float) -> str:
 
 
 class _Alive(TorchDispatchMode):
-    """`peak`: the most bytes of tensors, made by operations within it, that were alive together."""
+    """`peak`: the most bytes that tensors made by operations within it took at one time."""
 
     def __init__(self) -> None:
         super().__init__()

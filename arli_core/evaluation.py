@@ -1,7 +1,8 @@
-"""What a model answers to held-out images, under three protocols that know different things about a sample's task.
+"""A model's answers to held-out images, under three protocols that know different things about a sample's task.
 
-Each protocol says which task a sample is of; its class is then the largest logit within that task. With meta-test
-adaptation the task is said by the base model, and the class by that task's own copy of it, adapted to its exemplars.
+Each protocol decides which task a sample belongs to; its class is then the largest logit within that task. With
+meta-test adaptation, the base model decides the task, and that task's own copy of it, adapted to its exemplars, the
+class.
 
 logits [S, units], labels [S] head units; all samples of tasks 1..n. Tasks are counted from 0 here.
 """
@@ -31,13 +32,13 @@ def voted_tasks(
     """The tasks [S] that groups of p samples elect: the largest mean over the group of each task's largest logit.
 
     Groups are drawn at random within each task; a task's last group may be smaller. A share `mixing` of every group's
-    members changes places with those of other tasks' groups, so the assumption of one task a group is off by as much.
+    members is exchanged with other tasks' groups: by as much, the assumption of one task per group is wrong.
     """
-    strength = torch.stack([logits[:, units.of(each)].amax(1) for each in range(1, task + 1)], 1).cpu()  # [S, n]
+    strength = torch.stack([logits[:, units.of(n)].amax(1) for n in range(1, task + 1)], 1).cpu()  # [S, n]
     tasks = (units.task_of(labels) - 1).cpu()
     groups = []
-    for each in tasks.unique().tolist():
-        members = (tasks == each).nonzero().flatten()
+    for n in tasks.unique().tolist():
+        members = (tasks == n).nonzero().flatten()
         groups += members[torch.randperm(len(members), generator=generator)].split(evaluation.group)
     if evaluation.mixing > 0 and task > 1:
         groups = _mixed(groups, tasks, evaluation.mixing)
@@ -48,8 +49,8 @@ def voted_tasks(
 
 
 def _mixed(groups: list[Tensor], tasks: Tensor, mixing: float) -> list[Tensor]:
-    """The same groups after a share of each has moved on by as many places as the task that gives most has guests:
-    each comes from another task, if no task gives more than half of them."""
+    """The same groups after a share of each, its guests, has moved on by as many places as the largest number of
+    guests from one task: each guest then sits in another task's group, if no task gives more than half of them."""
     moving = [round(mixing * len(group)) for group in groups]
     guests = torch.cat([group[:count] for group, count in zip(groups, moving, strict=True)])
     most = int(tasks[guests].bincount().max()) if len(guests) else 0
@@ -73,23 +74,23 @@ def answers(
     generator: torch.Generator,
     adapted: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """The unit [S] that each sample is answered with, per protocol:
+    """The answer to each sample, a unit [S], per protocol:
 
     task_aware  knows each sample's task (iTAML's and ARI's `acc_task`)
     vote        knows that p samples share one unknown task, which they elect; as in the published figures
-    per_sample  knows nothing: the task of the largest logit of all seen (class-incremental accuracy)
+    per_sample  knows nothing: the task of the largest logit of all classes seen (class-incremental accuracy)
 
-    With `adapted` logits, whose units of each task are of that task's adapted copy, also NAME_adapted.
+    With `adapted` logits, where each task's units come from that task's adapted copy, also NAME_adapted.
     """
-    told = {
+    tasks = {
         "task_aware": units.task_of(labels) - 1,
         "vote": voted_tasks(logits, labels, units, task, evaluation, generator),
         "per_sample": units.task_of(logits[:, : units.seen(task)].argmax(1)) - 1,
     }
-    found = {name: within(logits, told[name], units) for name in PROTOCOLS}
+    by_protocol = {name: within(logits, tasks[name], units) for name in PROTOCOLS}
     if adapted is not None:
-        found |= {f"{name}_adapted": within(adapted, told[name], units) for name in PROTOCOLS}
-    return found
+        by_protocol |= {f"{name}_adapted": within(adapted, tasks[name], units) for name in PROTOCOLS}
+    return by_protocol
 
 
 def accuracies(
@@ -102,11 +103,11 @@ def accuracies(
     adapted: Tensor | None = None,
 ) -> dict[str, tuple[float, ...]]:
     """Accuracy of `answers` on each of tasks 1..task, per protocol."""
-    found = answers(logits, labels, units, task, evaluation, generator, adapted)
-    of_task = [units.task_of(labels) == each for each in range(1, task + 1)]
+    by_protocol = answers(logits, labels, units, task, evaluation, generator, adapted)
+    of_task = [units.task_of(labels) == n for n in range(1, task + 1)]
     return {
         name: tuple(float64((answered == labels)[members]).mean().item() for members in of_task)
-        for name, answered in found.items()
+        for name, answered in by_protocol.items()
     }
 
 
@@ -144,19 +145,19 @@ def evaluated(
 ) -> tuple[dict[str, tuple[float, ...]], tuple[int, ...]]:
     """(accuracies of phi on held-out samples of each of tasks 1..task, per protocol; how many samples each has)."""
     stream = world.stream
-    seen = stream.up_to(stream.test, task)
-    logits = logits_of(world.model, phi, stream.test, seen)
+    members = stream.up_to(stream.test, task)
+    logits = logits_of(world.model, phi, stream.test, members)
     adapted = None
     if isinstance(config, Remembering) and config.adaptation.epochs:
-        adapted = _adapted_logits(config, world, phi, task, seen)
+        adapted = _adapted_logits(config, world, phi, task, members)
     groups = generator_for(config.seed, GROUPS, task)
-    labels = stream.test.labels[seen]
+    labels = stream.test.labels[members]
     samples = tuple(len(stream.of_task(stream.test, earlier)) for earlier in range(1, task + 1))
     return accuracies(logits, labels, stream.units, task, config.evaluation, groups, adapted), samples
 
 
 def _adapted_logits(config: Remembering, world: World, phi: Tensor, task: int, index: Tensor) -> Tensor:
-    """Logits whose units of each task are answered by that task's own copy of phi, adapted to its exemplars."""
+    """Logits where each task's units come from that task's own copy of phi, adapted to its exemplars."""
     model, stream = world.model, world.stream
     memory = exemplars(stream, task, config.memory.budget, config.seed)
     parts = []
@@ -172,7 +173,7 @@ def _adapted_logits(config: Remembering, world: World, phi: Tensor, task: int, i
 def probe_indices(stream: Stream, count: int) -> Tensor:
     """Indices of `count` held-out images (all, where there are fewer), the classes in turn."""
     labels = stream.test.labels.cpu()
-    turn = torch.empty_like(labels)  # which of its class an image is
+    turn = torch.empty_like(labels)  # an image's number within its class
     for unit in labels.unique():
         turn[labels == unit] = torch.arange(int((labels == unit).sum()))
     return (turn * len(stream.classes) + labels).argsort()[:count].to(stream.test.labels.device)

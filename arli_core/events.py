@@ -1,4 +1,4 @@
-"""What a run tells: frozen, detached events of plain arrays, in the order in which they happen.
+"""The events of a run: frozen and detached, of plain arrays, in the order in which they happen.
 
     Started, then per task: Step ... (Attention in between, Saved after each epoch), TaskDone; last Finished
 
@@ -22,7 +22,7 @@ class Started:
     """classes: names in the order of the head's units. probes: held-out images, uint8 [K, C, H, W], whose
     attention is recorded, and their units [K]. parameters: P; layers: how many of them each has, in their order.
     notes: what was read of a folder, and what was left out; none for data that come with the lab.
-    data: what it trains on; None in records of before it was told."""
+    data: the fingerprint of what it trains on; None in older records, which have none."""
 
     device: str
     classes: tuple[str, ...]
@@ -39,8 +39,8 @@ class Fused:
     """One fusion. m models: those of the tasks in `present` (counted from 1), then phi_b.
 
     distance, dif_star, gram [m, m] float64, gram of Phi - phi_b; norm = ||Phi||_F; alpha the share of phi_f in the
-    next phi_b; losses and attacked_losses [m-1], of each task's last clean and attacked step; layers [L, m, m], what
-    each layer brings to the distance.
+    next phi_b; losses and attacked_losses [m-1], of each task's last clean and attacked step; layers [L, m, m], each
+    layer's part of the distance.
     """
 
     present: tuple[int, ...]
@@ -58,7 +58,7 @@ class Fused:
 class Step:
     """One iteration (counted from 0 within its task). loss: mean over the batch, before its update.
 
-    recorded: whether this iteration is one of the frames to keep; `fused` only then, and where the method fuses.
+    recorded: whether this iteration is one of the frames to keep; `fused` is set only then, by methods that fuse.
     """
 
     task: int
@@ -82,8 +82,8 @@ class Attention:
 
 @dataclass(frozen=True)
 class Saved:
-    """A point to resume from: the epoch (counted from 0) of a task that comes next, or as many as there are where its
-    evaluation comes next, and the method's state."""
+    """A point to resume from: the next epoch of a task, counted from 0 (the number of epochs where the evaluation is
+    next), and the method's state."""
 
     task: int
     epoch: int

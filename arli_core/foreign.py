@@ -1,4 +1,4 @@
-"""Networks that are not ours: called as they are, what they return checked, and what is inside them.
+"""Networks that are not ours: they are called as they are, their output is checked, their inner modules are traced.
 
 For any torch.nn.Module whose forward maps images [N, C, H, W] to (logits [N, K], A [N, 1, h, w] in [0, 1]), or to the
 logits alone. A network is called in evaluation mode, uncompiled and on one device, and left in the mode it was in.
@@ -36,7 +36,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
     """Evaluation mode, without compiled parts and outside torch.inference_mode, until the end of the block."""
     parts = list(module.modules())
     modes = [part.training for part in parts]
-    # Only where something is compiled: the import of the compiler alone takes longer than most answers.
+    # Only where something is compiled: importing the compiler alone takes longer than most answers.
     compiled = any(part._compiled_call_impl is not None or "_orig_mod" in part._modules for part in parts)
     with torch.inference_mode(False), torch.compiler.set_stance("force_eager") if compiled else nullcontext():
         module.eval()
@@ -48,14 +48,14 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 def answers(module: nn.Module, images: Tensor) -> tuple[Tensor, Any]:
-    """(logits [N, K], what stands for A), None for A where the network returns logits alone.
+    """(logits [N, K], A as the network returns it), None for A where it returns logits alone.
 
-    ValueError for images that are not [N, C, H, W] and finite or that the network does not take, and for logits that
-    are none. A is as the network returns it: `checked` says whether it is one.
+    ValueError for images that are not [N, C, H, W] and finite or that the network does not take, and for anything
+    but logits [N, K]. A is not checked here: see `checked`.
     """
     _check_images(images)
     with misfits_named(f"the network does not take {_described(module, images)}"):
-        output = module(images.clone())  # a network may write into what it is given
+        output = module(images.clone())  # a network may write into its input
     logits, attention = output if isinstance(output, tuple) and len(output) == 2 else (output, None)
     if not isinstance(logits, Tensor) or not logits.is_floating_point():
         raise ValueError(f"the network must return logits or (logits, A), got {_kind(output)}")
@@ -67,7 +67,7 @@ def answers(module: nn.Module, images: Tensor) -> tuple[Tensor, Any]:
 
 
 def checked(attention: Any, images: Tensor) -> Tensor:
-    """A [N, 1, h, w] in [0, 1], as it is; ValueError, with what is wrong, where it is no such map."""
+    """A, unchanged, where it is [N, 1, h, w] in [0, 1]; ValueError, which says what is wrong, where it is not."""
     count = len(images)
     if attention is None:
         raise ValueError("the module must return (logits, A); with_attention(module, 'name') takes A from inside it")
@@ -90,20 +90,21 @@ def _check_images(images: Tensor) -> None:
 
 
 @contextmanager
-def misfits_named(what: str) -> Iterator[None]:
-    """ValueError, with `what`, for the errors by which torch and torchvision say that something does not fit."""
+def misfits_named(message: str) -> Iterator[None]:
+    """The errors with which torch and torchvision report a misfit become a ValueError that begins with `message`."""
     try:
         yield
     except torch.OutOfMemoryError:
         raise
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"{what}: {error}") from error
+        raise ValueError(f"{message}: {error}") from error
 
 
 def _described(module: nn.Module, images: Tensor) -> str:
-    held = next((value for value in module.parameters() if value.is_floating_point()), images)
-    theirs, own = (f"{value.dtype} on {value.device}" for value in (images, held))
-    return f"images {list(images.shape)} of {theirs}" + (f" (its weights are {own})" if own != theirs else "")
+    weight = next((value for value in module.parameters() if value.is_floating_point()), images)
+    of_images, of_weights = (f"{value.dtype} on {value.device}" for value in (images, weight))
+    difference = f" (its weights are {of_weights})" if of_weights != of_images else ""
+    return f"images {list(images.shape)} of {of_images}{difference}"
 
 
 def _kind(value: object) -> str:
@@ -113,11 +114,11 @@ def _kind(value: object) -> str:
 
 
 def with_attention(module: nn.Module, inner: str) -> nn.Module:
-    """`module`, whose forward returns logits, made to return (logits, A): A is what its inner module `inner` returns.
+    """`module`, whose forward returns logits, wrapped to return (logits, A); A is what its module `inner` returns.
 
-    A [N, 1, h, w], or [N, h, w], as it is when `inner` returns it, whatever is written into it later; the two share
-    their weights. ValueError where there is no such inner module; when called, where `inner` is not called exactly
-    once.
+    A [N, 1, h, w], or [N, h, w], is copied as `inner` returns it, so later writes do not change it; the weights are
+    shared with `module`. ValueError where there is no such inner module, and from a forward pass that does not call
+    `inner` exactly once.
     """
     return _WithAttention(module, inner)
 
@@ -154,19 +155,19 @@ class _WithAttention(nn.Module):
 
 
 def layer_of(module: nn.Module, name: str) -> nn.Module:
-    """The inner module of a dotted name, as the network's own `named_modules` says. ValueError if there is none."""
-    parts = _named(module)
-    # Names that count from the wrapper are known as well: `named_modules` of what its user holds shows those.
-    known = dict(module.named_modules()) | parts
-    if not name or name not in known:
+    """The inner module of a dotted name, as in the network's own `named_modules`. ValueError if there is none."""
+    parts = _inner_modules(module)
+    # Names that start at the wrapper are valid as well: its user sees those in `named_modules`.
+    modules = dict(module.named_modules()) | parts
+    if not name or name not in modules:
         names = ", ".join(key for key in parts if key)
         raise ValueError(
             f"layer {name!r}: {f'choose from {names}' if names else 'this network has no inner modules'}"
         )
-    return known[name]
+    return modules[name]
 
 
-def _named(module: nn.Module) -> dict[str, nn.Module]:
+def _inner_modules(module: nn.Module) -> dict[str, nn.Module]:
     module = unwrapped(module)
     return dict((module.module if isinstance(module, _WithAttention) else module).named_modules())
 
@@ -186,19 +187,19 @@ class Trace:
     images: Edge
     logits: Tensor
     attention: Any
-    calls: Mapping[str, Call]  # of the modules that were watched and called, in the order of their last calls
+    calls: Mapping[str, Call]  # of the layers that were traced and called, in the order of their last calls
 
     def reaches_logits(self, edge: Edge | None) -> bool:
         return edge in _walk(self.logits)[0]
 
     def maps(self) -> list[str]:
-        """Names of the calls that Grad-CAM can look at, in the order of calls: those that returned a map of more than
-        one place and channel and reach the logits other than through A.
+        """Names of the layers that Grad-CAM can look at, in the order of calls: those that returned a map of more
+        than one place and channel and reach the logits other than through A.
 
-        Grad-CAM of one channel is that channel times a number, whatever the class. What reaches the logits through A
-        alone is the gate's own, and a map of it shows A again. The gate is cut off where A is used: at A itself or,
-        where a copied or resized A is returned, at what that was made of. ValueError where A comes without a
-        gradient, so that what it was made of is not known.
+        Grad-CAM of one channel is that channel times a number, whatever the class. A layer that reaches the logits
+        through A alone belongs to the gate, and its map shows A again. The gate is cut off where A is used: at A
+        itself or, where a copied or resized A is returned, at the tensor it was made from. ValueError where A comes
+        without a gradient, so that this tensor is not known.
         """
         free = _walk(self.logits)[0]
         if isinstance(self.attention, Tensor) and self.attention.requires_grad:
@@ -215,14 +216,14 @@ class Trace:
         ]
 
 
-def trace(module: nn.Module, images: Tensor, watched: Mapping[str, nn.Module]) -> Trace:
-    """A forward pass of floating-point images that notes the calls of the inner modules `watched`, by name.
+def trace(module: nn.Module, images: Tensor, layers: Mapping[str, nn.Module]) -> Trace:
+    """A forward pass of floating-point images that records the calls of the inner modules `layers`, by name.
 
     ValueError as `answers`.
     """
     _check_images(images)
     if not images.is_floating_point():
-        raise ValueError(f"images must be of floating point to have a gradient, got {images.dtype}")
+        raise ValueError(f"images must be floating-point to have a gradient, got {images.dtype}")
     source = images.detach().clone().requires_grad_()
     calls: dict[str, Call] = {}
 
@@ -234,7 +235,7 @@ def trace(module: nn.Module, images: Tensor, watched: Mapping[str, nn.Module]) -
 
         return note
 
-    handles = [part.register_forward_hook(noting(name)) for name, part in watched.items()]
+    handles = [part.register_forward_hook(noting(name)) for name, part in layers.items()]
     try:
         with torch.enable_grad():
             return Trace(_edge(source), *answers(module, source), calls)
@@ -247,29 +248,28 @@ def last_convolution(module: nn.Module, images: Tensor) -> str | None:
     """The layer that Grad-CAM looks at by default, by name; None where there is none.
 
     The last convolution, in the order of calls, that has a map of more than one place and channel and reaches the
-    logits other than through A. One that is called more than once stands where it is called last. ValueError as
-    `answers`.
+    logits other than through A. One that is called more than once counts at its last call. ValueError as `answers`.
     """
     module = unwrapped(module)
-    convolutions = {name: part for name, part in _named(module).items() if isinstance(part, nn.Conv2d)}
+    convolutions = {name: part for name, part in _inner_modules(module).items() if isinstance(part, nn.Conv2d)}
     with evaluating(module):
         return next(reversed(trace(module, images, convolutions).maps()), None)
 
 
-def check_layer(name: str, seen: Trace) -> None:
-    """ValueError where Grad-CAM cannot look at the layer `name`, watched in `seen`."""
-    call = seen.calls.get(name)
+def check_layer(name: str, forward: Trace) -> None:
+    """ValueError where Grad-CAM cannot look at the layer `name` of a forward pass."""
+    call = forward.calls.get(name)
     if call is None:
         raise ValueError(f"layer {name!r} was not called in the forward pass; name one that is, or leave it out")
-    if call.shape is None or not _is_map(call.shape, len(seen.logits)):
+    if call.shape is None or not _is_map(call.shape, len(forward.logits)):
         returned = "no tensor" if call.shape is None else str(call.shape)
-        raise ValueError(f"layer {name!r} returns {returned}; Grad-CAM needs a map [{len(seen.logits)}, C, h, w]")
-    if not seen.reaches_logits(call.edge):
+        raise ValueError(f"layer {name!r} returns {returned}; Grad-CAM needs a map [{len(forward.logits)}, C, h, w]")
+    if not forward.reaches_logits(call.edge):
         raise ValueError(f"layer {name!r}: no gradient leads from the logits to it; name one that they depend on")
 
 
 def _is_map(shape: list[int], count: int, more_than: int = 0) -> bool:
-    """Whether it is [N, C, h, w] with N = `count` and `more_than` so many channels and places."""
+    """Whether it is [N, C, h, w] with N = `count`, and more than `more_than` channels and places."""
     return len(shape) == 4 and shape[0] == count and min(shape[1], shape[2] * shape[3]) > more_than
 
 
@@ -279,7 +279,7 @@ def _edge(value: Tensor) -> Edge:
 
 
 def _walk(value: Tensor, stops: Collection[Edge] = ()) -> tuple[set[Edge], set[Edge]]:
-    """What `value` was computed from, back to the `stops` and not through them: (edges passed, stops met)."""
+    """The graph that `value` was computed from, back to the `stops` but not beyond: (edges passed, stops met)."""
     passed: set[Edge] = set()
     met: set[Edge] = set()
     todo: list[Edge] = [_edge(value)] if value.requires_grad else []
@@ -289,5 +289,5 @@ def _walk(value: Tensor, stops: Collection[Edge] = ()) -> tuple[set[Edge], set[E
             met.add(edge)
         elif edge not in passed:
             passed.add(edge)
-            todo += [(node, place) for node, place in edge[0].next_functions if node is not None]
+            todo += [(node, output) for node, output in edge[0].next_functions if node is not None]
     return passed, met

@@ -1,8 +1,8 @@
 """The distances between models, and their fusion: D -> dif -> dif* -> phi_f.
 
-Every function takes torch tensors (and gives tensors on the same device) or anything `numpy.asarray` takes (and
-gives float64 arrays), so that training, a lecture's 3x3 example and a recorded frame share one implementation. What
-holds no real numbers, and results that are not finite, raise ValueError.
+Every function takes torch tensors (and returns tensors on the same device) or anything `numpy.asarray` takes (and
+returns float64 arrays), so that training, a lecture's 3x3 example and a recorded frame share one implementation.
+Entries that are not real numbers, and results that are not finite, raise ValueError.
 
 Symbols: Phi [n+1, P] stacks the task models phi_1..phi_n and, LAST, the base phi_b; D, dif, dif* are [n+1, n+1].
 """
@@ -19,7 +19,7 @@ KINDS = ("l1", "l2", "relative")
 
 
 class Undefined(ValueError):
-    """A row of dif that no division makes sum to 1."""
+    """A row of dif that cannot be normalised."""
 
 
 @np.errstate(all="ignore")
@@ -27,8 +27,8 @@ def distance_matrix(models: Any, kind: str = "l1") -> Any:
     """D_ij = d(Phi_i, Phi_j): symmetric, zero diagonal, >= 0.
 
     models: Phi [m, P]. kind: `l1` sum of absolute differences, `l2` Euclidean, `relative` l1 over the models'
-    mean l1 norm. Returns [m, m]. Raises ValueError on another shape or kind, or `relative` of models all zero;
-    NotFinite, a ValueError, where distances are not finite.
+    mean l1 norm. Returns [m, m]. Raises ValueError for another shape or kind, or `relative` where all models are
+    zero; NotFinite, a ValueError, where distances are not finite.
     """
     models = matrix(models, "models")
     return finite(_distance_matrix(models, kind) / _scale(models, kind), "distances")
@@ -43,8 +43,8 @@ def base_distances(models: Any, kind: str = "l1") -> Any:
 
 @np.errstate(all="ignore")
 def layer_distances(models: Any, sizes: Sequence[int], kind: str = "l1") -> Any:
-    """What consecutive parts of the P entries, `sizes` long, bring to D: they sum to D, or for `l2` their squares to
-    D∘D.
+    """What consecutive parts of the P entries, `sizes` long, contribute to D: they sum to D, for `l2` their squares
+    to D∘D.
 
     models: Phi [m, P]. Returns [L, m, m]. Raises ValueError as `distance_matrix`, and where sizes do not sum to P.
     """
@@ -76,10 +76,10 @@ def dif_star(dif: Any) -> Any:
     sum is not positive; with eta = 0 that is a model at distance zero from all others.
     """
     dif = matrix(dif, "dif")
-    # Each row over its largest entry first: equal entries then sum to m without rounding, and give exactly 1/m.
+    # First divide each row by its largest entry: equal entries then sum to m without rounding, and give exactly 1/m.
     largest = library(dif).stack([row.max() for row in dif])
     least = library(dif).stack([row.min() for row in dif])
-    for row, (low, high) in enumerate(library(dif).stack([least, largest], 1).tolist()):  # waits for a GPU but once
+    for row, (low, high) in enumerate(library(dif).stack([least, largest], 1).tolist()):  # waits for a GPU only once
         if not (abs(low) < float("inf") and abs(high) < float("inf")):
             raise NotFinite(f"dif* is undefined: row {row + 1} (index {row}) of dif is not finite")
         if low < 0:
@@ -96,7 +96,7 @@ def dif_star(dif: Any) -> Any:
 @np.errstate(all="ignore")
 def base_weights(models: Any, kind: str, eta: float) -> Any:
     """The last row of dif* [1, m], in O(nP): all that the fusion of phi_f needs. Raises ValueError as
-    `distance_matrix`, `dif` and `dif_star`; on a GPU it waits for the row once, where these would three times.
+    `distance_matrix`, `dif` and `dif_star`; on a GPU it waits for the row once, where these would wait three times.
     """
     models = matrix(models, "models")
     return dif_star(_dif(_base_distances(models, kind)[None], eta))
@@ -106,15 +106,15 @@ def base_weights(models: Any, kind: str, eta: float) -> Any:
 def fuse(dif_star: Any, models: Any) -> Any:
     """Phi' = dif* Phi (Eq. 11). dif_star: [k, m], any of its rows; models: [m, P]. Returns [k, P].
 
-    With the whole matrix the last row of the result is phi_f. What is not finite is passed on: training looks at
-    what it ends with. Raises ValueError where the shapes do not fit, or one is a tensor and the other none.
+    With the whole matrix the last row of the result is phi_f. Values that are not finite are passed on: training
+    checks its result. Raises ValueError where the shapes do not fit, or only one of the two is a tensor.
     """
     weights, models = matrix(dif_star, "dif_star"), matrix(models, "models")
     if weights.shape[1] != models.shape[0]:
         raise ValueError(f"dif_star weighs {weights.shape[1]} models, but models holds {models.shape[0]}")
-    one, other = (f"{library(each).__name__} {each.dtype} on {each.device}" for each in (weights, models))
-    if one != other:
-        raise ValueError(f"dif_star and models must be alike, not {one} and {other}")
+    first, second = (f"{library(values).__name__} {values.dtype} on {values.device}" for values in (weights, models))
+    if first != second:
+        raise ValueError(f"dif_star and models must be alike, not {first} and {second}")
     return weights @ models
 
 

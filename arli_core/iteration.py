@@ -1,8 +1,8 @@
-"""A task's first iteration made again, part by part: what training did, from the weights that were recorded.
+"""A task's first iteration made again, part by part, from the recorded weights.
 
-The very same `AntiRetroactiveInterference.parts` that trains is asked, from the same phi_b, with the same batch and
-noise. On the kind of device that the run was trained on, all is equal up to rounding; elsewhere the noise of the
-attack is another. The losses that training does not need, those after a step, are measured beside it.
+`AntiRetroactiveInterference.parts` runs as in training, from the same phi_b, with the same batch and noise. On the
+kind of device that the run was trained on, all is equal up to rounding; elsewhere the attack's noise differs. The
+losses that training does not need, those after a step, are measured in addition.
 """
 
 from collections.abc import Sequence
@@ -71,7 +71,7 @@ class Iteration:
     models: tuple[TaskModel, ...]
     fused: Fused
     dif: Array  # [m, m]
-    weights: Array  # [tensors, m] what the models bring to phi_f: one row, or one a parameter tensor
+    weights: Array  # [tensors, m] of the models in phi_f: one row, or one for each parameter tensor
     sizes: tuple[int, ...]  # [tensors] how many parameters each row is for
     losses: dict[str, Array]  # [n] on each task's samples, by model: φ_b, φ_f, next φ_b
     base_moved: float  # distance of the next phi_b from phi_b
@@ -85,24 +85,24 @@ class Iteration:
     def departure(self, frames: Frames) -> float:
         """The largest difference from the recorded first frame, as a share of the recorded value: of D, dif*, alpha
         and the losses. At rounding level where the iteration is the one that was trained."""
-        here = frames.present[0]
-        told = (
+        present = frames.present[0]
+        pairs = (
             (self.fused.distance, frames.matrix("distance", 0)),
             (self.fused.dif_star, frames.matrix("dif_star", 0)),
             (np.array([self.fused.alpha, self.loss]), np.array([frames.alpha[0], frames.loss[0]])),
-            (self.fused.losses, frames.losses[0][here]),
-            (self.fused.attacked_losses, frames.attacked_losses[0][here]),
+            (self.fused.losses, frames.losses[0][present]),
+            (self.fused.attacked_losses, frames.attacked_losses[0][present]),
         )
-        if any(ours.shape != theirs.shape for ours, theirs in told):
+        if any(ours.shape != theirs.shape for ours, theirs in pairs):
             return float("inf")
-        return max(float((abs(ours - theirs) / np.maximum(abs(theirs), 1e-12)).max()) for ours, theirs in told)
+        return max(float((abs(ours - theirs) / np.maximum(abs(theirs), 1e-12)).max()) for ours, theirs in pairs)
 
 
 def first_of(record: Record, task: int) -> Iteration:
     """The first iteration of a task, counted from 1, on the CPU.
 
-    Raises RecordError for a task that is not begun, for a method without these parts, and as `attention.learned`,
-    which also says where data are others than the run was trained on; ConfigError where it is too large for here.
+    Raises RecordError for a task that has not begun and for a method without these parts; ConfigError where the
+    iteration is too large for this computer; other errors as `attention.learned`, as where the data have changed.
     """
     config = record.config
     if not isinstance(config, Ari):
@@ -123,7 +123,7 @@ def first_of(record: Record, task: int) -> Iteration:
 
 
 class _Observer:
-    """Goes through the parts of one iteration and measures beside them; the method does not notice."""
+    """Goes through the parts of one iteration and measures after each, without an effect on the method."""
 
     def __init__(self, method: AntiRetroactiveInterference) -> None:
         self.method, self.config = method, method.config
@@ -137,7 +137,7 @@ class _Observer:
         phi_b = self.method.phi
         fusion, measured = self._watch(batch, learning_rate)
         if measured.fused is None:
-            raise RecordError(f"the first iteration of task {task} leaves the finite numbers; nothing can be shown")
+            raise RecordError(f"the weights after the first iteration of task {task} are not finite: nothing to show")
         models = fusion.models
         cleans = self._from_base([phi for phi, _ in self.clean.values()], phi_b)
         ends = self._from_base(list(models[:-1]), phi_b)
@@ -164,7 +164,7 @@ class _Observer:
         )
 
     def _watch(self, batch: Samples, learning_rate: float) -> tuple[Fusion, Measured]:
-        """Keeps what happens to each task's model; with K rounds, the last of them stays."""
+        """Keeps what happens to each task's model; of K rounds, the last."""
         fusion = measured = None
         for part in self.method.parts(batch, learning_rate, recorded=True):
             match part:
@@ -186,14 +186,14 @@ class _Observer:
         samples, struck = self.samples[i], self.struck[i].struck
         (clean, clean_loss), (end, attacked_loss) = self.clean[i], self.attacked[i]
         hit = Samples(struck.images, samples.labels) if struck else samples
-        seen = self.stream.seen(self.method.task)
+        classes = self.stream.seen(self.method.task)
         logits, _, _ = self.model.train(clean, hit.images)
         return TaskModel(
             task=i,
             images=_pixels(self.stream, samples.images),
             labels=_names(self.stream, samples.labels),
             struck=_struck(self.stream, struck) if struck else None,
-            answers=_names(self.stream, logits[:, :seen].argmax(1)),
+            answers=_names(self.stream, logits[:, :classes].argmax(1)),
             clean_loss=clean_loss,
             loss_after=self._loss(clean, samples),
             attacked_loss=attacked_loss,
@@ -203,7 +203,7 @@ class _Observer:
         )
 
     def _loss(self, phi: Tensor, samples: Samples) -> float:
-        """In training mode, as the losses that training tells."""
+        """In training mode, as the losses that training reports."""
         logits, _, _ = self.model.train(phi, samples.images)
         return float(self.method.loss(logits, samples.labels))
 
@@ -222,12 +222,12 @@ def _pixels(stream: Stream, images: Tensor) -> Pixels:
     return (images * scale + shift).clamp(0, 1).numpy()
 
 
-def _struck(stream: Stream, found: Attacked) -> Struck:
-    scale, background = stream.std.view(-1, 1, 1), found.background[:, 0]
+def _struck(stream: Stream, attacked: Attacked) -> Struck:
+    scale, background = stream.std.view(-1, 1, 1), attacked.background[:, 0]
     return Struck(
         attention=(1 - background).clamp(0, 1).sqrt().numpy(),
         background=background.numpy(),
-        delta=(found.delta * scale).numpy(),
-        applied=(found.background * found.delta * scale).numpy(),
-        images=_pixels(stream, found.images),
+        delta=(attacked.delta * scale).numpy(),
+        applied=(attacked.background * attacked.delta * scale).numpy(),
+        images=_pixels(stream, attacked.images),
     )

@@ -1,9 +1,9 @@
-"""The one loop over tasks, batches and evaluation, for every method, told as events.
+"""The one loop over tasks, batches and evaluation, for every method, as events.
 
     for event in learn(config):
         record = record.after(event)
 
-Pausing is not asking for the next event, stopping is `close()`, resuming is `learn(config, saved)`.
+To pause, do not ask for the next event; to stop, `close()`; to resume, `learn(config, saved)`.
 """
 
 import math
@@ -26,10 +26,10 @@ from .world import World, choose_device, device_name, open_world
 
 
 def learn(config: Config, saved: Saved | None = None, trained_on: Fingerprint | None = None) -> Iterator[Event]:
-    """Trains the configured method over its tasks; same configuration and seed on the CPU give the same events.
+    """Trains the configured method over its tasks; the same configuration and seed on the CPU give the same events.
 
     With `saved`, goes on from there: the events that followed it are repeated exactly.
-    Raises at once ConfigError where the configuration cannot run here, DataError where the data are others than
+    Raises at once ConfigError where the configuration cannot run here, DataError where the data differ from
     `trained_on`, and RecordError where `saved` is of another run; Diverged from the step whose loss is not finite.
     """
     world = open_world(config, choose_device(config.device), trained_on)
@@ -85,10 +85,10 @@ def _events(config: Config, world: World, method: Method, saved: Saved | None) -
                 yield Step(task, iteration, schedule.iterations, loss, rate, len(batch), recorded, fused)
                 if len(probes) and iteration in schedule.probe_frames:
                     yield Attention(task, iteration, attention_of(world, method.phi, probes))
-            # After the last epoch too: nothing that happens to the evaluation costs what was trained.
+            # After the last epoch too, so that a failed evaluation does not cost the training.
             yield Saved(task, epoch + 1, _arrays(method.state()))
         first_epoch = 0
-        if not method.phi.isfinite().all():  # after the last step, which no loss has seen
+        if not method.phi.isfinite().all():  # after the last step, which no later loss checks
             raise _diverged(config, f"at the end of task {task}: weights")
         accuracies, samples = evaluated(config, world, method.phi, task)
         yield TaskDone(task, accuracies, _arrays(world.model.unpack(method.phi)), samples)
@@ -97,9 +97,9 @@ def _events(config: Config, world: World, method: Method, saved: Saved | None) -
     yield Finished()
 
 
-def _diverged(config: Config, what: str) -> Diverged:
+def _diverged(config: Config, place: str) -> Diverged:
     rate = config.train.learning_rate
-    return Diverged(f"training diverged {what} are not finite; lower train.learning_rate (now {rate:g})")
+    return Diverged(f"training diverged {place} are not finite; lower train.learning_rate (now {rate:g})")
 
 
 def _arrays(tensors: dict[str, Tensor]) -> dict[str, np.ndarray]:

@@ -1,8 +1,8 @@
 """Figures of merit. Pure: arrays in, floats out.
 
 An accuracy matrix R is [N, N]: R[i, j] is the accuracy on task j after learning task i, in [0, 1]; entries above
-the diagonal are unknown (None or NaN) and never read. What holds no real numbers, and maps that are not finite, raise
-ValueError.
+the diagonal are unknown (None or NaN) and never read. Entries that are not real numbers, and maps that are not
+finite, raise ValueError.
 """
 
 import math
@@ -21,9 +21,9 @@ def average_accuracy(accuracy: Any) -> float:
 
 
 def average_over_samples(accuracy: Any, samples: Any) -> float:
-    """sum_j m_j R[N, j] / sum_j m_j, the share of all test samples that is right, m_j `samples` of them of task j.
+    """sum_j m_j R[N, j] / sum_j m_j, the share of all test samples answered correctly; m_j = samples[j] of task j.
 
-    The average accuracy gives every task the same weight, this every sample. samples [N], each at least 1.
+    The average accuracy weighs every task alike, this every sample. samples [N], each at least 1.
     """
     last, weights = _accuracy(accuracy)[-1], array(samples, "samples")
     if weights.shape != last.shape or not (weights >= 1).all():
@@ -34,22 +34,22 @@ def average_over_samples(accuracy: Any, samples: Any) -> float:
 
 def average_incremental_accuracy(accuracy: Any) -> float:
     """mean_i mean_{j<=i} R[i, j], the mean over tasks of the average accuracy after each (Rebuffi et al. 2017)."""
-    known = _accuracy(accuracy)
-    return float(np.mean([row[: task + 1].mean() for task, row in enumerate(known)]))
+    matrix = _accuracy(accuracy)
+    return float(np.mean([row[: task + 1].mean() for task, row in enumerate(matrix)]))
 
 
 def forgetting(accuracy: Any) -> float:
     """mean_{j<N} ( max_{j<=l<N} R[l, j] - R[N, j] ) (Chaudhry et al. 2018), in [-1, 1]; NaN where N = 1."""
-    known = _accuracy(accuracy)
-    last = len(known) - 1
-    lost = [known[task:last, task].max() - known[last, task] for task in range(last)]
+    matrix = _accuracy(accuracy)
+    last = len(matrix) - 1
+    lost = [matrix[task:last, task].max() - matrix[last, task] for task in range(last)]
     return float(np.mean(lost)) if lost else float("nan")
 
 
 def backward_transfer(accuracy: Any) -> float:
     """mean_{j<N} ( R[N, j] - R[j, j] ) (Lopez-Paz and Ranzato 2017, BWT), in [-1, 1]; NaN where N = 1."""
-    known = _accuracy(accuracy)
-    gained = (known[-1] - known.diagonal())[:-1]
+    matrix = _accuracy(accuracy)
+    gained = (matrix[-1] - matrix.diagonal())[:-1]
     return float(gained.mean()) if len(gained) else float("nan")
 
 
@@ -98,14 +98,14 @@ def overlap(scores: Any, objects: Any, threshold: float) -> NDArray[np.float64]:
     scores [N, H, W], objects [N, H, W] bool. Returns [N] in [0, 1].
     """
     scores, objects = _maps(scores, objects)
-    found = scores > number(threshold, "threshold")
-    both, either = (found & objects).sum((1, 2)), (found | objects).sum((1, 2))
+    predicted = scores > number(threshold, "threshold")
+    both, either = (predicted & objects).sum((1, 2)), (predicted | objects).sum((1, 2))
     return np.divide(both, either, out=np.full(len(both), np.nan), where=either > 0)
 
 
 def entropy(scores: Any) -> NDArray[np.float64]:
-    """Per image, -sum p log p / log(H W) of p = score / sum of scores: 1 where all pixels score alike, 0 where one
-    has it all; NaN where nothing scores.
+    """Per image, -sum p log p / log(H W) of p = score / sum of scores: 1 where all pixels score alike, 0 where only
+    one scores; NaN where none does.
 
     scores [N, H, W], not negative. Returns [N] in [0, 1].
     """
@@ -122,41 +122,41 @@ def entropy(scores: Any) -> NDArray[np.float64]:
 
 
 def is_level(maps: Any) -> NDArray[np.bool_]:
-    """[N] whether a map in [0, 1] is the same everywhere, to 1e-6: it says nothing about places. maps [N, H, W], else
+    """[N] whether a map in [0, 1] is the same everywhere, to 1e-6: it singles out no place. maps [N, H, W], else
     ValueError."""
-    found = array(maps, "maps")
-    if found.ndim != 3 or 0 in found.shape[1:]:
-        raise ValueError(f"maps must be [N, H, W], got {found.shape}")
+    maps = array(maps, "maps")
+    if maps.ndim != 3 or 0 in maps.shape[1:]:
+        raise ValueError(f"maps must be [N, H, W], got {maps.shape}")
     with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is not level
-        return np.ptp(found, (1, 2)) <= 1e-6
+        return np.ptp(maps, (1, 2)) <= 1e-6
 
 
 def known_mean(values: Any) -> float:
-    """Mean over the images where it is known; NaN where it is for none, as AUROC of images that are all object."""
-    known = array(values, "values")
-    known = known[~np.isnan(known)]
+    """Mean over the images with a known value; NaN where there are none, as for AUROC where all is object."""
+    values = array(values, "values")
+    values = values[~np.isnan(values)]
     with np.errstate(over="ignore"):
-        return float(finite(known.mean(), "the mean of values")) if len(known) else float("nan")
+        return float(finite(values.mean(), "the mean of values")) if len(values) else float("nan")
 
 
 def merits(scores: Any, objects: Any | None, threshold: float = 0.5) -> dict[str, NDArray[Any]]:
-    """All that is said of maps [N, H, W] in [0, 1], per image; the last three only where objects are known.
+    """All figures of merit of maps [N, H, W] in [0, 1], per image; the last three only where objects are known.
 
     coverage: share of pixels above the threshold. mean. entropy. saturation: share of pixels below 0.05 or above
-    0.95, where a sigmoid has hardly a gradient left. auroc, pointing, overlap (at the threshold).
+    0.95, where a sigmoid has hardly any gradient. auroc, pointing, overlap (at the threshold).
     """
     scores, threshold = _scores(scores), number(threshold, "threshold")
-    found: dict[str, NDArray[Any]] = {
+    figures: dict[str, NDArray[Any]] = {
         "coverage": (scores > threshold).mean((1, 2)),
         "mean": scores.mean((1, 2)),
         "entropy": entropy(scores),
         "saturation": (abs(scores - 0.5) > 0.45).mean((1, 2)),
     }
     if objects is not None:
-        found["auroc"] = auroc(scores, objects)
-        found["pointing"] = pointing(scores, objects)
-        found["overlap"] = overlap(scores, objects, threshold)
-    return found
+        figures["auroc"] = auroc(scores, objects)
+        figures["pointing"] = pointing(scores, objects)
+        figures["overlap"] = overlap(scores, objects, threshold)
+    return figures
 
 
 def _maps(scores: Any, objects: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:
@@ -167,18 +167,18 @@ def _maps(scores: Any, objects: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:
 
 
 def _scores(scores: Any) -> NDArray[Any]:
-    """Maps [N, H, W], in the precision in which they come."""
-    found = finite(array(scores, "scores"), "scores")
-    if found.ndim != 3:
-        raise ValueError(f"scores and objects must both be [N, H, W], got scores {found.shape}")
-    return np.asarray(scores) if isinstance(scores, np.ndarray) else found
+    """Maps [N, H, W], in the precision of the input."""
+    numbers = finite(array(scores, "scores"), "scores")
+    if numbers.ndim != 3:
+        raise ValueError(f"scores and objects must both be [N, H, W], got scores {numbers.shape}")
+    return np.asarray(scores) if isinstance(scores, np.ndarray) else numbers
 
 
 def _accuracy(values: Any) -> NDArray[np.float64]:
     matrix = array(values, "an accuracy matrix", unknown=True)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.size:
         raise ValueError(f"an accuracy matrix is square, got shape {matrix.shape}")
-    known = matrix[np.tril_indices(len(matrix))]
-    if not ((known >= 0) & (known <= 1)).all():
+    entries = matrix[np.tril_indices(len(matrix))]
+    if not ((entries >= 0) & (entries <= 1)).all():
         raise ValueError("accuracies on and below the diagonal must lie in [0, 1]")
     return matrix

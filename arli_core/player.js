@@ -1,6 +1,6 @@
 // The frame player: all frames of a recorded run are held by the browser, so that playing, stepping and
-// scrubbing never wait for a server. `createPlayer` knows no host; two adapters at the end mount it in Streamlit and
-// in notebooks.
+// scrubbing never wait for a server. `createPlayer` depends on no host; two adapters at the end mount it in Streamlit
+// and in notebooks.
 
 const SPEEDS = [0.25, 0.5, 1, 2, 4];
 const HOLD = 1500; // milliseconds on the last frame before autoplay starts over
@@ -30,7 +30,7 @@ function label(text) {
   return make("span", {}, ...(cut < 0 ? [text] : [text.slice(0, cut), make("sub", {}, text.slice(cut + 1))]));
 }
 
-// The same in a sentence, wherever it speaks of such a model.
+// The same in a sentence, wherever it names such a model.
 const sentence = (text) => text.split(/(?<=φ)_(\w)/).map((part, at) => (at % 2 ? make("sub", {}, part) : part));
 
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
@@ -59,9 +59,9 @@ function matrixPanel(panel) {
   const { title, size, labels, colours, low, high, digits, marked_row: marked } = panel;
   const values = floats(panel.values);
   const inks = colours.map(inkOn);
-  const written = (value) => value.toFixed(digits).replace(/^-(?=[0.]+$)/, ""); // no "-0.00"
+  const format = (value) => value.toFixed(digits).replace(/^-(?=[0.]+$)/, ""); // no "-0.00"
   const longest = values.reduce((length, value) =>
-    Math.abs(value) >= 10 || value < 0 ? Math.max(length, written(value).length) : length, digits + 2);
+    Math.abs(value) >= 10 || value < 0 ? Math.max(length, format(value).length) : length, digits + 2);
 
   const cells = [];
   const header = (role, text) => make("div", { class: "label", role }, label(text));
@@ -86,16 +86,16 @@ function matrixPanel(panel) {
   node.style.setProperty("--characters", longest);
 
   // Cells are changed in place, and only where colour or text differ: this is what keeps 60 frames a second.
-  const shown = cells.map((cell) => ({ cell, text: cell.appendChild(new Text()), colour: null }));
+  const entries = cells.map((cell) => ({ cell, text: cell.appendChild(new Text()), colour: null }));
   return {
     node,
     show(frame) {
-      shown.forEach((entry, at) => {
+      entries.forEach((entry, at) => {
         const value = values[frame * cells.length + at];
         const absent = Number.isNaN(value);
         // The same rounding as matplotlib, so that browser and printed figures agree.
         const colour = absent ? -1 : clamp(Math.floor(((value - low) / (high - low)) * 256), 0, 255);
-        const text = absent ? "–" : written(value);
+        const text = absent ? "–" : format(value);
         if (entry.text.data !== text) entry.text.data = text;
         if (entry.colour === colour) return;
         entry.colour = colour;
@@ -146,7 +146,7 @@ function imagePanel({ title, values: encoded, height, width, captions, colours, 
 
 function pointPanel({ title, values: encoded, labels, target }) {
   const values = floats(encoded);
-  // One scale for both axes and all frames, so that what shrinks is seen to shrink.
+  // One scale for both axes and all frames, so that shrinking can be seen.
   const ends = [0, 1].map((axis) => {
     const along = values.filter((_, at) => at % 2 === axis);
     return [Math.min(...along, target?.[axis] ?? Infinity), Math.max(...along, target?.[axis] ?? -Infinity)];
@@ -204,9 +204,9 @@ function curvePanel({ title, log, reference, ...first }, steps, unit) {
     const values = floats(encoded);
     return { name, values, heights: Array.from(values, scale), style: `line line-${index}` };
   });
-  const known = [...lines.flatMap(({ heights }) => heights), ...(reference === null ? [] : [scale(reference)])]
+  const finite = [...lines.flatMap(({ heights }) => heights), ...(reference === null ? [] : [scale(reference)])]
     .filter(Number.isFinite);
-  const [low, high] = known.length ? [Math.min(...known), Math.max(...known)] : [0, 1];
+  const [low, high] = finite.length ? [Math.min(...finite), Math.max(...finite)] : [0, 1];
   const ticks = log ? decadeTicks(low, high) : roundTicks(low, high, 3);
   const [bottom, top] = [ticks[0].value, ticks.at(-1).value];
   const [begin, last] = [steps[0], steps.at(-1)];
@@ -215,18 +215,18 @@ function curvePanel({ title, log, reference, ...first }, steps, unit) {
 
   const path = (heights) => {
     let pen = "M";
-    let drawn = "";
+    let commands = "";
     heights.forEach((value, at) => {
-      drawn += Number.isFinite(value) ? `${pen}${x(steps[at])} ${y(value)}` : "";
+      commands += Number.isFinite(value) ? `${pen}${x(steps[at])} ${y(value)}` : "";
       pen = Number.isFinite(value) ? "L" : "M";
     });
-    return drawn;
+    return commands;
   };
   const level = (name, value) => draw("line", { class: name, x1: 0, x2: 100, y1: y(value), y2: y(value) });
   const picture = draw("svg", { viewBox: "0 0 100 100", preserveAspectRatio: "none", "aria-hidden": "true" },
     ...ticks.map(({ value }) => level("grid", value)),
     ...(reference === null ? [] : [level("reference", scale(reference))]),
-    // The line that the title speaks of lies on top of the others.
+    // The line that the title names lies on top of the others.
     ...[...lines].reverse().map(({ heights, style }) => draw("path", { class: style, d: path(heights) })));
 
   const place = (name, side, percent, text) => {
@@ -275,10 +275,10 @@ export function createPlayer(root, data, { onFrame }) {
   let last = 0;
   let frame = null; // the frame on show
   let position = 0; // the same, with the fraction of time spent on it
-  let settled = data.frame; // the frame that the host knows of
+  let settled = data.frame; // the frame last reported to the host, or set by it
   let speed = 1;
-  let held = 0;
-  let then = 0;
+  let waited = 0; // milliseconds on the last frame
+  let previous = 0; // time of the last tick
   let request = null; // the next animation frame, while playing
 
   function button(icon, name, press) {
@@ -334,14 +334,14 @@ export function createPlayer(root, data, { onFrame }) {
     onFrame(frame);
   }
 
-  const told = (at) => `${data.unit} ${data.steps[at]} · frame ${at + 1} of ${last + 1}`;
+  const statusAt = (at) => `${data.unit} ${data.steps[at]} · frame ${at + 1} of ${last + 1}`;
 
   function show(next) {
     if (next === frame) return;
     frame = next;
     for (const view of views) view.show(frame);
     slider.value = frame;
-    status.textContent = told(frame);
+    status.textContent = statusAt(frame);
     slider.setAttribute("aria-valuetext", status.textContent);
   }
 
@@ -363,8 +363,8 @@ export function createPlayer(root, data, { onFrame }) {
   function play() {
     if (last === 0) return;
     if (frame === last) go(0);
-    held = 0;
-    then = performance.now();
+    waited = 0;
+    previous = performance.now();
     setPlaying(true);
   }
 
@@ -375,14 +375,14 @@ export function createPlayer(root, data, { onFrame }) {
 
   function tick(now) {
     request = requestAnimationFrame(tick);
-    const elapsed = clamp(now - then, 0, LONGEST_TICK);
-    then = now;
+    const elapsed = clamp(now - previous, 0, LONGEST_TICK);
+    previous = now;
     if (frame < last) {
       position = Math.min(position + (elapsed / 1000) * data.frames_per_second * speed, last);
-      held = 0;
+      waited = 0;
     } else if (!data.autoplay) {
       return pause();
-    } else if ((held += elapsed) >= HOLD) {
+    } else if ((waited += elapsed) >= HOLD) {
       position = 0;
     }
     show(Math.floor(position));
@@ -390,7 +390,7 @@ export function createPlayer(root, data, { onFrame }) {
 
   // New data replaces the picture; the controls, the focus and the position stay.
   function update(next) {
-    const asked = next.frame !== data.frame || next.jump !== data.jump;
+    const jumped = next.frame !== data.frame || next.jump !== data.jump;
     data = next;
     last = data.steps.length - 1;
     const panels = data.panels.map((panel) => PANELS[panel.kind](panel, data.steps, data.unit));
@@ -402,9 +402,9 @@ export function createPlayer(root, data, { onFrame }) {
       ...(data.legend ? [make("p", { class: "legend" }, ...sentence(data.legend))] : []),
       ...(curves.length ? [row("curves", curves)] : []));
     slider.max = last;
-    status.dataset.longest = told(last);
+    status.dataset.longest = statusAt(last);
     controls.hidden = last === 0; // a single frame, as of a run that trains now, leaves nothing to play
-    if (asked) {
+    if (jumped) {
       setPlaying(false);
       position = settled = data.frame;
     }
@@ -420,7 +420,7 @@ export function createPlayer(root, data, { onFrame }) {
 
   return {
     update,
-    // The host asks for a frame. One that it was just told of is where the reader is already.
+    // The host asks for a frame. If the player has just reported that frame, the reader is there already.
     ask(next) {
       if (next === settled) return;
       settled = next;
@@ -442,7 +442,7 @@ function inStreamlit({ parentElement, data, setStateValue }) {
   hosts.set(parentElement, host);
   const call = Symbol("call");
   host.call = call;
-  // `jump` says which of the server's requests the reader has seen, so that an older report is known as such.
+  // `jump` says which of the server's requests the reader has seen, so that the server can recognise an older report.
   host.report = (index) => setStateValue("frame", { index, jump: data.jump });
   if (host.player) host.player.update(data);
   else host.player = createPlayer(parentElement, data, { onFrame: (frame) => host.report(frame) });
@@ -474,4 +474,4 @@ function inNotebook({ model, el }) {
 }
 
 // Both hosts import the default export and call it: Streamlit with what to show, anywidget with nothing, for a widget.
-export default (shown) => (shown ? inStreamlit(shown) : { render: inNotebook });
+export default (component) => (component ? inStreamlit(component) : { render: inNotebook });

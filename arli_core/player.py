@@ -140,7 +140,7 @@ class Curve:
     values: [frames], finite; NaN leaves a gap, and so does a value of 0 or less where log is set.
     log: whether the axis of values is logarithmic.
     reference: the height of a dashed line, positive where log is set; None draws none.
-    name: of the line of these values, where others are beside it.
+    name: of the line of these values, where there are others.
     others: up to two further lines on the same axis, by their names.
     Raises ValueError, naming the curve, for anything else.
     """
@@ -154,7 +154,7 @@ class Curve:
 
     def __post_init__(self):
         _require(self, len(self.others) <= 2, f"at most two others can be told apart, not {len(self.others)}")
-        _require(self, bool(self.name) or not self.others, "name must say which line is not one of the others")
+        _require(self, bool(self.name) or not self.others, "a name is needed where there are others")
         for values in (self.values, *self.others.values()):
             _require(self, np.ndim(values) == 1, f"values must be [frames], not {_text(np.shape(values))}")
             _require(self, not np.isinf(values).any(), "values must be finite, or NaN for a gap")
@@ -179,7 +179,7 @@ def payload(
 
     steps: the iteration of each frame, strictly ascending; its length is the number of frames, at least 1.
     frame: the frame to begin with, 0 to frames - 1.
-    autoplay: play at once and over again (not where the reader's system asks for reduced motion).
+    autoplay: play at once and repeat (not where the reader's system asks for reduced motion).
     frames_per_second: at speed 1; 130 frames take 8 seconds by default.
     legend: one sentence that says what the colours mean.
     unit: the word for a step, where it is not an iteration.
@@ -204,8 +204,8 @@ def payload(
             )
             continue
         for values in (part.values, *(part.others.values() if isinstance(part, Curve) else ())):
-            found = len(np.asarray(values))
-            _require(part, found == frames, f"values must have {frames} frames, one for each step, not {found}")
+            length = len(np.asarray(values))
+            _require(part, length == frames, f"values must have {frames} frames, one for each step, not {length}")
     return {
         "steps": at.tolist(),
         "frame": int(frame),

@@ -1,6 +1,6 @@
-"""Double precision: the one place that makes numbers float64, those of torch's tensors and all others.
+"""Double precision: the one place that converts numbers to float64, those of torch's tensors and all others.
 
-torch is looked up, not imported: whoever passes a tensor has imported it, and pages need not wait for it.
+torch is looked up, not imported: a caller with a tensor has imported it already, and pages need not wait for it.
 """
 
 import math
@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 WITHOUT_FLOAT64 = ("mps",)  # torch's name of Apple's GPUs
-MOST = 10_000  # of what is made one by one: fusions, corners, classes of a confusion matrix
+MOST = 10_000  # of what is computed one by one: fusions, corners, classes of a confusion matrix
 FLOATS = ("float16", "bfloat16", "float32", "float64")  # what torch computes with everywhere
 
 BEYOND = "a number beyond the range of float64, about 1.8e308"
 
 
 class NotFinite(ValueError):
-    """A result beyond the finite numbers, or made from what was."""
+    """A result that is not finite, or was computed from values that are not."""
 
 
 def float64(tensor: Any) -> Any:
@@ -27,8 +27,8 @@ def float64(tensor: Any) -> Any:
 
 
 def real(values: Any, name: str) -> Any:
-    """A tensor of floats as it is, of whole numbers in float64; anything else as a float64 array, copied only where
-    it has to be. Raises ValueError, with `name` in it, for what does not hold real numbers alone.
+    """A tensor of floats unchanged, one of whole numbers in float64; anything else as a float64 array, copied only
+    where it has to be. Raises ValueError, with `name` in it, for entries that are not real numbers.
     """
     if not _is_tensor(values):
         return array(values, name)
@@ -42,7 +42,7 @@ def real(values: Any, name: str) -> Any:
 
 
 def array(values: Any, name: str, unknown: bool = False) -> NDArray[np.float64]:
-    """Real numbers as a float64 array, of a tensor on any device too. unknown: None is let through, as NaN.
+    """Real numbers as a float64 array, also from a tensor on any device. unknown: None is accepted, as NaN.
 
     Raises ValueError, with `name` in it, for complex numbers, texts, dates, objects, numbers beyond the range of
     float64, and rows of different lengths.
@@ -50,55 +50,55 @@ def array(values: Any, name: str, unknown: bool = False) -> NDArray[np.float64]:
     if _is_tensor(values):
         return float64(real(values, name).detach()).cpu().numpy()
     try:
-        found = np.asarray(values)
+        converted = np.asarray(values)
     except (ValueError, TypeError, RuntimeError):
         raise ValueError(f"{name} must hold real numbers in rows of equal lengths") from None
     except OverflowError:
         raise ValueError(f"{name} holds {BEYOND}") from None
-    if found.dtype.kind == "O":
-        flat = [_number(value, name, unknown) for value in found.ravel()]
-        return np.array(flat, dtype=np.float64).reshape(found.shape)
-    if found.dtype.kind not in "biuf":
-        raise ValueError(f"{name} must hold real numbers, not {found.dtype.name}")
+    if converted.dtype.kind == "O":
+        flat = [_number(value, name, unknown) for value in converted.ravel()]
+        return np.array(flat, dtype=np.float64).reshape(converted.shape)
+    if converted.dtype.kind not in "biuf":
+        raise ValueError(f"{name} must hold real numbers, not {converted.dtype.name}")
     with np.errstate(over="ignore"):
-        return found.astype(np.float64, copy=False)
+        return converted.astype(np.float64, copy=False)
 
 
 def matrix(values: Any, name: str) -> Any:
-    """As `real`, of two dimensions and with an entry at least."""
-    found = real(values, name)
-    if found.ndim != 2 or 0 in found.shape:
-        raise ValueError(f"{name} must be a matrix with at least one row, got shape {tuple(found.shape)}")
-    return found
+    """As `real`, with two dimensions and at least one entry."""
+    converted = real(values, name)
+    if converted.ndim != 2 or 0 in converted.shape:
+        raise ValueError(f"{name} must be a matrix with at least one row, got shape {tuple(converted.shape)}")
+    return converted
 
 
 def number(value: Any, name: str) -> float:
     """One finite real number. Raises ValueError, with `name` in it, for anything else."""
-    found = array(value, name)
-    if found.ndim or not np.isfinite(found):
-        raise ValueError(f"{name} must be one finite number, got {found if not found.ndim else found.shape}")
-    return float(found)
+    scalar = array(value, name)
+    if scalar.ndim or not np.isfinite(scalar):
+        raise ValueError(f"{name} must be one finite number, got {scalar if not scalar.ndim else scalar.shape}")
+    return float(scalar)
 
 
 def whole(value: Any, name: str, least: int = 0, most: float = math.inf) -> int:
     """One whole number in least..most. Raises ValueError, with `name` in it, for anything else."""
-    found = number(value, name)
-    if found != int(found) or not least <= found <= most:
+    scalar = number(value, name)
+    if scalar != int(scalar) or not least <= scalar <= most:
         upper = "on" if most == math.inf else f"to {most:,}"
-        raise ValueError(f"{name} must be a whole number from {least} {upper}, got {found:g}")
-    return int(found)
+        raise ValueError(f"{name} must be a whole number from {least} {upper}, got {scalar:g}")
+    return int(scalar)
 
 
 def finite(values: Any, name: str) -> Any:
     """The values; NotFinite where one is NaN or infinite. On a GPU this waits for them."""
     good = np.isfinite(values) if isinstance(values, np.ndarray | np.generic) else values.isfinite()
     if not bool(good.all()):
-        raise NotFinite(f"{name} must be finite: NaN, infinity, or numbers too large to compute with led elsewhere")
+        raise NotFinite(f"{name} must be finite: the input holds NaN, infinity, or numbers too large to compute with")
     return values
 
 
 def library(values: Any) -> Any:
-    """numpy or torch: what the values are of."""
+    """numpy or torch, whichever the values belong to."""
     return sys.modules["torch"] if _is_tensor(values) else np
 
 

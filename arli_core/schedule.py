@@ -26,12 +26,12 @@ class Schedule:
         self.probe_frames = spread(self.iterations, config.recording.probe_frames)
 
     def rehearsed(self) -> tuple[Tensor, str]:
-        """(which earlier samples batches hold beside the new ones, how they are put together)."""
-        config, stream, before = self.config, self.stream, self.task - 1
+        """(earlier samples that batches hold beside the new ones, how batches are put together)."""
+        config, stream, earlier = self.config, self.stream, self.task - 1
         if isinstance(config, Joint):
-            return stream.up_to(stream.train, before), "mixed"
-        if isinstance(config, Rehearsal) and before:
-            return exemplars(stream, before, config.memory.budget, config.seed), config.memory.batches
+            return stream.up_to(stream.train, earlier), "mixed"
+        if isinstance(config, Rehearsal) and earlier:
+            return exemplars(stream, earlier, config.memory.budget, config.seed), config.memory.batches
         return stream.up_to(stream.train, 0), "mixed"  # none
 
     def epoch(self, epoch: int) -> Iterator[tuple[int, Samples]]:
@@ -51,8 +51,8 @@ class Schedule:
         if train.schedule == "constant":
             return train.learning_rate
         if train.schedule == "steps":
-            done = iteration / self.iterations
-            return train.learning_rate * 0.2 ** sum(done >= mark for mark in STEPS)
+            progress = iteration / self.iterations
+            return train.learning_rate * 0.2 ** sum(progress >= mark for mark in STEPS)
         return train.learning_rate * (1 + math.cos(math.pi * iteration / self.iterations)) / 2
 
 
@@ -71,8 +71,8 @@ def spread(total: int, most: int) -> frozenset[int]:
 def exemplars(stream: Stream, task: int, budget: int, seed: int) -> Tensor:
     """The memory after task n: sorted indices into the training samples, budget // (classes seen) per class.
 
-    Each class keeps a fixed random ranking and memory holds a prefix of it, so later memories are subsets of
-    earlier ones: nothing is fetched again that had been dropped. Raises ConfigError where a class gets none.
+    Each class keeps a fixed random ranking, and the memory holds a prefix of it, so later memories are subsets of
+    earlier ones: no exemplar that was dropped comes back. Raises ConfigError where a class gets none.
     """
     share = budget // stream.seen(task)
     if share < 1:
@@ -80,12 +80,12 @@ def exemplars(stream: Stream, task: int, budget: int, seed: int) -> Tensor:
             f"memory.budget: {budget} exemplars do not give each of {stream.seen(task)} classes one; "
             f"use at least {stream.seen(task)}"
         )
-    kept = []
+    members = []
     for unit in range(stream.seen(task)):
-        members = (stream.train.labels == unit).nonzero().flatten().cpu()
-        ranking = torch.randperm(len(members), generator=generator_for(seed, EXEMPLARS, unit))
-        kept.append(members[ranking[:share]])
-    return torch.cat(kept).sort().values.to(stream.train.labels.device)
+        candidates = (stream.train.labels == unit).nonzero().flatten().cpu()
+        ranking = torch.randperm(len(candidates), generator=generator_for(seed, EXEMPLARS, unit))
+        members.append(candidates[ranking[:share]])
+    return torch.cat(members).sort().values.to(stream.train.labels.device)
 
 
 def batches(
@@ -95,31 +95,31 @@ def batches(
 
     The batches have equal lengths up to one, at most `size`, and there are as many for every `kind`:
     `mixed`       every sample once.
-    `every-task`  the same; a seen task that a batch lacks is added to it by one of its samples, drawn at random.
-    `balanced`    as many samples of each class, up to one: few exemplars come often, many new samples not all.
+    `every-task`  the same; where a batch lacks a task learned so far, one random sample of it is added.
+    `balanced`    equally many of each class, up to one: the few exemplars repeat, not all of the new samples appear.
     """
     new = stream.of_task(stream.train, task)
     pool = torch.cat([new, memory]).cpu()
     count = -(-len(pool) // size)
     if kind == "balanced":
         return list(_balanced(pool, stream.train.labels.cpu()[pool], generator).tensor_split(count))
-    drawn = list(pool[torch.randperm(len(pool), generator=generator)].tensor_split(count))
+    parts = list(pool[torch.randperm(len(pool), generator=generator)].tensor_split(count))
     if kind == "mixed":
-        return drawn
+        return parts
     task_of = stream.task_of(stream.train.labels).cpu()
-    of_task = {each: pool[task_of[pool] == each] for each in range(1, task + 1)}
-    for number, batch in enumerate(drawn):
+    of_task = {n: pool[task_of[pool] == n] for n in range(1, task + 1)}
+    for number, batch in enumerate(parts):
         present = set(task_of[batch].tolist())
-        for missing in sorted(of_task.keys() - present):
-            if len(of_task[missing]):
-                pick = torch.randint(len(of_task[missing]), (1,), generator=generator)
-                batch = torch.cat([batch, of_task[missing][pick]])
-        drawn[number] = batch
-    return drawn
+        for absent in sorted(of_task.keys() - present):
+            if len(of_task[absent]):
+                pick = torch.randint(len(of_task[absent]), (1,), generator=generator)
+                batch = torch.cat([batch, of_task[absent][pick]])
+        parts[number] = batch
+    return parts
 
 
 def _balanced(pool: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-    """As many draws as the pool has members, the classes in turn; a class starts anew when all of it was drawn."""
+    """As many draws as the pool has members, the classes in turn; a class starts again when all of it was drawn."""
     classes = labels.unique()
     rounds = -(-len(pool) // len(classes))
     columns = []

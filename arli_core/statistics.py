@@ -28,27 +28,27 @@ class Interval:
 
     @property
     def measurable(self) -> bool:
-        """Whether there is an interval, and zero outside of it."""
+        """Whether there is an interval and zero lies outside it."""
         return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
 
 
 @np.errstate(all="ignore")
 def t_interval(values: Iterable[float], confidence: float = CONFIDENCE) -> Interval:
     """The mean of finite values with its t interval, as above. ValueError where one is not finite, or so large that
-    the interval is not, and for what is no row of real numbers.
+    the interval is not, and for anything but a row of real numbers.
     """
-    found, confidence = array(list(values), "values"), number(confidence, "confidence")
-    if found.ndim != 1:
-        raise ValueError(f"values must be [n], got shape {found.shape}")
-    if not np.isfinite(found).all():
-        raise ValueError(f"a mean is of finite values, got {found.tolist()}")
+    sample, confidence = array(list(values), "values"), number(confidence, "confidence")
+    if sample.ndim != 1:
+        raise ValueError(f"values must be [n], got shape {sample.shape}")
+    if not np.isfinite(sample).all():
+        raise ValueError(f"a mean is of finite values, got {sample.tolist()}")
     if not 0 < confidence < 1:
         raise ValueError(f"confidence lies between 0 and 1, got {confidence}")
-    n = len(found)
+    n = len(sample)
     if n < 2:
-        return Interval(n, float(found[0]) if n else None, None, None)
-    mean = found.mean()
-    half = stdtrit(n - 1, (1 + confidence) / 2) * found.std(ddof=1) / np.sqrt(n)
+        return Interval(n, float(sample[0]) if n else None, None, None)
+    mean = sample.mean()
+    half = stdtrit(n - 1, (1 + confidence) / 2) * sample.std(ddof=1) / np.sqrt(n)
     return Interval(n, *finite(np.array([mean, mean - half, mean + half]), "the interval").tolist())
 
 

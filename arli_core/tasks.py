@@ -1,6 +1,6 @@
-"""The stream of tasks and the exemplar memory.
+"""The stream of tasks and its samples.
 
-Classes are renumbered in the order in which they are met, so that each task has a run of the head's units: units.py.
+Classes are renumbered in the order in which they are met, so each task has consecutive units of the head: units.py.
 """
 
 import math
@@ -16,10 +16,10 @@ from .config import Augmentation, Data, text_of
 from .datasets import Dataset, Split
 from .errors import ConfigError, DataError
 
-CHUNK_VALUES = 2**22  # of images: a network's maps of so many take about a gigabyte
+CHUNK_VALUES = 2**22  # of images: a network's maps for this many take about a gigabyte
 
-# The purposes randomness serves: each has its own stream, so that changing one draw moves no other, and a run can
-# be resumed at any epoch from its number alone.
+# The purposes of randomness: each has its own stream, so that changing one draw changes no other, and a run can be
+# resumed at any epoch from the epoch's number alone.
 INITIAL, BATCHES, EXEMPLARS, ATTACK, GROUPS, AUGMENT, REPLAY, IMPORTANCE, ADAPT = range(9)
 
 
@@ -49,14 +49,14 @@ class Samples:
 class Pool:
     """All samples of a split: labels [N] and `pool[index]`, normalised images with their labels, on the device.
 
-    uint8 images wait on the device; those that are streamed from files are read when they are asked for.
+    uint8 images wait on the device; those that are streamed from files are read when they are needed.
     """
 
-    def __init__(self, split: Split, kept: np.ndarray, labels: Tensor, mean: Tensor, std: Tensor) -> None:
+    def __init__(self, split: Split, members: np.ndarray, labels: Tensor, mean: Tensor, std: Tensor) -> None:
         self.labels, self.mean, self.std = labels, mean.view(-1, 1, 1), std.view(-1, 1, 1)
         resident = isinstance(split.images, np.ndarray)
-        self.images = torch.from_numpy(split.images[kept]).to(labels.device) if resident else split.images
-        self.kept = kept
+        self.images = torch.from_numpy(split.images[members]).to(labels.device) if resident else split.images
+        self.members = members
         self.shape = split.images.shape[1:]  # (C, H, W)
 
     def __len__(self) -> int:
@@ -75,12 +75,12 @@ class Pool:
         if isinstance(self.images, Tensor):
             images = self.images[index]
         else:
-            images = torch.from_numpy(self.images[self.kept[index.cpu().numpy()]]).to(self.labels.device)
+            images = torch.from_numpy(self.images[self.members[index.cpu().numpy()]]).to(self.labels.device)
         return Samples((images.float() / 255 - self.mean) / self.std, self.labels[index])
 
 
 def class_order(dataset: Dataset, config: Data) -> np.ndarray:
-    """The class behind each head unit. ConfigError where the data set has too few, or none of a name."""
+    """The class behind each head unit. ConfigError where the data set has too few, or none of a given name."""
     units, available = config.units, len(dataset.classes)
     if units.total > available:
         size = config.classes_per_task
@@ -106,8 +106,8 @@ class Stream:
     """The tasks of a data set: `order` gives the class behind each head unit, `train` and `test` all samples;
     `test_index` says which of the data set's test images each test sample is.
 
-    Samples go to the device when they are first asked for, and stay there: who looks at a trained model needs none of
-    the training samples.
+    Samples go to the device when they are first needed, and stay there: a look at a trained model needs no training
+    samples.
     """
 
     def __init__(
@@ -117,10 +117,10 @@ class Stream:
         self.units = config.units
         self.tasks = self.units.tasks
         self.order = class_order(dataset, config)
-        self.classes = tuple(dataset.classes[each] for each in self.order)
+        self.classes = tuple(dataset.classes[label] for label in self.order)
         self._refuse_empty(dataset, config.evaluate_on)
         self.shape = dataset.shape
-        self.mean, self.std = (torch.tensor(each).float().to(device) for each in (dataset.mean, dataset.std))
+        self.mean, self.std = (torch.tensor(values).float().to(device) for values in (dataset.mean, dataset.std))
         self.dataset, self.device = dataset, device
 
     @cached_property
@@ -133,10 +133,10 @@ class Stream:
 
     @property
     def test_index(self) -> np.ndarray:
-        return self.test.kept
+        return self.test.members
 
     def _refuse_empty(self, dataset: Dataset, evaluate_on: str) -> None:
-        """A class without images would be learned from nothing, or measured on nothing, after hours of training."""
+        """DataError for a class without images: it would be learned from nothing, or measured on nothing."""
         splits, most = (dataset.train, dataset.test), len(dataset.classes)
         train, test = (np.bincount(split.labels, minlength=most) for split in splits)
         empty = [
@@ -172,14 +172,15 @@ class Stream:
 
     def augmented(self, samples: Samples, generator: torch.Generator) -> Samples:
         """The samples, each image shifted, mirrored and cropped in its own way as configured."""
-        how = self.augmentation
+        settings = self.augmentation
         fill = (-self.mean / self.std).view(-1, 1, 1)  # black
-        return Samples(augment(samples.images, how.shift, how.flip, how.zoom, generator, fill), samples.labels)
+        images = augment(samples.images, settings.shift, settings.flip, settings.zoom, generator, fill)
+        return Samples(images, samples.labels)
 
     def _pool(self, split: Split) -> Pool:
         """The samples of this stream's classes."""
         unit = np.full(self.order.max() + 1, -1)
         unit[self.order] = np.arange(len(self.order))
-        kept = np.flatnonzero(np.isin(split.labels, self.order))
-        labels = torch.tensor(unit[split.labels[kept]]).to(self.device)
-        return Pool(split, kept, labels, self.mean, self.std)
+        members = np.flatnonzero(np.isin(split.labels, self.order))
+        labels = torch.tensor(unit[split.labels[members]]).to(self.device)
+        return Pool(split, members, labels, self.mean, self.std)

@@ -1,7 +1,7 @@
 """Which units of the network's head belong to which task.
 
-Classes are renumbered in the order in which they are met, so each task has a run of units, and the classes of tasks
-1..n are a prefix of the logits. Tasks are counted from 1, units from 0.
+Classes are renumbered in the order in which they are met, so each task has consecutive units, and the classes of
+tasks 1..n are a prefix of the logits. Tasks are counted from 1, units from 0.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class TaskUnits:
         return sum(self.sizes)
 
     def seen(self, task: int) -> int:
-        """How many classes tasks 1..task have; 0 of task 0."""
+        """How many classes tasks 1..task have; 0 for task 0."""
         return sum(self.sizes[:task])
 
     def of(self, task: int) -> slice:
@@ -32,7 +32,7 @@ class TaskUnits:
         return slice(self.seen(task - 1), self.seen(task))
 
     def task_of(self, units: Any) -> Any:
-        """The task of each unit: of a number, an array or a tensor of whole numbers, in its own type."""
+        """The task of each unit, for a number, an array or a tensor of whole numbers, in the same type."""
         task = units * 0 + 1
         for last in list(accumulate(self.sizes))[:-1]:
             task = task + (units >= last)
@@ -40,7 +40,7 @@ class TaskUnits:
 
     @property
     def chance(self) -> float:
-        """The average accuracy of guessing where the task is told: the mean over the tasks of 1 / classes."""
+        """The average accuracy of guessing where the task is known: the mean over the tasks of 1 / classes."""
         return sum(1 / size for size in self.sizes) / self.tasks
 
     @property

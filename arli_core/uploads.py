@@ -1,8 +1,8 @@
 """One picture that a user uploads, made into an image for a network.
 
-PNG, JPEG and WebP are read, known by their content, whatever the file is called. What is too large is refused before
-any pixel is decoded. All else is the data sets' own rule (datasets/decoding.py): the same file in a folder of
-pictures gives the same pixels.
+PNG, JPEG and WebP are read, recognised by their content, whatever the file is called. A file that is too large is
+refused before any pixel is decoded. All else follows the data sets' own rule (datasets/decoding.py): the same file in
+a folder of pictures gives the same pixels.
 """
 
 import math
@@ -25,9 +25,9 @@ LIMIT_BYTES = 20 * 2**20
 LIMIT_PIXELS = {"PNG": 45_000_000, "JPEG": 50_000_000, "WebP": 12_000_000}
 LIMIT_SIDE = 65_535  # pixels, as in JPEG: even the shortest row costs memory
 
-# MPO is PIL's word for a JPEG with further pictures behind it, as many telephones make them
+# MPO is PIL's name for a JPEG with further pictures behind it, as many telephones make them
 _FORMATS = {"PNG": "PNG", "JPEG": "JPEG", "MPO": "JPEG", "WEBP": "WebP"}
-_one_at_a_time = Lock()  # bounds the memory; and what is done to warnings is done for all threads
+_one_at_a_time = Lock()  # bounds the memory; and warning filters apply to all threads
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +45,8 @@ class Upload:
 def read_upload(data: bytes, name: str, shape: tuple[int, int, int]) -> Upload:
     """The picture in a file's bytes, for a network whose images have shape (C, S, S), C = 1 (grey) or 3 (RGB).
 
-    Of an animation it is the first frame. Raises DataError for what is no whole PNG, JPEG or WebP picture within
-    LIMIT_BYTES, LIMIT_PIXELS and LIMIT_SIDE.
+    Of an animation it is the first frame. Raises DataError for anything but a complete PNG, JPEG or WebP picture
+    within LIMIT_BYTES, LIMIT_PIXELS and LIMIT_SIDE.
     """
     from PIL import Image
 
@@ -61,30 +61,30 @@ def read_upload(data: bytes, name: str, shape: tuple[int, int, int]) -> Upload:
             )
             raise DataError(f"{name} is too large: {limits}")
         frames = getattr(source, "n_frames", 1)
-        found = decode(source, side, upright=True)
-    picture, size = found.picture, found.size
+        decoded = decode(source, side, upright=True)
+    picture, size = decoded.picture, decoded.size
     planes = np.atleast_3d(np.asarray(picture if channels == 3 else picture.convert("L"))).transpose(2, 0, 1)
     image = pictures.resize(planes, side).copy()  # torch wants arrays that may be written
     picture.thumbnail((SHOWN, SHOWN), Image.Resampling.BILINEAR)
     original = np.array(picture)
     square = min(size)
-    done = {
+    steps = {
         f"first of {frames} frames": frames > 1,
-        "16 bits a channel reduced to 8": found.deep,
-        "transparent parts shown on white": found.transparent,
+        "16 bits a channel reduced to 8": decoded.deep,
+        "transparent parts shown on white": decoded.transparent,
         "CMYK converted to RGB": mode == "CMYK",
-        "turned upright as its EXIF orientation says": found.turned,
+        "turned upright as its EXIF orientation says": decoded.turned,
         "colours turned to grey": channels == 1 and bool(np.ptp(original, axis=2).any()),
         "cut to its central square": size[0] != size[1],
         f"resized from {square}x{square} to {side}x{side}": square != side,
     }
-    return Upload(name, kind, size, tuple(note for note, so in done.items() if so), original, image)
+    return Upload(name, kind, size, tuple(note for note, applies in steps.items() if applies), original, image)
 
 
 @contextmanager
 def _decoding(name: str) -> Iterator[None]:
-    """PIL at work on a file: its many kinds of errors become DataErrors, and its warnings, which are about metadata,
-    are not heard."""
+    """While PIL reads a file, its many kinds of errors become DataErrors, and its warnings, which are about metadata,
+    are suppressed."""
     from PIL import Image, UnidentifiedImageError
 
     with _one_at_a_time, warnings.catch_warnings():
@@ -92,7 +92,7 @@ def _decoding(name: str) -> Iterator[None]:
         try:
             yield
         except UnidentifiedImageError:
-            raise DataError(f"{name} is no picture that is read here: valid are PNG, JPEG and WebP") from None
+            raise DataError(f"{name} is not a picture that can be read: valid are PNG, JPEG and WebP") from None
         except DataError:
             raise
         except Image.DecompressionBombError:
@@ -100,5 +100,5 @@ def _decoding(name: str) -> Iterator[None]:
             raise DataError(f"{name} is too large: at most {most:,} pixels are read") from None
         except Exception:
             raise DataError(
-                f"{name} is damaged or not complete: valid is a whole PNG, JPEG or WebP picture"
+                f"{name} is damaged or incomplete: a complete PNG, JPEG or WebP picture is needed"
             ) from None

@@ -14,8 +14,8 @@ import traitlets
 class FramePlayer(anywidget.AnyWidget):
     """A recording in the player; `frame`, counted from 0, is where the reader paused, stepped or scrubbed to.
 
-    Setting `frame` moves the player; TraitError where there is no such frame. The payload stays as it is: another
-    recording is another player.
+    Setting `frame` moves the player; TraitError where there is no such frame. The payload does not change: another
+    recording needs another player.
     """
 
     _esm = Path(__file__).with_name("player.js")

@@ -1,4 +1,4 @@
-"""What a run trains in and is looked at in: its stream of tasks, its network, and the device that both are on."""
+"""The world of a run, in training and afterwards: its stream of tasks, its network, and the device of both."""
 
 from dataclasses import dataclass
 
@@ -21,8 +21,8 @@ class World:
 
 
 def open_world(config: Config, device: torch.device, trained_on: Fingerprint | None = None) -> World:
-    """The world of a run. With `trained_on`, of a recorded one: DataError, with what differs, where the data are no
-    longer those."""
+    """The world of a run. With `trained_on`, the fingerprint of a recorded run's data: DataError, which says what
+    differs, where the data have changed."""
     dataset = data_of(config)
     if trained_on is not None:
         refuse_other(config.data.name, trained_on, dataset.fingerprint)
@@ -33,13 +33,13 @@ def open_world(config: Config, device: torch.device, trained_on: Fingerprint | N
 
 
 def data_of(config: Config) -> Dataset:
-    """What a run trains and is evaluated on, its classes not yet in the order in which they are met."""
+    """The data a run trains and is evaluated on, the classes not yet in the order in which they are met."""
     dataset = datasets.load(config.data.name, config.data.image_size, config.data.spurious)
     return dataset.holdout() if config.data.evaluate_on == "validation" else dataset
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto`: CUDA, then MPS, then the CPU. ConfigError where the device asked for is not there."""
+    """`auto`: CUDA, then MPS, then the CPU. ConfigError where the device is not available."""
     available = ["cpu"]
     if torch.backends.mps.is_available():
         available.insert(0, "mps")

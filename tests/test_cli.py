@@ -273,7 +273,7 @@ def test_maps_of_captum_that_say_nothing_are_named(home, monkeypatch):
 
     monkeypatch.setattr(attribution, "is_level", lambda maps: np.ones(len(maps), bool))
     notes = printed("masks", "tiny", "--images", 2, "--captum")["captum_notes"]
-    assert [note.split(" says nothing about places in 2 of 2 images (1, 2)")[0] for note in notes] == [
+    assert [note.split(" singles out no place in 2 of 2 images (1, 2)")[0] for note in notes] == [
         *("saliency", "integrated gradients", "Grad-CAM of network.third", "occlusion")
     ]
     out = told("masks", "tiny", "--images", 2, "--captum")

@@ -111,7 +111,7 @@ def test_normalised_rows_sum_to_one_in_their_old_proportions(matrix, data):
 @pytest.mark.parametrize(
     ("values", "what"),
     [
-        ([[1, 1], [0, 0]], r"row 2 \(index 1\) holds zeros alone"),
+        ([[1, 1], [0, 0]], r"row 2 \(index 1\) holds only zeros"),
         ([[2, -1], [0, 0]], r"row 1 \(index 0\) holds -1; all entries must be >= 0"),
         ([[1, 1], [np.inf, 0]], r"row 2 \(index 1\) holds inf"),
     ],

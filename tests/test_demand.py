@@ -166,7 +166,7 @@ def test_an_iteration_of_too_many_operations_is_refused_at_once(monkeypatch):
     with pytest.raises(
         ConfigError,
         match=r"^train\.batch_size: .* would take \d\.\de\+\d\d operations an iteration, at most 1\.0e\+09 are "
-        r"allowed here, as nothing stops a run within one; .*network\.name, or lower fusion\.inner_steps$",
+        r"allowed here, as a run cannot be stopped within an iteration; .*network\.name, or lower fusion\.inner_steps$",
     ):
         learn(config)
     with pytest.raises(ConfigError, match=r"1\.0e\+09.*network\.name$"):
@@ -177,7 +177,7 @@ def test_an_iteration_of_too_many_operations_is_refused_at_once(monkeypatch):
 @pytest.mark.parametrize("text", ["much", "0", "-1", "nan"])
 def test_a_limit_that_is_none_is_named(variable, text, monkeypatch):
     monkeypatch.setenv(variable, text)
-    with pytest.raises(LabError, match=f"^{variable}: '{text}' is no number above 0$"):
+    with pytest.raises(LabError, match=f"^{variable}: '{text}' is not a number above 0$"):
         learn(preset("digits", **TINY))
 
 

@@ -239,10 +239,10 @@ def test_a_level_map_is_never_without_a_note():
     np.testing.assert_allclose(found.values, captums(network, network.head, batch, TARGETS), atol=1e-6)
     assert found.level.all()
     assert found.note == (
-        "Grad-CAM of head says nothing about places in 3 of 3 images (1, 2, 3): the map is the same everywhere."
+        "Grad-CAM of head singles out no place in 3 of 3 images (1, 2, 3): the map is the same everywhere."
     )
     whole = attribute(network, batch, TARGETS, "occlusion", window=12)
-    assert whole.level.all() and whole.note.startswith("occlusion says nothing about places in 3 of 3 images")
+    assert whole.level.all() and whole.note.startswith("occlusion singles out no place in 3 of 3 images")
 
 
 def test_a_map_that_is_not_finite_is_said():
@@ -365,7 +365,7 @@ def test_a_network_of_whole_numbers_is_looked_at_and_has_no_attributions():
 
     model, batch = with_attention(Bytes(), "gate"), torch.randint(256, (3, 3, 12, 12), generator=seeded()).byte()
     np.testing.assert_array_equal(look(model, batch).attention, look(model, batch.float()).attention)
-    with pytest.raises(ValueError, match=r"images must be of floating point to have a gradient, got torch.uint8"):
+    with pytest.raises(ValueError, match=r"images must be floating-point to have a gradient, got torch.uint8"):
         attribute(model, batch, TARGETS, "saliency")
 
 

@@ -386,7 +386,7 @@ def test_ones_own_image_is_looked_at_or_refused(place):
     assert not test.error
     assert "resized" in texts(test, "markdown")
     # The blurred picture that they start from is the same: it has one colour.
-    assert "integrated gradients says nothing about places in this image: the map" in texts(test, "caption")
+    assert "integrated gradients singles out no place in this image: the map" in texts(test, "caption")
     test.file_uploader[0].set_value(("photo.png", picture.getvalue()[:60], "image/png")).run()
     assert not test.exception
     assert "photo.png" in texts(test, "error")

@@ -107,7 +107,7 @@ def test_a_whole_recording_stays_small():
         (points, {"values": POINTS * np.nan}, r"'models': values must be finite"),
         (points, {"labels": ["a"]}, r"'models': 3 labels are needed, one for each point, not 1"),
         (points, {"target": [0, np.inf]}, r"'models': target must be None or two finite numbers"),
-        (curve, {"others": {"b": [1, 2, 3, 4]}}, r"'deviation': name must say which line is not one of the others"),
+        (curve, {"others": {"b": [1, 2, 3, 4]}}, r"'deviation': a name is needed where there are others"),
         (curve, {"name": "a", "others": {key: [1] for key in "bcd"}}, r"'deviation': at most two others .*, not 3"),
         (curve, {"name": "a", "others": {"b": [np.inf]}}, r"'deviation': values must be finite, or NaN for a gap"),
         (curve, {"values": VALUES}, r"curve 'deviation': values must be \[frames\], not \[4, 3, 3\]"),

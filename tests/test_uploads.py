@@ -504,7 +504,7 @@ def test_a_strange_file_is_read_or_refused(name, capfd):
         read(data, name=name)
         read(data, GREY)
     else:
-        words = {"bomb:": "too large", "a": "no picture that is read here"}.get(name.split()[0], "")
+        words = {"bomb:": "too large", "a": "not a picture that can be read"}.get(name.split()[0], "")
         assert words in refusal(data, name)
     assert capfd.readouterr() == ("", "")
 
@@ -524,12 +524,12 @@ def test_a_file_of_too_many_bytes_is_not_opened(monkeypatch):
 
 
 def test_refusals_say_what_would_be_valid():
-    assert refusal(b"hello") == "mine.png is no picture that is read here: valid are PNG, JPEG and WebP"
+    assert refusal(b"hello") == "mine.png is not a picture that can be read: valid are PNG, JPEG and WebP"
     assert refusal(png(9000, 9000, 8, 2, b"")) == (
         "mine.png is too large: at most 45,000,000 pixels of a PNG are read, "
         "and no side longer than 65,535")  # fmt: skip
     assert refusal(encoded(noise(24, 24), format="PNG")[:-50]) == (
-        "mine.png is damaged or not complete: valid is a whole PNG, JPEG or WebP picture")  # fmt: skip
+        "mine.png is damaged or incomplete: a complete PNG, JPEG or WebP picture is needed")  # fmt: skip
 
 
 def test_too_many_pixels_are_refused_before_any_is_decoded(monkeypatch):

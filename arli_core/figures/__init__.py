@@ -1,6 +1,6 @@
 """Printed figures: values in, a matplotlib Figure out; never pyplot, whose state all sessions of a process share.
 
-A figure's label says what it shows, for those who do not see it.
+A figure's label says what it shows, for readers who cannot see it.
 """
 
 from .canvas import KINDS, LOOKS, export, kind_of, looks, typeset

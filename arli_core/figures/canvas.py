@@ -1,4 +1,4 @@
-"""What all figures share: axes without a ground, ink, the colours of lines, and files."""
+"""What all figures share: axes without a background, ink, the colours of lines, and files."""
 
 import io
 import re
@@ -20,7 +20,8 @@ RED, BLUE, ORANGE, VIOLET = "#d6604d", "#4393c3", "#e08214", "#5e4fa2"
 
 
 class Look(NamedTuple):
-    """Of a line: where red and green look alike, and in print, lines differ by lightness, or by dashes and marker."""
+    """The style of a line. To readers who confuse red and green, and in print, lines still differ by lightness, or by
+    dashes and marker."""
 
     colour: str
     dashes: str
@@ -45,16 +46,16 @@ LOOKS = {
 
 
 def looks(methods: Mapping[str, str]) -> dict[str, Look]:
-    """The look of each line, given the method that it is of, by its name: the method's own, and for further lines of
-    the same method those of methods that are not there.
+    """The look of each line by name, from its method: the method's own look, and for further lines of the same method
+    the looks of methods that are not shown.
     """
     present = set(methods.values())
-    others = cycle([look for method, look in LOOKS.items() if method not in present] or LOOKS.values())
-    found, taken = {}, set()
+    spare = cycle([look for method, look in LOOKS.items() if method not in present] or LOOKS.values())
+    styles, used = {}, set()
     for name, method in methods.items():
-        found[name] = next(others) if method in taken else LOOKS[method]
-        taken.add(method)
-    return found
+        styles[name] = next(spare) if method in used else LOOKS[method]
+        used.add(method)
+    return styles
 
 
 def typeset(text: str) -> str:
@@ -62,12 +63,12 @@ def typeset(text: str) -> str:
     return re.sub(r"φ_(\w+)", r"$φ_{\1}$", text)
 
 
-def told_of(names: Sequence[str], values: NDArray[np.float64]) -> str:
+def summary_of(names: Sequence[str], values: NDArray[np.float64]) -> str:
     return ", ".join(f"{name} {value:.2f}" for name, value in zip(names, values, strict=True))
 
 
 def bare_axes(size: tuple[float, float], ink: str, label: str) -> tuple[Figure, Axes]:
-    """One pair of axes without a ground of its own: a page's light or dark one shows through."""
+    """One pair of axes without a background of its own: the page's, light or dark, shows through."""
     figure = Figure(figsize=size, layout="constrained")
     figure.set_label(label)
     figure.patch.set_alpha(0)
@@ -90,7 +91,7 @@ def kind_of(path: Path) -> str:
     """`png`, `pdf` or `svg`, from a file's suffix; LabError for another."""
     kind = path.suffix.lower().removeprefix(".")
     if kind not in KINDS:
-        endings = ", ".join(f".{each}" for each in KINDS)
+        endings = ", ".join(f".{ending}" for ending in KINDS)
         raise LabError(f"{path} has no ending of a known figure format; valid endings: {endings}")
     return kind
 
@@ -98,7 +99,7 @@ def kind_of(path: Path) -> str:
 def export(figure: Figure, kind: str) -> bytes:
     """The file of a figure; the text of a pdf or svg stays text, which can be searched and edited."""
     content = io.BytesIO()
-    figure.patch.set_alpha(1)  # a file is looked at on any ground, and so brings its own
+    figure.patch.set_alpha(1)  # a file may be shown on any background, so it brings its own
     with matplotlib.rc_context({"pdf.fonttype": 42, "svg.fonttype": "none"}):
         figure.savefig(content, format=kind, dpi=200)
     return content.getvalue()

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ..statistics import Interval
-from .canvas import BLUE, ORANGE, RED, VIOLET, bare_axes, in_ink, looks, told_of, typeset
+from .canvas import BLUE, ORANGE, RED, VIOLET, bare_axes, in_ink, looks, summary_of, typeset
 
 
 def bars(
@@ -19,12 +19,12 @@ def bars(
     top: float | None = None,
     ink: str = "black",
 ) -> Figure:
-    """One to three groups of values [N] side by side as bars, by their names; `what` says what they are.
+    """One to three named groups of values [N] side by side as bars; `what` names the quantity.
 
-    top: where the axis ends, so that two pictures can be compared; above the highest bar where left out.
+    top: where the axis ends, so that two pictures can be compared; by default above the highest bar.
     """
-    told = "; ".join(f"{name}: {told_of(names, values)}" for name, values in groups.items())
-    figure, axes = bare_axes((4.2, 2.9), ink, f"{what} as bars, {told}")
+    summary = "; ".join(f"{name}: {summary_of(names, values)}" for name, values in groups.items())
+    figure, axes = bare_axes((4.2, 2.9), ink, f"{what} as bars, {summary}")
     width = 0.8 / len(groups)
     for at, (name, values, colour) in enumerate(zip(groups, groups.values(), (BLUE, ORANGE, VIOLET), strict=False)):
         axes.bar(np.arange(len(names)) - 0.4 + (at + 0.5) * width, values, width, color=colour, label=name)
@@ -39,8 +39,8 @@ def bars(
 
 def unit_disc(eigenvalues: NDArray[np.complex128], ink: str = "black") -> Figure:
     """Eigenvalues on the complex unit disc: the first red, the others blue, |lambda_2| as a dashed circle."""
-    told = ", ".join(f"{value:.3g}" for value in eigenvalues)
-    figure, axes = bare_axes((3.1, 3.1), ink, f"Eigenvalues in the complex unit disc: {told}")
+    summary = ", ".join(f"{value:.3g}" for value in eigenvalues)
+    figure, axes = bare_axes((3.1, 3.1), ink, f"Eigenvalues in the complex unit disc: {summary}")
     angle = np.linspace(0, 2 * np.pi, 200)
     axes.plot(np.cos(angle), np.sin(angle), color=ink, linewidth=1)
     axes.axhline(0, color=ink, linewidth=0.5)
@@ -49,7 +49,7 @@ def unit_disc(eigenvalues: NDArray[np.complex128], ink: str = "black") -> Figure
         second = abs(eigenvalues[1])
         circle = (second * np.cos(angle), second * np.sin(angle))
         axes.plot(*circle, color=BLUE, linewidth=1, linestyle="--", label="|λ₂|")
-    # Blue is much the smaller and on top: where lambda = 1 comes twice, both dots are seen.
+    # The blue dots are much smaller and on top: where lambda = 1 occurs twice, both dots can be seen.
     first, others = eigenvalues[:1], eigenvalues[1:]
     axes.scatter(first.real, first.imag, s=170, color=RED, edgecolor=ink, linewidth=0.8, zorder=3, label="λ = 1")
     axes.scatter(others.real, others.imag, s=35, color=BLUE, edgecolor=ink, linewidth=0.6, zorder=4, label="others")
@@ -64,8 +64,8 @@ def unit_disc(eigenvalues: NDArray[np.complex128], ink: str = "black") -> Figure
 def limit_weights(
     measured: NDArray[np.float64], closed_form: NDArray[np.float64] | None, names: Sequence[str], ink: str = "black"
 ) -> Figure:
-    """The left eigenvector pi [m] as bars, its closed form, where it has one, as dots, and the equal share 1/m."""
-    figure, axes = bare_axes((3.7, 3.1), ink, f"Weights in the limit as bars: {told_of(names, measured)}")
+    """The left eigenvector pi [m] as bars, its closed form, where there is one, as dots, and the equal share 1/m."""
+    figure, axes = bare_axes((3.7, 3.1), ink, f"Weights in the limit as bars: {summary_of(names, measured)}")
     axes.bar(range(len(names)), measured, color=BLUE, label="left eigenvector π, measured")
     if closed_form is not None:
         axes.scatter(range(len(names)), closed_form, color=RED, zorder=3, label="row sums of dif / sum of dif")
@@ -74,9 +74,9 @@ def limit_weights(
 
 
 def fusion_weights(rows: Mapping[str, NDArray[np.float64]], names: Sequence[str], ink: str = "black") -> Figure:
-    """The weights [m] that models bring to phi_f as bars, one or two such rows side by side, by their names."""
-    told = "; ".join(f"{name}: {told_of(names, weights)}" for name, weights in rows.items())
-    figure, axes = bare_axes((4.6, 2.9), ink, f"Weights in phi_f as bars, {told}")
+    """The models' weights [m] in phi_f as bars, one or two named rows of them side by side."""
+    summary = "; ".join(f"{name}: {summary_of(names, weights)}" for name, weights in rows.items())
+    figure, axes = bare_axes((4.6, 2.9), ink, f"Weights in phi_f as bars, {summary}")
     width = 0.8 / len(rows)
     for at, (name, weights, colour) in enumerate(zip(rows, rows.values(), (BLUE, ORANGE), strict=False)):
         axes.bar(np.arange(len(names)) - 0.4 + (at + 0.5) * width, weights, width, color=colour, label=name)
@@ -85,7 +85,7 @@ def fusion_weights(rows: Mapping[str, NDArray[np.float64]], names: Sequence[str]
 
 
 def _shares(axes: Axes, names: Sequence[str], highest: float, what: str, ink: str) -> None:
-    """What bars of weights share: the equal share 1/m as a dashed line, the models' names, room for the legend."""
+    """For all bars of weights: the equal share 1/m as a dashed line, the models' names, room for the legend."""
     axes.axhline(1 / len(names), color=ink, linewidth=1, linestyle="--", label=f"equal share 1/{len(names)}")
     axes.set_xticks(range(len(names)), [typeset(name) for name in names], fontsize=13)
     axes.set_ylabel(what)
@@ -100,18 +100,18 @@ def intervals(
     within: float | None = None,
     ink: str = "black",
 ) -> Figure:
-    """By name, from top down, an interval as a bar, its mean as a dot, and the values it is of as faint dots.
+    """By name, from the top down, an interval as a bar, its mean as a dot, and its values as faint dots.
 
-    The reference is orange, its mean a dashed line. Differences have none: their line is at 0, and means get a sign.
-    within: only this far from the line is drawn, and arrows point at what lies farther off.
+    The reference is orange, its mean a dashed line. Without one, rows are differences: the line is at 0, and means
+    have a sign. within: how far from the line is drawn; arrows point at means that lie farther off.
     """
-    told = ", ".join(
+    summary = ", ".join(
         f"{name} {interval.mean:.3f}" for name, (interval, _) in rows.items() if interval.mean is not None
     )
-    figure, axes = bare_axes((5.4, 0.9 + 0.34 * max(len(rows), 3)), ink, f"{what}, means with intervals: {told}")
+    figure, axes = bare_axes((5.4, 0.9 + 0.34 * max(len(rows), 3)), ink, f"{what}, means with intervals: {summary}")
     centre = rows[reference][0].mean if reference else 0.0
-    known = [each for interval, values in rows.values() for each in (interval.low, interval.high, *values)]
-    ends = [each for each in known if each is not None]
+    numbers = [number for interval, values in rows.values() for number in (interval.low, interval.high, *values)]
+    ends = [number for number in numbers if number is not None]
     if within is not None and centre is not None:
         axes.set_xlim(centre - within, centre + within)
     elif ends:
@@ -156,26 +156,26 @@ def curves(
     what: str,
     ink: str = "black",
 ) -> Figure:
-    """By name, a line of means over the values of a setting, each with its interval; values in their given order.
-    methods: by the same names, the method that each line is of, and that it looks like.
+    """By name, a line of means over the values of a setting, each with its interval; values in the order given.
+    methods: by the same names, the method of each line, which sets its look.
 
-    Numbers stand where they belong, on a logarithmic axis where they span more than a power of ten; anything else
-    stands side by side.
+    Numbers stand where they belong on the axis, which is logarithmic where they span a power of ten or more; other
+    values stand side by side.
     """
     figure, axes = bare_axes((5.4, 3.9), ink, f"{what} over {setting} as lines with intervals: {', '.join(lines)}")
-    every = list(dict.fromkeys(value for line in lines.values() for value in line))
-    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in every)
-    log = numbers and min(every) > 0 and max(every) >= 10 * min(every)
-    place = {value: float(value) if numbers else at for at, value in enumerate(every)}
-    span = max(place.values()) - min(place.values())
+    ticks = list(dict.fromkeys(value for line in lines.values() for value in line))
+    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in ticks)
+    log = numbers and min(ticks) > 0 and max(ticks) >= 10 * min(ticks)
+    positions = {value: float(value) if numbers else at for at, value in enumerate(ticks)}
+    span = max(positions.values()) - min(positions.values())
     look = looks({name: methods[name] for name in lines})
     for number, (name, line) in enumerate(lines.items()):
         aside = 0.012 * (number - (len(lines) - 1) / 2)  # so that equal values do not hide each other
-        known = {value: interval for value, interval in line.items() if interval.mean is not None}
-        x = np.array([place[value] for value in known])
+        measured = {value: interval for value, interval in line.items() if interval.mean is not None}
+        x = np.array([positions[value] for value in measured])
         x = x * (1 + 2 * aside) if log else x + aside * span
-        mean = np.array([interval.mean for interval in known.values()], dtype=np.float64)
-        ends = np.array([(interval.low, interval.high) for interval in known.values()], dtype=np.float64)
+        mean = np.array([interval.mean for interval in measured.values()], dtype=np.float64)
+        ends = np.array([(interval.low, interval.high) for interval in measured.values()], dtype=np.float64)
         half = abs(ends.reshape(-1, 2).T - mean)
         axes.errorbar(
             x,
@@ -190,7 +190,7 @@ def curves(
     if log:
         axes.set_xscale("log")
     axes.minorticks_off()
-    axes.set_xticks([place[value] for value in every], [str(value) for value in every])
+    axes.set_xticks([positions[value] for value in ticks], [str(value) for value in ticks])
     axes.set(xlabel=setting, ylabel=what)
     axes.legend(labelcolor=ink, frameon=False, fontsize=9)
     return figure
@@ -200,13 +200,13 @@ def accuracy_over_tasks(
     runs: Mapping[str, NDArray[np.float64]], methods: Mapping[str, str], ink: str = "black"
 ) -> Figure:
     """By name, R [N, N] of a run: a panel for each task with its accuracy after each task learned, all on one scale,
-    and before them the mean over the tasks learned so far. methods: as in `curves`."""
+    and a first panel with the mean over the tasks learned so far. methods: as in `curves`."""
     tasks = max(len(accuracy) for accuracy in runs.values())
     columns = 3 if tasks < 9 else 4
     rows = -(-(tasks + 1) // columns)
     figure = Figure(figsize=(5.4, 1.1 + 1.5 * rows), layout="constrained")
-    told = ", ".join(f"{name} {accuracy[-1].mean():.2f}" for name, accuracy in runs.items())
-    figure.set_label(f"Accuracy on each task over the tasks learned, as lines; their mean in the end: {told}")
+    summary = ", ".join(f"{name} {accuracy[-1].mean():.2f}" for name, accuracy in runs.items())
+    figure.set_label(f"Accuracy on each task over the tasks learned, as lines; their mean in the end: {summary}")
     figure.patch.set_alpha(0)
     look = looks({name: methods[name] for name in runs})
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
@@ -220,12 +220,12 @@ def accuracy_over_tasks(
         axes.set(xlim=(0.7, tasks + 0.3), ylim=(-0.03, 1.03), xticks=range(1, tasks + 1))
         axes.tick_params(labelsize=9, labelbottom=panel + columns > tasks)
         for name, accuracy in runs.items():
-            after = np.arange(1, len(accuracy) + 1)
+            x = np.arange(1, len(accuracy) + 1)
             if panel > len(accuracy):
                 continue
-            mean = [row[:task].mean() for task, row in zip(after, accuracy, strict=True)]
+            mean = [row[:task].mean() for task, row in zip(x, accuracy, strict=True)]
             axes.plot(
-                after,
+                x,
                 accuracy[:, panel - 1] if panel else mean,
                 color=look[name].colour,
                 marker=look[name].marker,
@@ -245,17 +245,17 @@ def vote_curves(
     curves: Mapping[str, NDArray[np.float64]],
     alone: Mapping[str, float],
     methods: Mapping[str, str],
-    chosen: int,
+    marked: int,
     ink: str = "black",
 ) -> Figure:
-    """Accuracy of the vote [P] over the group size p, one line a run; dotted, the same run without a vote.
-    methods: as in `curves`."""
-    told = ", ".join(f"{name} {values[-1]:.2f}" for name, values in curves.items())
-    figure, axes = bare_axes((5.4, 3.4), ink, f"Accuracy of the vote over the group size; for the largest {told}")
+    """Accuracy of the vote [P] over the group size p, one line for each run; dotted, the same run without a vote.
+    marked: the p at the dashed line. methods: as in `curves`."""
+    summary = ", ".join(f"{name} {values[-1]:.2f}" for name, values in curves.items())
+    figure, axes = bare_axes((5.4, 3.4), ink, f"Accuracy of the vote over the group size; for the largest {summary}")
     for name, look in looks({name: methods[name] for name in curves}).items():
         axes.plot(groups, curves[name], color=look.colour, marker=look.marker, markersize=4, label=name)
         axes.axhline(alone[name], color=look.colour, linestyle=":", linewidth=1.2)
-    axes.axvline(chosen, color=ink, linewidth=1, linestyle="--")
+    axes.axvline(marked, color=ink, linewidth=1, linestyle="--")
     axes.set(xscale="log", ylim=(0, 1.02), xlabel="p, samples that vote together", ylabel="accuracy, mean over tasks")
     axes.set_xticks([1, 2, 5, 10, 20, 50, 100], ["1", "2", "5", "10", "20", "50", "100"])
     axes.minorticks_off()

@@ -18,7 +18,7 @@ HIGH_RED = "RdYlBu_r"  # high values red, low values blue, as in the paper's Fig
 
 
 class MasksDrawn(Protocol):
-    """What `figure9` draws of attention.Masks, so that drawing needs no torch."""
+    """The part of attention.Masks that `figure9` draws, so that drawing needs no torch."""
 
     @property
     def images(self) -> NDArray[np.uint8]: ...  # [N, C, H, W]
@@ -70,24 +70,24 @@ ANSWERED = "class → prediction, bold where wrong"
 def grid(
     rows: Sequence[Row], answers: Sequence[tuple[str, str]], maps: str, ink: str = "black", above: str = ANSWERED
 ) -> Figure:
-    """Images as columns, what is known of them as rows; above each column class -> prediction, from `answers` [N].
+    """Images as columns, their pictures and maps as rows; above each column class -> prediction, from `answers` [N].
 
-    `maps` says at the colour bar what the maps show; `above`, what `answers` are, where no class is known. A map
-    that is the same everywhere is marked "level".
+    `maps` labels the colour bar of the maps; `above` says what `answers` are, where no class is known. A map that is
+    the same everywhere is marked "level".
     """
     columns, (height, width) = len(answers), rows[0].values.shape[-2:]
     gap = max(1, round(width * GAP))
     step = width + gap
     figure = Figure(figsize=(1.6 + 1.05 * columns, 0.5 + 1.1 * len(rows)), layout="constrained")
-    told = ", ".join(f"{label} answered {prediction}" for label, prediction in answers)
-    figure.set_label(f"A column for each image ({told}), with rows: {', '.join(row.name for row in rows)}")
+    summary = ", ".join(f"{label} answered {prediction}" for label, prediction in answers)
+    figure.set_label(f"A column for each image ({summary}), with rows: {', '.join(row.name for row in rows)}")
     figure.patch.set_alpha(0)
-    # A pair of axes and one image for each row, not for each picture: drawing 144 of them takes ten times as long.
+    # One pair of axes and one image for each row, not for each picture: drawing 144 of those takes ten times as long.
     strips = figure.subplots(len(rows), squeeze=False)[:, 0]
-    drawn = None
+    mappable = None
     for row, strip in zip(rows, strips, strict=True):
         image = strip.imshow(_side_by_side(row, gap), cmap=HIGH_RED if row.kind == "map" else "gray", vmin=0, vmax=1)
-        drawn = image if row.kind == "map" else drawn
+        mappable = image if row.kind == "map" else mappable
         if row.kind == "map":
             _mark_level(strip, row.values, step)
         strip.set(xticks=[], yticks=[])
@@ -96,24 +96,24 @@ def grid(
         strip.patch.set_alpha(0)
     for column, (label, prediction) in enumerate(answers):
         bold = "bold" if label != prediction else "normal"
-        place = (column * step + (width - 1) / 2, -0.5 - height * GAP)
-        strips[0].text(*place, f"{label} → {prediction}", fontsize=11, fontweight=bold, color=ink, ha="center")
-    if drawn is not None:
-        # Beside the rows of maps, yet taking its room from all, so that the columns stay in line.
-        figure.colorbar(drawn, ax=strips.tolist(), label=maps, ticks=[0, 0.5, 1], shrink=0.62, anchor=(0, 0))
+        position = (column * step + (width - 1) / 2, -0.5 - height * GAP)
+        strips[0].text(*position, f"{label} → {prediction}", fontsize=11, fontweight=bold, color=ink, ha="center")
+    if mappable is not None:
+        # Beside the rows of maps, but taking room from all rows, so that the columns stay in line.
+        figure.colorbar(mappable, ax=strips.tolist(), label=maps, ticks=[0, 0.5, 1], shrink=0.62, anchor=(0, 0))
     figure.supxlabel(f"above: {above}", fontsize=10, color=ink)
-    for each in figure.axes:
-        in_ink(each, ink)
+    for panel in figure.axes:
+        in_ink(panel, ink)
     return figure
 
 
 def _mark_level(strip: Axes, maps: NDArray[np.floating], step: int) -> None:
-    """Writes "level" on each map that is the same everywhere: it says nothing about places, whatever its colour."""
+    """Writes "level" on each map that is the same everywhere: it singles out no place, whatever its colour."""
     height, width = maps.shape[1:]
     for column in np.flatnonzero(is_level(maps)):
         dark = abs(maps[column].mean() - 0.5) > 0.3  # the colours of HIGH_RED near both ends
-        place = (column * step + (width - 1) / 2, (height - 1) / 2)
-        strip.text(*place, "level", fontsize=10, color="white" if dark else "black", ha="center", va="center")
+        position = (column * step + (width - 1) / 2, (height - 1) / 2)
+        strip.text(*position, "level", fontsize=10, color="white" if dark else "black", ha="center", va="center")
 
 
 def _side_by_side(row: Row, gap: int) -> NDArray[np.floating]:
@@ -128,13 +128,13 @@ def _side_by_side(row: Row, gap: int) -> NDArray[np.floating]:
         values = np.moveaxis(values, 1, -1) if colours else values[:, 0]
         if colours:
             values = np.concatenate([values, np.ones((*values.shape[:-1], 1))], -1)
-    # Emptiness is a shade that is no number, and a colour of no opacity.
+    # An empty pixel is NaN among shades, and transparent among colours.
     margin = np.full((*values.shape[:2], gap, *values.shape[3:]), 0.0 if values.ndim == 4 else np.nan)
     return np.concatenate([*np.concatenate([values, margin], 2)], 1)[:, :-gap]
 
 
 def strips(rows: Sequence[tuple[str, NDArray[Any], bool]], ink: str = "black") -> Figure:
-    """Rows of images, each with its name, its images [N, C, H, W] in [0, 1] and whether it is marked: orange."""
+    """Rows of images, each with its name, its images [N, C, H, W] in [0, 1] and whether it is marked, in orange."""
     most, (height, width) = max(len(images) for _, images, _ in rows), rows[0][1].shape[-2:]
     step = width * (1 + GAP)
     figure = Figure(figsize=(2.2 + 0.62 * most, 0.72 * len(rows)), layout="constrained")
@@ -142,9 +142,9 @@ def strips(rows: Sequence[tuple[str, NDArray[Any], bool]], ink: str = "black") -
     figure.patch.set_alpha(0)
     for (name, images, marked), axes in zip(rows, figure.subplots(len(rows), squeeze=False)[:, 0], strict=True):
         for column, image in enumerate(images):
-            shown = image.transpose(1, 2, 0)
-            place = (column * step, column * step + width, height, 0)
-            axes.imshow(shown.squeeze(-1) if len(image) == 1 else shown, cmap="gray", vmin=0, vmax=1, extent=place)
+            pixels = image.transpose(1, 2, 0)
+            extent = (column * step, column * step + width, height, 0)
+            axes.imshow(pixels.squeeze(-1) if len(image) == 1 else pixels, cmap="gray", vmin=0, vmax=1, extent=extent)
             if marked:
                 frame = Rectangle((column * step, 0), width, height, fill=False, edgecolor=ORANGE, linewidth=2.5)
                 axes.add_patch(frame)

@@ -38,14 +38,14 @@ def recording(payload: dict[str, Any], frame: int, ink: str = "black") -> Figure
     for row in rows:
         row.patch.set_alpha(0)
     if panels:
-        for place, panel in zip(rows[0].subfigures(1, len(panels), squeeze=False)[0], panels, strict=True):
-            place.patch.set_alpha(0)
-            _PANELS[panel["kind"]](place, panel, frame, ink)
+        for subfigure, panel in zip(rows[0].subfigures(1, len(panels), squeeze=False)[0], panels, strict=True):
+            subfigure.patch.set_alpha(0)
+            _PANELS[panel["kind"]](subfigure, panel, frame, ink)
     if curves:
-        every = rows[-1].subplots(len(curves), squeeze=False)[:, 0]
-        for axes, curve in zip(every, curves, strict=True):
+        plots = rows[-1].subplots(len(curves), squeeze=False)[:, 0]
+        for axes, curve in zip(plots, curves, strict=True):
             _curve(axes, curve, payload["steps"], frame, ink)
-        every[-1].set_xlabel(payload["unit"])
+        plots[-1].set_xlabel(payload["unit"])
     return figure
 
 
@@ -54,19 +54,19 @@ def _height(panel: dict[str, Any]) -> float:
     return HEIGHTS[panel["kind"]] * rows
 
 
-def _matrix(place: SubFigure, panel: dict[str, Any], frame: int, ink: str) -> None:
+def _matrix(subfigure: SubFigure, panel: dict[str, Any], frame: int, ink: str) -> None:
     values = decoded(panel["values"], "<f4").reshape(-1, panel["size"], panel["size"])[frame].astype(np.float64)
-    axes = _bare(place.subplots(), panel["title"], ink)
+    axes = _bare(subfigure.subplots(), panel["title"], ink)
     low, high, digits, marked = (panel[key] for key in ("low", "high", "digits", "marked_row"))
     heat_map(axes, values, panel["labels"], ListedColormap(panel["colours"]), low, high, digits, "", ink, marked)
 
 
-def _images(place: SubFigure, panel: dict[str, Any], frame: int, ink: str) -> None:
-    """The set recorded last; before the first there is none."""
+def _images(subfigure: SubFigure, panel: dict[str, Any], frame: int, ink: str) -> None:
+    """The latest set so far; before the first there is none."""
     count, latest = len(panel["captions"]), int(np.searchsorted(panel["at"], frame, side="right")) - 1
     sets = decoded(panel["values"], "u1").reshape(-1, count, panel["height"], panel["width"])
-    place.suptitle(panel["title"], color=ink, fontsize=11)
-    grid = place.subplots(-(-count // ABREAST), ABREAST, squeeze=False).flatten()
+    subfigure.suptitle(panel["title"], color=ink, fontsize=11)
+    grid = subfigure.subplots(-(-count // ABREAST), ABREAST, squeeze=False).flatten()
     for axes in grid:
         axes.set_axis_off()
     scale = ScalarMappable(Normalize(0, 1), ListedColormap(panel["colours"]))
@@ -74,12 +74,12 @@ def _images(place: SubFigure, panel: dict[str, Any], frame: int, ink: str) -> No
         axes.set_title(caption, color=ink, fontsize=9)
         if latest >= 0:
             axes.imshow(scale.to_rgba(sets[latest, at] / 255))
-    in_ink(place.colorbar(scale, ax=list(grid), shrink=0.6).ax, ink)
+    in_ink(subfigure.colorbar(scale, ax=list(grid), shrink=0.6).ax, ink)
 
 
-def _points(place: SubFigure, panel: dict[str, Any], frame: int, ink: str) -> None:
+def _points(subfigure: SubFigure, panel: dict[str, Any], frame: int, ink: str) -> None:
     values = decoded(panel["values"], "<f4").reshape(-1, len(panel["labels"]), 2)
-    axes = _bare(place.subplots(), panel["title"], ink)
+    axes = _bare(subfigure.subplots(), panel["title"], ink)
     axes.set_aspect("equal", "datalim")
     axes.margins(0.12)
     axes.tick_params(labelbottom=False, labelleft=False, length=0)

@@ -11,7 +11,7 @@ from ..world import World
 
 
 class Method(Protocol):
-    phi: Tensor  # [P] the base model now; never changed in place, so holding it is a snapshot
+    phi: Tensor  # [P] the base model now; never changed in place, so a reference to it is a snapshot
 
     def begin(self, task: int, epoch: int) -> None:
         """Before each epoch; at epoch 0 a task begins."""
@@ -19,7 +19,7 @@ class Method(Protocol):
     def step(self, batch: Samples, learning_rate: float, recorded: bool) -> tuple[float, Fused | None]:
         """One iteration on a batch. Returns its mean loss before the update and, if `recorded`, the fusion.
 
-        The loss is NaN where the update left the finite numbers.
+        The loss is NaN where the update gave numbers that are not finite.
         """
         ...
 

@@ -39,7 +39,7 @@ class AntiRetroactiveInterference:
         return last.loss, last.fused
 
     def parts(self, batch: Samples, learning_rate: float, recorded: bool) -> Iterator[Part]:
-        """One iteration as it happens; who asks for the parts one by one sees what `step` does."""
+        """One iteration as it happens, part by part; `step` runs through the same parts."""
         phi_b = self.phi
         task_of = self.world.stream.task_of(batch.labels)
         present = task_of.unique().tolist()
@@ -92,7 +92,7 @@ class AntiRetroactiveInterference:
         return trainee.phi.detach(), torch.stack([losses[0], *losses[-2:]])
 
     def attacked(self, phi: Tensor, samples: Samples) -> Attacked | None:
-        """X~ and how it was made; None where the attack has no strength: a second clean step takes its place."""
+        """X~ and how it was made; None where epsilon is 0: a second clean step takes its place."""
         if self.config.attack.epsilon == 0:
             return None
 

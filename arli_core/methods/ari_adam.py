@@ -1,7 +1,7 @@
-"""ARI whose base follows phi_f by the steps of an Adam of its own; ours, no source has it.
+"""ARI whose base follows phi_f by the steps of its own Adam; a variant of ours, from no source.
 
 Eq. 11 makes the base phi_f. Here (phi_b - phi_f) / learning rate is a gradient, as in FedAdam (Reddi et al., ICLR
-2021): Adam keeps its direction and sets the length of the step, so one model that moved far cannot drag the base.
+2021): Adam keeps its direction and sets the length of the step, so one model that moved far cannot pull the base far.
 """
 
 from torch import Tensor

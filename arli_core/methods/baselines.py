@@ -1,8 +1,8 @@
-"""What ARI is compared with: one model, descended on batch by batch.
+"""The methods that ARI is compared with: one model, trained batch by batch.
 
-On new samples alone it is fine-tuning, the lower bound; on new samples and exemplars experience replay (Chaudhry et
-al. 2019), from class-balanced batches balanced replay; on all samples of all tasks so far joint training, the upper
-bound. `learn` gives the batches of each. What else a method descends on, it adds to `objective`.
+On new samples alone it is fine-tuning, the lower bound; on new samples and exemplars, experience replay (Chaudhry et
+al. 2019); on class-balanced batches, balanced replay; on all samples of all tasks so far, joint training, the upper
+bound. `learn` gives the batches of each. A method with further terms in its loss adds them to `objective`.
 """
 
 import math

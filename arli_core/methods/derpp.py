@@ -1,8 +1,8 @@
-"""Dark experience replay ++ (Buzzega et al., NeurIPS 2020): exemplars keep the logits that they once had.
+"""Dark experience replay ++ (Buzzega et al., NeurIPS 2020): exemplars are stored with their logits of that time.
 
 Eq. 6 there: L(new batch) + alpha ||z' - h(x')||^2 + beta L(h(x''), y''), x' and x'' two draws from the memory, the
-square averaged over logits and samples. Ours is the memory: that of all methods here, filled at the end of a task,
-logits kept as they were then, in place of a reservoir filled while training.
+square averaged over logits and samples. The memory is ours: as for all methods here, it is filled at the end of a
+task, with the logits of that time, in place of a reservoir filled while training.
 """
 
 import torch
@@ -41,8 +41,8 @@ class DarkExperienceReplayPlusPlus(Descent):
                 for part in memory.split(min(100, stream.train.chunk))
             ]
         logits = torch.cat(parts)
-        known = memory[:, None] == self.memory  # [M new, M old]
-        row, column = known.nonzero(as_tuple=True)
+        matches = memory[:, None] == self.memory  # [M new, M old]
+        row, column = matches.nonzero(as_tuple=True)
         logits[row] = self.logits[column]
         self.memory, self.logits = memory, logits
 
@@ -51,13 +51,13 @@ class DarkExperienceReplayPlusPlus(Descent):
             return super().objective(batch)
         size, stream = len(batch), self.world.stream
         picks = torch.randint(len(self.memory), (2 * size,), generator=self.draws).to(self.memory.device)
-        drawn = stream.augmented(stream.train[self.memory[picks]], self.augmentation)
-        images = torch.cat([batch.images, drawn.images])
+        replayed = stream.augmented(stream.train[self.memory[picks]], self.augmentation)
+        images = torch.cat([batch.images, replayed.images])
         logits, _, buffers = self.world.model.train(self.trainee.phi, images)
         new, logits_draw, labels_draw = logits.split(size)
         loss = self.loss(new, batch.labels)
         loss = loss + self.weights.alpha * F.mse_loss(logits_draw, self.logits[picks[:size]])
-        return loss + self.weights.beta * self.loss(labels_draw, drawn.labels[size:]), buffers
+        return loss + self.weights.beta * self.loss(labels_draw, replayed.labels[size:]), buffers
 
     def state(self) -> dict[str, Tensor]:
         return {**super().state(), "memory": self.memory, "logits": self.logits}

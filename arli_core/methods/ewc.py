@@ -1,4 +1,4 @@
-"""Elastic weight consolidation (Kirkpatrick et al., PNAS 2017): weights that mattered are held where they were.
+"""Elastic weight consolidation (Kirkpatrick et al., PNAS 2017): weights that mattered are held in place.
 
 Eq. 3 there, summed over the tasks before: L(phi) + lambda/2 sum_k sum_j F_kj (phi_j - phi*_kj)^2, with phi*_k the
 model after task k and F_k the diagonal of its Fisher information on that task's samples.
@@ -14,7 +14,7 @@ from ..world import World
 from .baselines import Descent
 
 SAMPLES = 200  # of a task, for its Fisher information
-AT_ONCE = 20  # of which gradients are taken together: as many copies of phi
+AT_ONCE = 20  # samples whose gradients are taken together: as many copies of phi
 
 
 class ElasticWeightConsolidation(Descent):
@@ -41,34 +41,34 @@ class ElasticWeightConsolidation(Descent):
 
     def fisher(self, task: int) -> Tensor:
         """F [P + Q]: mean square of d log p(y|x) / d phi over samples x of the task, y drawn from the model's own
-        answer among the classes seen by then; 0 for buffers."""
+        p(y|x) over the classes seen by then; 0 for buffers."""
         stream, model, phi = self.world.stream, self.world.model, self.phi
         generator = generator_for(self.config.seed, IMPORTANCE, task)
         members = stream.of_task(stream.train, task)
-        chosen = torch.randperm(len(members), generator=generator)[:SAMPLES].to(members.device)
-        images = stream.train[members[chosen]].images
-        seen = stream.seen(task)
+        picks = torch.randperm(len(members), generator=generator)[:SAMPLES].to(members.device)
+        images = stream.train[members[picks]].images
+        classes = stream.seen(task)
         with torch.no_grad():
             chances = torch.cat(
-                [model(phi, part)[0][:, :seen].softmax(1) for part in images.split(min(100, stream.train.chunk))]
+                [model(phi, part)[0][:, :classes].softmax(1) for part in images.split(min(100, stream.train.chunk))]
             )
-        drawn = torch.multinomial(chances.cpu(), 1, generator=generator)[:, 0].to(images.device)
+        answers = torch.multinomial(chances.cpu(), 1, generator=generator)[:, 0].to(images.device)
 
         def log_likelihood(phi: Tensor, image: Tensor, label: Tensor) -> Tensor:
             logits, _ = model(phi, image[None])
-            return logits[0, :seen].log_softmax(0).gather(0, label[None])[0]
+            return logits[0, :classes].log_softmax(0).gather(0, label[None])[0]
 
         gradients = vmap(grad(log_likelihood), (None, 0, 0))
         squares = torch.zeros_like(phi)
         size = min(AT_ONCE, stream.train.chunk)
-        for part, labels in zip(images.split(size), drawn.split(size), strict=True):
+        for part, labels in zip(images.split(size), answers.split(size), strict=True):
             squares += (gradients(phi, part, labels) ** 2).sum(0)
         squares[model.learnable :] = 0
         return squares / len(images)
 
     def state(self) -> dict[str, Tensor]:
-        held = {"importance": self.importance, "anchor": self.anchor, "constant": self.constant}
-        return {**super().state(), **held}
+        penalty = {"importance": self.importance, "anchor": self.anchor, "constant": self.constant}
+        return {**super().state(), **penalty}
 
     def restore(self, state: dict[str, Tensor]) -> None:
         super().restore(state)

@@ -1,4 +1,4 @@
-"""iTAML (Rajasegaran et al., CVPR 2020), from which ARI descends: task models of equal say, and no attack."""
+"""iTAML (Rajasegaran et al., CVPR 2020), ARI's predecessor: task models of equal weight, and no attack."""
 
 import math
 

@@ -17,12 +17,12 @@ class LearningWithoutForgetting(Descent):
     def __init__(self, config: Lwf, world: World, phi: Tensor) -> None:
         super().__init__(config, world, phi)
         self.distillation = config.distillation
-        self.before = phi
+        self.teacher = phi
 
     def begin(self, task: int, epoch: int) -> None:
         super().begin(task, epoch)
         if epoch == 0:
-            self.before = self.phi
+            self.teacher = self.phi
 
     def objective(self, batch: Samples) -> tuple[Tensor, Tensor]:
         logits, _, buffers = self.world.model.train(self.trainee.phi, batch.images)
@@ -30,16 +30,16 @@ class LearningWithoutForgetting(Descent):
         old = self.world.stream.seen(self.task - 1)
         if old:
             with torch.no_grad():
-                before, _ = self.world.model(self.before, batch.images)
+                teacher_logits, _ = self.world.model(self.teacher, batch.images)
             temperature = self.distillation.temperature
-            target = (before[:, :old] / temperature).softmax(1)
+            target = (teacher_logits[:, :old] / temperature).softmax(1)
             answer = (logits[:, :old] / temperature).log_softmax(1)
             loss = loss - self.distillation.strength * (target * answer).sum(1).mean()
         return loss, buffers
 
     def state(self) -> dict[str, Tensor]:
-        return {**super().state(), "before": self.before}
+        return {**super().state(), "before": self.teacher}
 
     def restore(self, state: dict[str, Tensor]) -> None:
         super().restore(state)
-        self.before = state["before"].to(self.world.device)
+        self.teacher = state["before"].to(self.world.device)

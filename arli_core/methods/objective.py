@@ -1,4 +1,4 @@
-"""What every method descends on: the loss of a batch, and the optimiser that takes the steps."""
+"""What every method minimises, the loss of a batch, and the optimiser that takes the steps."""
 
 from collections.abc import Mapping
 
@@ -15,18 +15,18 @@ def classification_loss(kind: str, logits: Tensor, labels: Tensor, task: int, un
     """Mean loss of a batch while task n = `task` is learned. logits [B, at least the units seen], labels [B] units.
 
     `seen`: cross-entropy over the units of tasks 1..n. `task`: binary cross-entropy on the units of each sample's
-    own task alone, as in the released code, their mean; nothing in it compares tasks with each other. Each sample
-    counts alike, however many classes its task has.
+    own task alone, as in the released code, averaged; nothing in it compares tasks with each other. Each sample
+    counts the same, however many classes its task has.
     """
-    seen = logits[:, : units.seen(task)]
+    logits = logits[:, : units.seen(task)]
     if kind == "seen":
-        return F.cross_entropy(seen, labels)
-    every = torch.arange(seen.shape[1], device=labels.device)
-    own = units.task_of(every) == units.task_of(labels)[:, None]
-    target = (every == labels[:, None]).to(seen.dtype)
-    size = own.sum(1, keepdim=True).to(seen.dtype)
-    weight = (size.mean() / size).expand_as(seen)  # exactly 1 where tasks are alike
-    return F.binary_cross_entropy_with_logits(seen[own], target[own], weight[own])
+        return F.cross_entropy(logits, labels)
+    head_units = torch.arange(logits.shape[1], device=labels.device)
+    own = units.task_of(head_units) == units.task_of(labels)[:, None]
+    target = (head_units == labels[:, None]).to(logits.dtype)
+    size = own.sum(1, keepdim=True).to(logits.dtype)
+    weight = (size.mean() / size).expand_as(logits)  # exactly 1 where tasks are alike
+    return F.binary_cross_entropy_with_logits(logits[own], target[own], weight[own])
 
 
 def optimiser(config: Train, phi: Tensor) -> torch.optim.Optimizer:
@@ -39,7 +39,7 @@ Moments = Mapping[str, Tensor]
 
 
 class Trainee:
-    """A copy of phi [P + Q] and its own, fresh optimiser: what descends, step by step."""
+    """A copy of phi [P + Q] that descends step by step, with a fresh optimiser of its own."""
 
     def __init__(self, config: Train, model: Model, start: Tensor) -> None:
         self.phi = start.clone().requires_grad_()
@@ -53,7 +53,7 @@ class Trainee:
 
     @property
     def moments(self) -> Moments:
-        """What the optimiser remembers of its steps; empty where it remembers nothing."""
+        """The optimiser's state, such as Adam's moments; empty where it has none."""
         state = self.optimiser.state_dict()["state"].get(0, {})
         return {name: value.clone() for name, value in state.items() if isinstance(value, Tensor)}
 
@@ -63,7 +63,8 @@ class Trainee:
         self.optimiser.load_state_dict({**blank, "state": {0: dict(moments)} if moments else {}})
 
     def descend(self, loss: Tensor, buffers: Tensor) -> Tensor:
-        """One step down the loss, a function of phi; the pass's buffers [Q] take the place of the old. The loss."""
+        """One step down the loss, a function of phi; the pass's buffers [Q] replace the old ones. Returns the loss,
+        detached."""
         self.follow(torch.autograd.grad(loss, self.phi)[0], buffers)
         return loss.detach()
 

@@ -1,9 +1,9 @@
-"""What happens within one iteration of ARI, part by part, in the order in which it happens.
+"""The parts of one iteration of ARI, in the order in which they happen.
 
     per present task, K times: CleanStep, Attack, AttackedStep; then Fusion, and last Measured
 
-Nothing is copied: tensors are the ones that training works with, and phi_i goes on changing in place. Who keeps one
-past the next part clones it.
+Nothing is copied: tensors are the ones that training works with, and phi_i goes on changing in place. To keep one
+past the next part, clone it.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class CleanStep:
 
 @dataclass(frozen=True, eq=False)
 class Attack:
-    """The background attack on phi_i; `struck` None where it has no strength, and X stands in for X~."""
+    """The background attack on phi_i; `struck` is None where epsilon is 0, and X stands in for X~."""
 
     task: int
     struck: Attacked | None
@@ -54,8 +54,8 @@ class Fusion:
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """The batch's mean loss before the iteration, NaN where the update left the finite numbers, and, where the
-    iteration is recorded, its matrices."""
+    """The batch's mean loss before the iteration, NaN where the update gave numbers that are not finite, and, where
+    the iteration is recorded, its matrices."""
 
     loss: float
     fused: Fused | None

@@ -3,7 +3,7 @@
 The models of the inner loop are never reset: they train in a chain, all with one optimiser, so its moments leak from
 task to task. The stored models are one and the same tensor, so whatever the fusion weights, the fused model is the
 last one of the chain. BatchNorm's buffers are neither reset nor fused. The attack's loss is over all classes, unseen
-ones included. (Its attack also clips images at another data set's range; here the data's own.)
+ones included. (Its attack also clips images to another data set's range; here it is the data's own.)
 """
 
 import math
@@ -27,7 +27,7 @@ ETA = 0.85
 class ReleasedAri(Descent):
     def __init__(self, config: AriReleased, world: World, phi: Tensor) -> None:
         super().__init__(config, world, phi)
-        self.worlds = config
+        self.settings = config
         self.pixels = Pixels.of(world.stream.mean, world.stream.std, config.attack.epsilon)
 
     def begin(self, task: int, epoch: int) -> None:
@@ -41,26 +41,26 @@ class ReleasedAri(Descent):
         distances, losses = [], []
         for i in task_of.unique().tolist():
             samples = batch[task_of == i]
-            for _ in range(self.worlds.fusion.inner_steps):
+            for _ in range(self.settings.fusion.inner_steps):
                 losses.append(self.descend(samples.images, samples.labels) * len(samples) / len(batch))
                 self.descend(self.attacked(samples), samples.labels)
             change = (phi.detach() - phi_b)[:learnable]
             distances.append(torch.stack([part.abs().sum() for part in change.split(sizes)]))
         dif = torch.stack(distances) ** 2 + ETA  # [n, tensors]
-        alpha = base_weight(self.worlds.fusion.beta, self.task, self.world.stream.tasks)
+        alpha = base_weight(self.settings.fusion.beta, self.task, self.world.stream.tasks)
         phi_f = self.fused(dif / dif.sum(0))
         with torch.no_grad():
             phi[:learnable] = alpha * phi_f + (1 - alpha) * phi_b[:learnable]
         self.phi = phi.detach().clone()
-        loss = float(sum(losses[:: self.worlds.fusion.inner_steps]))
+        loss = float(sum(losses[:: self.settings.fusion.inner_steps]))
         return loss if self.phi.isfinite().all() else math.nan, None
 
     def fused(self, weights: Tensor) -> Tensor:
         """phi_f [P] from weights [n, tensors] of n aliases of one model: that model, whatever the weights."""
         model = self.world.model
-        one = self.trainee.phi.detach()[: model.learnable]
-        parts = zip(one.split(model.learnable_sizes), weights.T, strict=True)
-        return torch.cat([fuse(each[None], part.expand(len(weights), -1))[0] for part, each in parts])
+        phi = self.trainee.phi.detach()[: model.learnable]
+        parts = zip(phi.split(model.learnable_sizes), weights.T, strict=True)
+        return torch.cat([fuse(column[None], part.expand(len(weights), -1))[0] for part, column in parts])
 
     def descend(self, images: Tensor, labels: Tensor) -> Tensor:
         logits, _, buffers = self.world.model.train(self.trainee.phi, images)

@@ -1,4 +1,4 @@
-"""What task models bring to the fused one: the weights of Alg. 2, as `config.Fusion` sets them, and their record."""
+"""The weights of the models in the fused one: those of Alg. 2, as `config.Fusion` sets them, and their record."""
 
 import math
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from ..precision import NotFinite, float64
 
 
 def weights(models: Tensor, settings: Fusion) -> Tensor:
-    """What each of m models [m, P], the base last, brings to phi_f: [1, m], by default the last row of dif* (Eq. 8).
+    """The weights in phi_f of m models [m, P], the base last: [1, m], by default the last row of dif* (Eq. 8).
 
     NaN where the models are not finite.
     """
@@ -43,7 +43,7 @@ def fused(models: Tensor, settings: Fusion, model: Model) -> Tensor:
     if settings.over == "model":
         return fuse(weights(learnable, settings), models)[0]
     parts = [fuse(weights(part, settings), part)[0] for part in learnable.split(model.learnable_sizes, 1)]
-    buffers = (weights(learnable, settings) @ models[:, model.learnable :])[0]  # of no entries without BatchNorm
+    buffers = (weights(learnable, settings) @ models[:, model.learnable :])[0]  # empty without BatchNorm
     return torch.cat([*parts, buffers])
 
 
@@ -74,7 +74,7 @@ def matrices(
 
 @contextmanager
 def _naming_eta() -> Iterator[None]:
-    """Eq. 8 has no answer where eta = 0 and models coincide: that is for the user to mend."""
+    """Where eta = 0 and models coincide, Eq. 8 is undefined: the error names the setting to change."""
     try:
         yield
     except Undefined as error:

@@ -48,24 +48,24 @@ ATTENTIONS = {
 def build(name: str, shape: tuple[int, int, int], classes: int, attention: str = "per-image") -> Model:
     """The network `name` (one of NAMES), with the attention (one of ATTENTIONS), for images of `shape` (C, H, W).
 
-    ValueError, with the names there are, for any other name.
+    ValueError, which lists the valid names, for any other name.
     """
     if name not in NAMES:
         raise ValueError(f"network {name!r}: choose from {', '.join(NAMES)}")
     if attention not in ATTENTIONS:
         raise ValueError(f"attention {attention!r}: choose from {', '.join(ATTENTIONS)}")
     channels = shape[0]
-    # Building draws initial values that are thrown away; a fork keeps them from moving the global generator.
+    # Building draws initial values that are thrown away; the fork protects the global generator from these draws.
     with torch.random.fork_rng(devices=[]):
-        look = ATTENTIONS[attention]()
+        module = ATTENTIONS[attention]()
         match name:
             case "conv":
-                return Model(ConvNet(channels, classes, look))
+                return Model(ConvNet(channels, classes, module))
             case "masked-conv":
-                return Model(MaskedConvNet(channels, classes, look))
+                return Model(MaskedConvNet(channels, classes, module))
             case "mlp":
-                return Model(MLP(shape, classes, look))
+                return Model(MLP(shape, classes, module))
             case "residual":
-                return Model(ResidualNet(channels, classes, look), he=True)
+                return Model(ResidualNet(channels, classes, module), he=True)
             case _:
-                return Model(ResNet18(channels, classes, look), he=True)
+                return Model(ResNet18(channels, classes, module), he=True)

@@ -6,13 +6,13 @@ from torch import Tensor, nn
 
 
 class SpatialAttention(nn.Module):
-    """A = sigmoid(normalise(conv7x7([mean_c |f|, max_c |f|]))), f = features less their spatial mean.
+    """A = sigmoid(normalise(conv7x7([mean_c |f|, max_c |f|]))), f = features minus their spatial mean.
 
-    Channel mean and max as in the released code; these choices are ours. Absolute responses, less the spatial mean:
-    an object darker than its background stands out as much as a lighter one. Normalised per image, not per batch:
-    A of an image does not depend on its batch-mates. The 7x7 weights are exponentials, so more response never means
-    less attention: with weights of either sign A leaves the object as tasks go by. They start as a blur, both
-    channels alike: from a random start, chance decides whether A begins on the object or around it.
+    Channel mean and max are as in the released code; these choices are ours. Absolute responses, minus the spatial
+    mean: an object darker than its background stands out as much as a lighter one. Normalised per image, not per
+    batch: A of an image does not depend on the other images. The 7x7 weights are exponentials, so more response never
+    means less attention: with weights of either sign A leaves the object as tasks go by. They start as a blur, the
+    same in both channels: from a random start, chance decides whether A begins on the object or around it.
     Features [B, C, H, W] -> A [B, 1, H, W] in (0, 1).
     """
 
@@ -29,19 +29,19 @@ class SpatialAttention(nn.Module):
         return torch.sigmoid(F.instance_norm(mixed, eps=1e-5))
 
     def reference(self, features: Tensor) -> Tensor:
-        """What responses are told against, [B, C, 1, 1]."""
+        """The level from which responses are measured, [B, C, 1, 1]."""
         return features.mean((2, 3), keepdim=True)
 
     def scaled(self, response: Tensor) -> Tensor:
         return response
 
     def log_kernel(self) -> Tensor:
-        """Of the 7x7 convolution, [1, 2, 7, 7]."""
+        """The logarithm of the 7x7 convolution's kernel, [1, 2, 7, 7]."""
         return self.log_mix
 
 
 class BorderAttention(SpatialAttention):
-    """The same, with features less the mean over the image's outermost pixels.
+    """The same, with features minus the mean over the image's outermost pixels.
 
     Background is what the border shows. The mean over the whole image lies between object and background, and where
     an object fills half of the image, as clothes do, the background responds as much as the object.
@@ -53,14 +53,14 @@ class BorderAttention(SpatialAttention):
 
 
 class LocalAttention(SpatialAttention):
-    """The same, with responses r over their strength around each pixel, and a kernel that is alike in all directions:
+    """The same, with responses r divided by their strength around each pixel, and a kernel without a direction:
 
         r / sqrt(box(q) + FLOOR mean(q)),   q = mean_c r^2,   box: the mean over a window of a third of the height
 
-    On photographs a texture responds all over, an object alone: beside its surroundings a stroke on water stands out
-    as much as one on leaves, and a leaf among leaves does not. FLOOR keeps the noise of level ground down. A kernel
-    with a direction could move A off the object, and nothing in the loss would tell: the head takes the largest A∘A
-    of each cell.
+    On photographs a texture responds everywhere, an object in one place: compared with its surroundings, a stroke on
+    water stands out as much as one on leaves, and a leaf among leaves does not. FLOOR keeps down the noise of uniform
+    areas. A kernel with a direction could move A off the object without a change of the loss: the head takes the
+    largest A∘A of each cell.
     """
 
     FLOOR = 0.1
@@ -82,7 +82,7 @@ class ReleasedAttention(nn.Module):
     """A = sigmoid(BatchNorm(sigmoid(conv7x7([mean_c f, max_c f])))), as in the authors' released code.
 
     Raw responses, zero padding, a bias-free convolution from a random start, a learnable gain and shift. BatchNorm
-    takes mean and variance of the maps of a whole batch: in training mode, A of an image moves with its batch-mates;
+    takes mean and variance of the maps of a whole batch: in training mode, A of an image depends on the other images;
     in evaluation mode the running statistics stand in, and it does not.
     Features [B, C, H, W] -> A [B, 1, H, W] in (0, 1).
     """
@@ -108,10 +108,10 @@ class NoAttention(nn.Module):
 
 
 def at_image_size(attention: Tensor, images: Tensor) -> Tensor:
-    """A at the height and width of its images, bilinear; itself where it has them already.
+    """A at the height and width of its images, bilinear; unchanged where it has them already.
 
     The background mask 1 - A∘A multiplies a perturbation of the image, and A has the size of the features it was
-    taken from: half the image's in ResNet-18. Interpolated values are means of A, so they stay in (0, 1).
+    computed from: half the image's in ResNet-18. Interpolated values are means of A, so they stay in (0, 1).
     A [B, 1, h, w], images [B, C, H, W] -> [B, 1, H, W].
     """
     size = images.shape[-2:]

@@ -22,14 +22,14 @@ class Model:
     """`model(phi, images) -> (logits, A)`: a network as a function of phi = [parameters; running statistics].
 
     learnable  P: the leading entries of phi that are trained; `learnable_sizes` tensor by tensor. The Q others are
-               float buffers (mean and variance of every BatchNorm); their gradient is 0, and `train` tells their
+               float buffers (mean and variance of every BatchNorm); their gradient is 0, and `train` returns their
                next values. P + Q = sum(sizes).
     layers     by name of each part of the network, how many of the P entries are its own; in the order of phi.
     shapes     by name, parameters and then buffers, in the order of phi; `sizes` are their lengths, `buffers` the
                shapes of the buffers alone.
 
-    phi is never written; the values that the network itself holds decide nothing and are not changed by a call. A
-    call does set the network's mode, so one model is not for several threads at once.
+    phi is never written to; the network's own values have no effect and are not changed by a call. A call does set
+    the network's mode, so several threads must not use one model at once.
     """
 
     def __init__(self, network: nn.Module, he: bool = False) -> None:
@@ -49,8 +49,8 @@ class Model:
     def __call__(self, phi: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
         """(logits [B, classes], A [B, 1, h, w]) in evaluation mode: BatchNorm by the running statistics in phi."""
         statistics = phi[self.learnable :].detach()
-        named = self.unpack(phi) | _split(statistics, self.buffers)
-        return functional_call(self.network.eval(), named, (images,))
+        tensors = self.unpack(phi) | _split(statistics, self.buffers)
+        return functional_call(self.network.eval(), tensors, (images,))
 
     def train(self, phi: Tensor, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(logits [B, classes], A [B, 1, h, w], buffers [Q]) in training mode: BatchNorm by the batch's statistics.
@@ -64,9 +64,9 @@ class Model:
         # BatchNorm writes into these. Each is a tensor of its own: under vmap, writes into a view would be lost.
         statistics = {name: value.clone() for name, value in before.items()}
         counts = {name: value.clone() for name, value in self.network.named_buffers() if name not in self.buffers}
-        named = self.unpack(phi) | statistics | counts
+        tensors = self.unpack(phi) | statistics | counts
         try:
-            logits, attention = functional_call(self.network.train(), named, (images,))
+            logits, attention = functional_call(self.network.train(), tensors, (images,))
         except ValueError as error:
             if "more than 1 value per channel" not in str(error):
                 raise
@@ -86,13 +86,13 @@ class Model:
         """The named parameters and buffers as views of phi."""
         return _split(phi, self.shapes)
 
-    def pack(self, named: Mapping[str, Tensor]) -> Tensor:
-        """phi from named parameters and buffers, copied; ValueError where names or shapes are another network's."""
-        shapes = {name: value.shape for name, value in named.items()}
+    def pack(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """phi from parameters and buffers by name, copied; ValueError where names or shapes are another network's."""
+        shapes = {name: value.shape for name, value in tensors.items()}
         if shapes != self.shapes:
             odd = sorted({name for name in shapes | self.shapes if shapes.get(name) != self.shapes.get(name)})
             raise ValueError(f"weights of another network: {', '.join(odd)} differ in name or shape")
-        return torch.cat([named[name].flatten() for name in self.shapes])
+        return torch.cat([tensors[name].flatten() for name in self.shapes])
 
     def initial(self, generator: torch.Generator) -> Tensor:
         """A fresh phi on the CPU, drawn from `generator` alone.

@@ -8,12 +8,12 @@ class ResNet18(nn.Module):
 
     A has the resolution of that convolution, half the image's: 112x112 at 224x224 (see `at_image_size`).
     11.23 M parameters at 100 classes. [B, C, H, W] -> logits [B, classes], A [B, 1, ceil(H/2), ceil(W/2)].
-    In training mode the last maps need more than one value a channel: a batch of one takes images from 33x33.
+    In training mode the last maps need more than one value a channel: a batch of one needs images of 33x33 or more.
     """
 
     def __init__(self, channels: int, classes: int, attention: nn.Module) -> None:
         super().__init__()
-        from torchvision.models import resnet18  # here, so that the other networks do without torchvision
+        from torchvision.models import resnet18  # imported here: the other networks do not need torchvision
 
         self.attention = attention
         self.trunk = resnet18(weights=None, num_classes=classes)

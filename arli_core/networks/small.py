@@ -37,9 +37,9 @@ class ConvNet(nn.Module):
 class MaskedConvNet(nn.Module):
     """ConvNet with two more convolutions before its attention, 1x1 and 3x3, and its head behind a mask.
 
-    For objects before photographs, where one convolution cannot tell a stroke from a bright spot. A multiplies the
-    features that it was taken from, as in ConvNet, and A∘A = 1 - B, the largest of each cell, those that go to the
-    head: an A that leaves the object costs the answer. About 20,000 parameters.
+    For objects in front of photographs, where one convolution cannot tell a stroke from a bright spot. A multiplies
+    the features that it was computed from, as in ConvNet. The largest A∘A = 1 - B of each cell multiplies those that
+    go to the head: an A that leaves the object costs the answer. About 20,000 parameters.
     [B, C, H, W], any size from 8x8 -> logits [B, classes], A [B, 1, H, W].
     """
 
