@@ -5,10 +5,10 @@
 
 Prints over the seeds mean and (smallest to largest) of: accuracy, per-sample; AUROC of A per image; the pointing
 game, and the same where the highest A may lie a pixel beside the object; AUROC of the images whose object is lighter,
-and darker, than its background, where the data say so. Beside it what the network could reach: the same figures where
-A was taught by the objects' own masks, which the method never sees. Last the accuracy of the same network without
-attention, and the difference, paired by seed, with its 95 % interval. --all-classes: all classes in one task, with
-settings of its own (WHOLE).
+and darker, than its background, where the data say so. For comparison, what the network could reach: the same figures
+where A was trained on the objects' own masks, which the method never sees. Last the accuracy of the same network
+without attention, and the difference, paired by seed, with its 95 % interval. --all-classes: all classes in one task,
+with settings of its own (WHOLE).
 """
 
 import argparse
@@ -34,24 +34,24 @@ from arli_core.tasks import INITIAL, Stream, generator_for
 from arli_core.world import open_world
 
 Figures = dict[str, float]
-# All classes at once are learned from the start: more epochs, and for ari-adam a slower base than where tasks follow
-# each other.
+# All classes at once are learned from the start: more epochs, and for ari-adam a slower base than with a sequence of
+# tasks.
 WHOLE = {"data.tasks": 1, "data.classes_per_task": 10, "train.epochs": 8}
 SLOWER = {"fusion.base_rate": 0.003}
 
 
 def trained(config: Config) -> Figures:
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as place:
-        for _ in runs.train(config, place, overwrite=True):
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in runs.train(config, folder, overwrite=True):
             pass
-        record = records.load(place)
-        found, stream = masks_of(record), learned(record).stream
-    assert found.objects is not None
+        record = records.load(folder)
+        masks, stream = masks_of(record), learned(record).stream
+    assert masks.objects is not None
     lighter = stream.dataset.test.lighter
     lighter = None if lighter is None else lighter[stream.test_index]
     accuracy = {"accuracy": average_accuracy(record.accuracy_matrix("per_sample"))}
-    return accuracy | measured(found.attention, found.objects, lighter)
+    return accuracy | measured(masks.attention, masks.objects, lighter)
 
 
 def untrained(config: Config) -> Figures:
@@ -67,7 +67,7 @@ def taught_the_masks(config: Config) -> Figures:
     world = open_world(config, torch.device("cpu"))
     stream, model = world.stream, world.model
     phi = model.initial(generator_for(config.seed, INITIAL)).requires_grad_()
-    masks = torch.tensor(np.asarray(stream.dataset.train[stream.train.kept].masks)).float()[:, None]
+    masks = torch.tensor(np.asarray(stream.dataset.train[stream.train.members].masks)).float()[:, None]
     optimiser = torch.optim.Adam([phi], lr=0.003)
     order = torch.Generator().manual_seed(config.seed)
     for _ in range(int(WHOLE["train.epochs"])):
@@ -81,7 +81,7 @@ def taught_the_masks(config: Config) -> Figures:
 
 def of_weights(stream: Stream, model: Model, phi: torch.Tensor) -> Figures:
     everything = torch.arange(len(stream.test))
-    attention = torch.cat([found for _, found in evaluate(model, phi, stream.test, everything)])[:, 0].numpy()
+    attention = torch.cat([maps for _, maps in evaluate(model, phi, stream.test, everything)])[:, 0].numpy()
     test = stream.dataset.test[stream.test_index]
     return measured(attention, np.asarray(test.masks), test.lighter)
 
@@ -89,24 +89,24 @@ def of_weights(stream: Stream, model: Model, phi: torch.Tensor) -> Figures:
 def measured(attention: np.ndarray, objects: np.ndarray, lighter: np.ndarray | None) -> Figures:
     per_image = auroc(attention, objects)
     near = binary_dilation(objects, np.ones((1, 3, 3)))
-    found = {
+    figures = {
         "AUROC": float(np.nanmean(per_image)),
         "pointing": float(pointing(attention, objects).mean()),
         "within a pixel": float(pointing(attention, near).mean()),
     }
     if lighter is not None:
-        found |= {"lighter": float(per_image[lighter].mean()), "darker": float(per_image[~lighter].mean())}
-    return found
+        figures |= {"lighter": float(per_image[lighter].mean()), "darker": float(per_image[~lighter].mean())}
+    return figures
 
 
 def without_attention(config: Config) -> Figures:
     torch.set_num_threads(1)
     plain = parse(config.model_dump(), **{"network.attention": "none"})
-    done = [event for event in learn(plain) if isinstance(event, TaskDone)]
-    return {"accuracy": float(np.mean(done[-1].accuracy["per_sample"]))}
+    finished = [event for event in learn(plain) if isinstance(event, TaskDone)]
+    return {"accuracy": float(np.mean(finished[-1].accuracy["per_sample"]))}
 
 
-def told(spread: dict[str, list[float]]) -> str:
+def summary(spread: dict[str, list[float]]) -> str:
     return ", ".join(f"{key} {np.mean(v):.3f} ({min(v):.3f} to {max(v):.3f})" for key, v in spread.items())
 
 
@@ -119,16 +119,16 @@ def main() -> None:
     parser.add_argument("--all-classes", action="store_true")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE")
     parser.add_argument("--jobs", type=int, default=1)
-    chosen = parser.parse_args()
+    options = parser.parse_args()
     settings = {**LEAN, "device": "cpu"}
-    if chosen.all_classes:
-        settings |= WHOLE | (SLOWER if SLOWER.keys() <= keys(chosen.method).keys() else {})
-    settings |= dict(each.split("=", 1) for each in chosen.set)
+    if options.all_classes:
+        settings |= WHOLE | (SLOWER if SLOWER.keys() <= keys(options.method).keys() else {})
+    settings |= dict(option.split("=", 1) for option in options.set)
     configs = [
-        preset(chosen.preset, chosen.method, seed, **settings)
-        for seed in range(chosen.first_seed, chosen.first_seed + chosen.seeds)
+        preset(options.preset, options.method, seed, **settings)
+        for seed in range(options.first_seed, options.first_seed + options.seeds)
     ]
-    with ProcessPoolExecutor(chosen.jobs) as pool:
+    with ProcessPoolExecutor(options.jobs) as pool:
         rows = {
             "untrained": untrained,
             "after the last task": trained,
@@ -137,13 +137,13 @@ def main() -> None:
         }
         accuracies = {}
         for when, measure in rows.items():
-            found = list(pool.map(measure, configs))
-            spread = {key: [each[key] for each in found] for key in found[0]}
+            results = list(pool.map(measure, configs))
+            spread = {key: [figures[key] for figures in results] for key in results[0]}
             accuracies[when] = dict(enumerate(spread.get("accuracy", [])))
-            print(f"{chosen.preset} {chosen.method}, {when}: {told(spread)}", flush=True)
+            print(f"{options.preset} {options.method}, {when}: {summary(spread)}", flush=True)
     gained = paired(accuracies["after the last task"], accuracies["without attention"])
     interval = "" if gained.low is None else f" [{gained.low:+.3f}, {gained.high:+.3f}]"
-    print(f"accuracy with less without attention: {gained.mean:+.3f}{interval}")
+    print(f"accuracy with minus without attention: {gained.mean:+.3f}{interval}")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ the loader, the metrics. Three things are set so that both do the same:
 
 - Avalanche's replay plugin takes half of each batch from the memory; the lab's `mixed` shuffles exemplars among the
   new samples. Here a plugin adds the library's memory to the data of the task, which the library then shuffles.
-- Where classes do not divide the budget, Avalanche's memory gives some one exemplar more; here it gives none.
+- Where the number of classes does not divide the budget, Avalanche's memory gives some classes one exemplar more;
+  here it gives none.
 - Avalanche's loader fills all batches but the last, the lab makes them equal up to one; here the size of a full one
   is the lab's largest.
 
@@ -23,9 +24,9 @@ all test samples (`StreamAccuracy`): of the lab, and of the library twice,
 
     own draws      The library shuffles and chooses exemplars itself; the initial weights alone are shared. Below:
                    the means, and the mean paired difference with its 95 % t-interval, which should hold 0.
-    same batches   The library is handed the lab's batches, so that nothing random is left. The largest difference in
-                   the accuracies, those over all samples too, and in the weights after any task should be rounding's,
-                   if there is one.
+    same batches   The library is given the lab's batches, so that nothing random is left. The largest difference in
+                   the accuracies, those over all samples too, and in the weights after any task should be no more
+                   than rounding.
 """
 
 import argparse
@@ -64,7 +65,7 @@ OPTIMISERS = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
 
 
 @dataclass
-class Found:
+class Result:
     """matrix [N, N]: accuracy on task j after task i; overall: on all test samples at the end; updates of each task;
     weights after each task."""
 
@@ -78,23 +79,23 @@ class Found:
         return float(self.matrix[-1].mean())
 
 
-def in_the_lab(config: Config) -> Found:
+def in_the_lab(config: Config) -> Result:
     stream = open_world(config, CPU).stream
-    found = Found(np.full((stream.tasks, stream.tasks), np.nan), np.nan, [0] * stream.tasks, [])
+    result = Result(np.full((stream.tasks, stream.tasks), np.nan), np.nan, [0] * stream.tasks, [])
     record = Record(config)
     for event in learn(config):
         record = record.after(event)
         if isinstance(event, Step):
-            found.updates[event.task - 1] += 1
+            result.updates[event.task - 1] += 1
         elif isinstance(event, TaskDone):
-            found.weights.append({name: torch.tensor(value) for name, value in event.weights.items()})
-    found.matrix, overall = record.accuracy_matrix("per_sample"), record.average_over_samples("per_sample")
+            result.weights.append({name: torch.tensor(value) for name, value in event.weights.items()})
+    result.matrix, overall = record.accuracy_matrix("per_sample"), record.average_over_samples("per_sample")
     assert overall is not None
-    return replace(found, overall=overall)
+    return replace(result, overall=overall)
 
 
 class Classifier(nn.Module):
-    """The lab's network, its head handed over to the library; answers with logits alone."""
+    """The lab's network, its head replaced by the library's; returns logits alone."""
 
     def __init__(self, model: Model, phi: Tensor) -> None:
         super().__init__()
@@ -109,12 +110,12 @@ class Classifier(nn.Module):
         return self.network(images)[0]
 
     def weights(self) -> dict[str, Tensor]:
-        named = self.network.named_parameters()
-        return {name.replace("head.classifier", "head"): value.detach().clone() for name, value in named}
+        parameters = self.network.named_parameters()
+        return {name.replace("head.classifier", "head"): value.detach().clone() for name, value in parameters}
 
 
 class MixedReplay(SupervisedPlugin):
-    """A class-balanced memory, laid under the data of each later task."""
+    """A class-balanced memory, added to the data of each later task."""
 
     def __init__(self, budget: int) -> None:
         super().__init__()
@@ -131,7 +132,7 @@ class MixedReplay(SupervisedPlugin):
 
 
 class EvenBatches(SupervisedPlugin):
-    """As many batches as of `most` samples, all of one size but the last; comes after what changes the data."""
+    """As many batches as of `most` samples, all of one size but the last; must follow any plugin that adds data."""
 
     def __init__(self, most: int) -> None:
         super().__init__()
@@ -143,13 +144,13 @@ class EvenBatches(SupervisedPlugin):
 
 
 class TheLabsBatches(SupervisedPlugin):
-    """The library's loader, told which samples make each batch."""
+    """The library's loader, with the lab's choice of the samples in each batch."""
 
     def __init__(self, config: Config, stream: Stream) -> None:
         super().__init__()
         self.config, self.stream = config, stream
-        labels, nowhere = stream.train.labels, torch.zeros_like(stream.train.labels)  # told no task
-        self.samples = TensorDataset(stream.train[torch.arange(len(labels))].images, labels, nowhere)
+        labels, tasks = stream.train.labels, torch.zeros_like(stream.train.labels)  # the task is not given
+        self.samples = TensorDataset(stream.train[torch.arange(len(labels))].images, labels, tasks)
 
     def before_training_epoch(self, strategy, **_) -> None:
         config, stream = self.config, self.stream
@@ -158,18 +159,18 @@ class TheLabsBatches(SupervisedPlugin):
         if isinstance(config, Replay) and task > 1:
             memory = exemplars(stream, task - 1, config.memory.budget, config.seed)
         order = generator_for(config.seed, BATCHES, task, epoch)
-        drawn = batches(stream, task, memory, config.train.batch_size, "mixed", order)
-        strategy.dataloader = DataLoader(self.samples, batch_sampler=[index.tolist() for index in drawn])
+        indices = batches(stream, task, memory, config.train.batch_size, "mixed", order)
+        strategy.dataloader = DataLoader(self.samples, batch_sampler=[index.tolist() for index in indices])
 
 
 def with_own_labels(stream: Stream, pool: Pool):
-    """All samples of a pool, each with the label that the data have for it."""
+    """All samples of a pool, each with its label in the data."""
     samples = TensorDataset(pool[torch.arange(len(pool))].images, torch.tensor(stream.order)[pool.labels])
     samples.targets = samples.tensors[1].tolist()
     return as_classification_dataset(samples)
 
 
-def in_the_library(config: Config, same_batches: bool) -> Found:
+def in_the_library(config: Config, same_batches: bool) -> Result:
     world = open_world(config, CPU)
     stream, model = world.stream, world.model
     train, test = (with_own_labels(stream, pool) for pool in (stream.train, stream.test))
@@ -199,23 +200,25 @@ def in_the_library(config: Config, same_batches: bool) -> Found:
         evaluator=EvaluationPlugin(accuracy_metrics(experience=True, stream=True), loggers=[]),
     )
     torch.manual_seed(config.seed)
-    found = Found(np.full((stream.tasks, stream.tasks), np.nan), np.nan, [], [])
+    result = Result(np.full((stream.tasks, stream.tasks), np.nan), np.nan, [], [])
     for task, experience in enumerate(benchmark.train_stream):
         strategy.train(experience, reset_optimizer_state=True)
-        found.updates.append(strategy.clock.train_exp_iterations)
-        found.weights.append(network.weights())
-        told = strategy.eval(benchmark.test_stream[: task + 1])
-        for each in range(task + 1):
-            (found.matrix[task, each],) = (value for name, value in told.items() if name.endswith(f"Exp{each:03}"))
-        (found.overall,) = (value for name, value in told.items() if name.startswith("Top1_Acc_Stream"))
-    return found
+        result.updates.append(strategy.clock.train_exp_iterations)
+        result.weights.append(network.weights())
+        metrics = strategy.eval(benchmark.test_stream[: task + 1])
+        for earlier in range(task + 1):
+            (result.matrix[task, earlier],) = (
+                value for name, value in metrics.items() if name.endswith(f"Exp{earlier:03}")
+            )
+        (result.overall,) = (value for name, value in metrics.items() if name.startswith("Top1_Acc_Stream"))
+    return result
 
 
-def apart(ours: Found, theirs: Found) -> tuple[float, float]:
+def apart(ours: Result, theirs: Result) -> tuple[float, float]:
     """The largest differences in the accuracies, those over all samples too, and in the weights."""
     weights = 0.0
-    for one, other in zip(ours.weights, theirs.weights, strict=True):
-        weights = max(weights, *((one[name] - other[name]).abs().max().item() for name in one))
+    for first, second in zip(ours.weights, theirs.weights, strict=True):
+        weights = max(weights, *((first[name] - second[name]).abs().max().item() for name in first))
     accuracy = max(float(np.nanmax(abs(ours.matrix - theirs.matrix))), abs(ours.overall - theirs.overall))
     return accuracy, weights
 
@@ -236,17 +239,17 @@ def compare(configs: list[Config]) -> None:
     averages, overall = [], []
     for config in configs:
         ours = in_the_lab(config)
-        drawn, handed = in_the_library(config, same_batches=False), in_the_library(config, same_batches=True)
-        if not ours.updates == drawn.updates == handed.updates:
-            raise SystemExit(f"updates per task differ: {ours.updates}, {drawn.updates}, {handed.updates}")
-        averages.append((ours.average, drawn.average))
-        overall.append((ours.overall, drawn.overall))
-        figures = "  ".join(f"{each.average:.4f} ({each.overall:.4f})" for each in (ours, drawn, handed))
-        accuracy, weights = apart(ours, handed)
+        own, same = in_the_library(config, same_batches=False), in_the_library(config, same_batches=True)
+        if not ours.updates == own.updates == same.updates:
+            raise SystemExit(f"updates per task differ: {ours.updates}, {own.updates}, {same.updates}")
+        averages.append((ours.average, own.average))
+        overall.append((ours.overall, own.overall))
+        figures = "  ".join(f"{result.average:.4f} ({result.overall:.4f})" for result in (ours, own, same))
+        accuracy, weights = apart(ours, same)
         print(f"{config.seed:4}  {figures}  {accuracy:15.4f}  {weights:7.1g}  {sum(ours.updates)}", flush=True)
-    (ours, drawn), both = np.array(averages).T, np.array(overall).T
-    print(f"mean  {ours.mean():.4f} ({both[0].mean():.4f})  {drawn.mean():.4f} ({both[1].mean():.4f})")
-    print(f"own draws less lab: {interval(drawn - ours)} ({interval(both[1] - both[0])})", flush=True)
+    (ours, own), both = np.array(averages).T, np.array(overall).T
+    print(f"mean  {ours.mean():.4f} ({both[0].mean():.4f})  {own.mean():.4f} ({both[1].mean():.4f})")
+    print(f"own draws minus lab: {interval(own - ours)} ({interval(both[1] - both[0])})", flush=True)
 
 
 def main() -> None:
@@ -254,26 +257,26 @@ def main() -> None:
     parser.add_argument("preset", nargs="?", default="digits", choices=("digits", "mnist-5k"))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
-    parser.add_argument("--optimiser", choices=tuple(OPTIMISERS), help="else the preset's")
-    parser.add_argument("--rate", type=float, help="learning rate; else the preset's")
-    parser.add_argument("--increments", help="classes of each task, as 4,2,2,2; else the preset's")
-    parser.add_argument("--order", help="all classes in the order in which they come; else that of the data")
-    parser.add_argument("--epochs", type=int, help="of each task; else the preset's")
-    chosen = parser.parse_args()
-    if chosen.seeds < 2:
+    parser.add_argument("--optimiser", choices=tuple(OPTIMISERS), help="default: the preset's")
+    parser.add_argument("--rate", type=float, help="learning rate; default: the preset's")
+    parser.add_argument("--increments", help="classes of each task, such as 4,2,2,2; default: the preset's")
+    parser.add_argument("--order", help="all classes in the order in which they come; default: that of the data")
+    parser.add_argument("--epochs", type=int, help="epochs of each task; default: the preset's")
+    options = parser.parse_args()
+    if options.seeds < 2:
         parser.error("an interval needs at least 2 seeds")
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", message="No loggers specified")
     settings = {"device": "cpu", "train.schedule": "constant", "recording.probes": 0}
-    told = {"optimiser": chosen.optimiser, "learning_rate": chosen.rate, "epochs": chosen.epochs}
-    settings |= {f"train.{key}": value for key, value in told.items() if value is not None}
-    tasks = {"classes_per_task": chosen.increments, "class_order": chosen.order}
+    training = {"optimiser": options.optimiser, "learning_rate": options.rate, "epochs": options.epochs}
+    settings |= {f"train.{key}": value for key, value in training.items() if value is not None}
+    tasks = {"classes_per_task": options.increments, "class_order": options.order}
     settings |= {f"data.{key}": value for key, value in tasks.items() if value is not None}
-    print(f"{chosen.preset}, {preset(chosen.preset, **settings).data.units}, ", end="")
+    print(f"{options.preset}, {preset(options.preset, **settings).data.units}, ", end="")
     print(f"avalanche-lib {version('avalanche-lib')}, torch {torch.__version__}")
-    for method in chosen.methods:
+    for method in options.methods:
         form = {"memory.batches": "mixed"} if method == "replay" else {}
-        compare([preset(chosen.preset, method, seed, **settings, **form) for seed in range(chosen.seeds)])
+        compare([preset(options.preset, method, seed, **settings, **form) for seed in range(options.seeds)])
 
 
 if __name__ == "__main__":

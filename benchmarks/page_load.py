@@ -28,8 +28,8 @@ ROOT = Path(__file__).parents[1]
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 EMPTY = "import streamlit as st\nst.markdown('## Empty')\n"
 PAGES = [path.stem for path in sorted((ROOT / "pages").glob("*.py"))]
-# Conditions are looked at by the page itself, at every frame it paints: Playwright's own waiting looks ever more
-# rarely, up to half a second apart. A page that is not there yet has no body.
+# The page itself checks conditions, at every frame it paints: Playwright's own waiting checks less and less often, up
+# to half a second apart. A page that has not loaded yet has no body.
 PAINTED = "() => document.querySelector('h2')"
 # Drawn to its end: the script has run, no spinner is left, and the browser has nothing left to lay out.
 COMPLETE = """() => document.querySelector('h2')
@@ -87,8 +87,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
-    with tempfile.TemporaryDirectory() as place, sync_playwright() as playwright:
-        empty = Path(place) / "empty.py"
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        empty = Path(folder) / "empty.py"
         empty.write_text(EMPTY)
         browser = playwright.chromium.launch(executable_path=chromium(), args=QUIET)
         with server(empty) as plain, server(ROOT / "app.py") as app:
@@ -96,14 +96,14 @@ def main() -> None:
             visits += [(name, f"{app}/{name}", COMPLETE) for name in PAGES]
             for _, url, until in visits:
                 timed(browser, url, until)
-            found: dict[str, list[float]] = {name: [] for name, *_ in visits}
+            durations: dict[str, list[float]] = {name: [] for name, *_ in visits}
             for _ in range(rounds):
                 for name, url, until in visits:
-                    found[name].append(timed(browser, url, until))
+                    durations[name].append(timed(browser, url, until))
         browser.close()
     print(f"{'page':<12}{'seconds':<26}times the empty page")
-    for name, seconds in found.items():
-        ratio = statistics.median(mine / base for mine, base in zip(seconds, found["empty"], strict=True))
+    for name, seconds in durations.items():
+        ratio = statistics.median(mine / base for mine, base in zip(seconds, durations["empty"], strict=True))
         spread = f"{statistics.median(seconds):.2f} ({min(seconds):.2f} to {max(seconds):.2f})"
         print(f"{name:<12}{spread:<26}{ratio:.2f}")
 

@@ -3,8 +3,8 @@
     python benchmarks/player.py [--frames 500] [--size 6] [--rounds 5]
 
 Plays a matrix from the first frame to the last as a notebook would show it, in Chromium, without a window. A frame
-counts where it was on show when the browser came to draw; so no more than the screen's 60 a second are possible.
-`free` is what the browser draws with nothing to play: where it is below 60, the machine is busy with something else.
+counts if it was on show when the browser came to draw, so no more than the screen's 60 a second are possible.
+`free` is the rate with nothing to play: where it is below 60, the computer is busy with something else.
 """
 
 import argparse
@@ -40,7 +40,7 @@ FREE = """() => new Promise((done) => {
     requestAnimationFrame(look);
   });
 })"""
-# From the first frame after the press to the last one; before the pause at the end is told.
+# From the first frame after the press to the last one, before the pause at the end is reported.
 PLAY = """(last) => new Promise((done) => {
   const slider = document.querySelector(".frame-player input");
   const choice = document.querySelector(".frame-player select");
@@ -71,21 +71,21 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=500)
     parser.add_argument("--size", type=int, default=6)
     parser.add_argument("--rounds", type=int, default=5)
-    chosen = parser.parse_args()
+    options = parser.parse_args()
 
     # Every cell changes in every frame, colour and text alike.
-    values = np.random.default_rng(0).uniform(0, 1, (chosen.frames, chosen.size, chosen.size))
-    names = [*(f"φ_{task}" for task in range(1, chosen.size)), "φ_b"]
+    values = np.random.default_rng(0).uniform(0, 1, (options.frames, options.size, options.size))
+    names = [*(f"φ_{task}" for task in range(1, options.size)), "φ_b"]
     panel = MatrixPanel("dif*", values, names, "RdBu_r", 0, 1, marked_row=-1)
-    state = FramePlayer(payload([panel], [], range(chosen.frames))).get_state(["payload", "frame", "_esm", "_css"])
+    state = FramePlayer(payload([panel], [], range(options.frames))).get_state(["payload", "frame", "_esm", "_css"])
     path = os.environ.get("CHROMIUM") or shutil.which("chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": 1280, "height": 720})
-        rounds = [measured(page, state, chosen.frames - 1) for _ in range(chosen.rounds)]
+        rounds = [measured(page, state, options.frames - 1) for _ in range(options.rounds)]
         browser.close()
-    for name, found in zip(("free", "drawn"), list(zip(*rounds, strict=True))[:2], strict=True):
-        print(f"{name:<6}{statistics.median(found):.1f} a second, from {min(found):.1f} to {max(found):.1f}")
+    for name, rates in zip(("free", "drawn"), list(zip(*rounds, strict=True))[:2], strict=True):
+        print(f"{name:<6}{statistics.median(rates):.1f} a second, from {min(rates):.1f} to {max(rates):.1f}")
     print(f"messages to the host while it played: {max(messages for *_, messages in rounds)}")
 
 

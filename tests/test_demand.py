@@ -165,8 +165,8 @@ def test_an_iteration_of_too_many_operations_is_refused_at_once(monkeypatch):
     monkeypatch.setenv(OPERATIONS, "1e9")
     with pytest.raises(
         ConfigError,
-        match=r"^train\.batch_size: .* would take \d\.\de\+\d\d operations an iteration, at most 1\.0e\+09 are "
-        r"allowed here, as a run cannot be stopped within an iteration; .*network\.name, or lower fusion\.inner_steps$",
+        match=r"^train\.batch_size: .* would take \d\.\de\+\d\d operations an iteration, at most 1\.0e\+09 are allowed "
+        r"here, as a run cannot be stopped within an iteration; .*network\.name, or lower fusion\.inner_steps$",
     ):
         learn(config)
     with pytest.raises(ConfigError, match=r"1\.0e\+09.*network\.name$"):
