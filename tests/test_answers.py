@@ -22,8 +22,8 @@ SHIPPED = Path(__file__).parents[1] / "checkpoints"
 )
 def test_the_recorded_accuracies_come_out_exactly(run, task):
     record = records.load(SHIPPED / run)
-    found = answers_of(record, task).accuracies()
-    assert found == {protocol: record.accuracy[protocol][task - 1] for protocol in PROTOCOLS}
+    accuracies = answers_of(record, task).accuracies()
+    assert accuracies == {protocol: record.accuracy[protocol][task - 1] for protocol in PROTOCOLS}
 
 
 def test_a_run_evaluated_with_groups_of_its_own_too():
@@ -31,31 +31,31 @@ def test_a_run_evaluated_with_groups_of_its_own_too():
     record = Record(preset("digits", "replay", seed=2, **settings))
     for event in learn(record.config):
         record = record.after(event)
-    found = answers_of(record, 2)
-    assert found.accuracies()["vote"] == record.accuracy["vote"][1]
-    assert found.accuracies(Evaluation())["vote"] != record.accuracy["vote"][1]
+    answers = answers_of(record, 2)
+    assert answers.accuracies()["vote"] == record.accuracy["vote"][1]
+    assert answers.accuracies(Evaluation())["vote"] != record.accuracy["vote"][1]
 
 
 def test_confusion_counts_every_image_once_and_has_the_accuracy_on_its_diagonal():
     record = records.load(SHIPPED / "mnist-5k-ari")
-    found = answers_of(record, 3)
-    labels = found.labels.numpy()
+    answers = answers_of(record, 3)
+    labels = answers.labels.numpy()
     for protocol in PROTOCOLS:
-        counts = found.confusion(protocol)
-        assert counts.shape == (6, 6) == (len(found.classes),) * 2
+        counts = answers.confusion(protocol)
+        assert counts.shape == (6, 6) == (len(answers.classes),) * 2
         np.testing.assert_array_equal(counts.sum(1), np.bincount(labels, minlength=6))
         for task, accuracy in enumerate(record.accuracy[protocol][2]):
             own = slice(2 * task, 2 * task + 2)
             assert counts.diagonal()[own].sum() / counts[own].sum() == pytest.approx(accuracy)
-    aware = found.confusion("task_aware")
+    aware = answers.confusion("task_aware")
     assert all(aware[row, column] == 0 for row in range(6) for column in range(6) if row // 2 != column // 2)
 
 
 def test_a_vote_of_one_is_per_sample_and_mixing_costs_what_the_group_knew():
-    found = answers_of(records.load(SHIPPED / "mnist-5k-ari"), 5)
-    alone = found.accuracies(Evaluation(group=1))
+    answers = answers_of(records.load(SHIPPED / "mnist-5k-ari"), 5)
+    alone = answers.accuracies(Evaluation(group=1))
     assert alone["vote"] == alone["per_sample"]
-    together, mixed = (np.mean(found.accuracies(Evaluation(group=20, mixing=share))["vote"]) for share in (0, 0.5))
+    together, mixed = (np.mean(answers.accuracies(Evaluation(group=20, mixing=share))["vote"]) for share in (0, 0.5))
     assert mixed < together - 0.1
 
 

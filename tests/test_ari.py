@@ -94,7 +94,7 @@ def batch_of(stream, tasks, count, seed):
 # Alg. 1 and 2, in numpy
 
 
-def derivatives(phi, x, y, loss, seen):
+def derivatives(phi, x, y, loss, classes):
     """(loss, A, d loss / d phi, d loss / d x) of the tiny network, by hand. phi = (c, W, b)."""
     c, weight, bias = phi
     count = len(x)
@@ -105,9 +105,9 @@ def derivatives(phi, x, y, loss, seen):
     for k in range(count):
         logits = weight @ hidden[k] + bias
         if loss == "seen":
-            probability = np.exp(logits[:seen]) / np.exp(logits[:seen]).sum()
+            probability = np.exp(logits[:classes]) / np.exp(logits[:classes]).sum()
             value -= np.log(probability[y[k]]) / count
-            toward[k, :seen] = probability / count
+            toward[k, :classes] = probability / count
             toward[k, y[k]] -= 1 / count
         else:
             own = range(sum(SIZES[: task_of(y[k]) - 1]), sum(SIZES[: task_of(y[k])]))
@@ -186,9 +186,9 @@ def literal_weights(stack, fusion):
 
 def literal_step(config, stream, phi_b, x, y, task, generator, base=None):
     """Alg. 1 and 2 of method.md, section 2. Returns all that an iteration tells. base: the base's own Adam."""
-    mean, std = (each.double().numpy().reshape(-1, 1, 1) for each in (stream.mean, stream.std))
+    mean, std = (values.double().numpy().reshape(-1, 1, 1) for values in (stream.mean, stream.std))
     epsilon = config.attack.epsilon / std
-    seen, kind = sum(SIZES[:task]), config.train.loss
+    classes, kind = sum(SIZES[:task]), config.train.loss
     of_task = np.array([task_of(label) for label in y])
     start = (phi_b[0], phi_b[1 : 1 + UNITS * 18].reshape(UNITS, 18), phi_b[1 + UNITS * 18 :])
 
@@ -202,20 +202,20 @@ def literal_step(config, stream, phi_b, x, y, task, generator, base=None):
         if config.fusion.reset or len(present) == 1:
             phi = start  # 1. reset
         update = UPDATES[config.train.optimiser]()
-        first_losses.append(mine.mean() * derivatives(phi, x_i, y_i, kind, seen)[0])
+        first_losses.append(mine.mean() * derivatives(phi, x_i, y_i, kind, classes)[0])
         for _ in range(config.fusion.inner_steps):
-            clean, _, gradient, _ = derivatives(phi, x_i, y_i, kind, seen)  # a. clean step
+            clean, _, gradient, _ = derivatives(phi, x_i, y_i, kind, classes)  # a. clean step
             phi = update(phi, gradient, RATE)
             if config.attack.epsilon == 0:  # a second clean step
-                attacked, _, gradient, _ = derivatives(phi, x_i, y_i, kind, seen)
+                attacked, _, gradient, _ = derivatives(phi, x_i, y_i, kind, classes)
                 phi = update(phi, gradient, RATE)
                 continue
             noise = torch.rand(x_i.shape, generator=generator, dtype=torch.float64).numpy()  # b. attack
             delta0 = (2 * noise - 1) * epsilon
-            _, a, _, by_x = derivatives(phi, x_i + delta0, y_i, kind, seen)
+            _, a, _, by_x = derivatives(phi, x_i + delta0, y_i, kind, classes)
             delta = np.clip(delta0 + epsilon * np.sign(by_x), -epsilon, epsilon)
             struck = np.clip(x_i + (1 - a * a) * delta, (0 - mean) / std, (1 - mean) / std)
-            attacked, _, gradient, _ = derivatives(phi, struck, y_i, kind, seen)  # c. attacked step
+            attacked, _, gradient, _ = derivatives(phi, struck, y_i, kind, classes)  # c. attacked step
             phi = update(phi, gradient, RATE)
         models.append(np.concatenate([np.ravel(part) for part in phi]))
         clean_losses.append(clean)
@@ -233,7 +233,7 @@ def literal_step(config, stream, phi_b, x, y, task, generator, base=None):
             row = np.eye(size)[size - 2]  # the newest task's model
         fused[part] = sum(row[j] * stack[j, part] for j in range(size))
     if config.fusion.reset:  # then it is that of the whole batch under phi_b
-        np.testing.assert_allclose(sum(first_losses), derivatives(start, x, y, kind, seen)[0])
+        np.testing.assert_allclose(sum(first_losses), derivatives(start, x, y, kind, classes)[0])
     alpha = np.exp(-config.fusion.beta * (task - 1) / TASKS)
     shifted = stack - phi_b
     following = alpha * fused + (1 - alpha) * phi_b
@@ -356,9 +356,9 @@ class Spy:
 
         def train_task_model(*args):
             self.first.append(len(self.called))
-            found = yield from train(*args)
-            self.trained.append(found[0])
-            return found
+            result = yield from train(*args)
+            self.trained.append(result[0])
+            return result
 
         self.method.train_task_model = train_task_model
         self.batch = self.stream.train[torch.arange(24)]
@@ -386,16 +386,16 @@ def test_each_task_model_starts_from_the_base_bit_for_bit(optimiser):
 def test_task_models_share_no_storage_with_each_other_nor_with_the_base():
     spy = Spy()
     before = spy.method.phi
-    kept = before.clone()
+    copy = before.clone()
     spy.step()
     everything = [*spy.trained, before, spy.method.phi]
-    assert len({each.untyped_storage().data_ptr() for each in everything}) == len(everything) == 5
-    assert torch.equal(before, kept)  # phi_b is replaced, never changed in place
-    for i, one in enumerate(spy.trained):
-        assert all(not torch.equal(one, other) for other in spy.trained[i + 1 :])
-    trained, copies = list(spy.trained), [each.clone() for each in spy.trained]
+    assert len({tensor.untyped_storage().data_ptr() for tensor in everything}) == len(everything) == 5
+    assert torch.equal(before, copy)  # phi_b is replaced, never changed in place
+    for i, first in enumerate(spy.trained):
+        assert all(not torch.equal(first, second) for second in spy.trained[i + 1 :])
+    trained, copies = list(spy.trained), [phi.clone() for phi in spy.trained]
     spy.step()
-    assert all(torch.equal(one, copy) for one, copy in zip(trained, copies, strict=True))
+    assert all(torch.equal(first, copy) for first, copy in zip(trained, copies, strict=True))
 
 
 @pytest.mark.parametrize("optimiser", ["sgd", "adam"])
@@ -476,8 +476,8 @@ def test_recording_does_not_alter_training():
 
 def test_absent_tasks_take_no_part():
     spy = Spy()
-    here = spy.stream.task_of(spy.batch.labels) != 2
-    _, fused = spy.step(spy.batch[here])
+    members = spy.stream.task_of(spy.batch.labels) != 2
+    _, fused = spy.step(spy.batch[members])
     assert fused.present == (1, 3)
     assert fused.distance.shape == fused.dif_star.shape == fused.gram.shape == (3, 3)
     assert fused.losses.shape == fused.attacked_losses.shape == (2,)
@@ -486,7 +486,7 @@ def test_absent_tasks_take_no_part():
 
 def test_the_attack_is_part_of_training():
     """epsilon has an effect, and more inner steps do too: no setting is idle."""
-    found = []
+    bases = []
     for settings in ({}, {"attack.epsilon": 0.2}, {"fusion.inner_steps": 2}, {"fusion.eta": 5.0},
                      {"fusion.distance": "l2"}, {"fusion.beta": 0.0}, {"train.loss": "task"},
                      {"attack.epsilon": 0.0}, {"fusion.reset": False}, {"fusion.weights": "uniform"},
@@ -494,9 +494,9 @@ def test_the_attack_is_part_of_training():
                      {"train.optimiser": "radam"}):  # fmt: skip
         spy = Spy(**settings)
         spy.step()
-        found.append(spy.method.phi)
-    for number, one in enumerate(found):
-        assert all(not torch.equal(one, other) for other in found[number + 1 :])
+        bases.append(spy.method.phi)
+    for number, first in enumerate(bases):
+        assert all(not torch.equal(first, second) for second in bases[number + 1 :])
 
 
 def test_noise_is_that_of_seed_task_and_epoch():
@@ -513,14 +513,14 @@ def test_noise_is_that_of_seed_task_and_epoch():
 
 
 def test_state_restores_the_base_model():
-    spy, other = Spy(), Spy()
+    spy, restored = Spy(), Spy()
     spy.step()
     state = {name: value.clone() for name, value in spy.method.state().items()}
-    other.method.restore(state)
-    for each in (spy, other):
-        each.method.begin(3, 1)
-        each.step()
-    assert torch.equal(spy.method.phi, other.method.phi)
+    restored.method.restore(state)
+    for spied in (spy, restored):
+        spied.method.begin(3, 1)
+        spied.step()
+    assert torch.equal(spy.method.phi, restored.method.phi)
 
 
 # Running statistics
@@ -557,9 +557,9 @@ def normed(**settings):
         return train(phi, images)
 
     def train_task_model(*args):
-        found = yield from inner(*args)
-        ends.append(found[0])
-        return found
+        result = yield from inner(*args)
+        ends.append(result[0])
+        return result
 
     model.train, method.train_task_model = first_pass, train_task_model
     return method, model, stream, firsts, ends

@@ -16,7 +16,7 @@ WEIGHTS = torch.linspace(-1, 1, 2 * 4 * 5, dtype=torch.float64).view(2, 4, 5)
 
 
 def pixels(epsilon, dtype=torch.float64):
-    return Pixels(*(each.to(dtype) for each in Pixels.of(MEAN, STD, epsilon)))
+    return Pixels(*(bound.to(dtype) for bound in Pixels.of(MEAN, STD, epsilon)))
 
 
 def images(seed, dtype=torch.float64):
@@ -70,14 +70,14 @@ def literal_attack(x, epsilon, noise, steps=1, mask=lambda a: 1 - a * a):
 )
 def test_equal_to_the_literal_attack(epsilon, steps, name, mask):
     x = images(0)
-    found = varied_attack(loss_and_attention, x, pixels(epsilon), torch.Generator().manual_seed(7), steps, name)
+    attacked = varied_attack(loss_and_attention, x, pixels(epsilon), torch.Generator().manual_seed(7), steps, name)
     noise = torch.rand(SHAPE, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
-    for ours, literal in zip(found, literal_attack(x.numpy(), epsilon, noise.numpy(), steps, mask), strict=True):
+    for ours, literal in zip(attacked, literal_attack(x.numpy(), epsilon, noise.numpy(), steps, mask), strict=True):
         np.testing.assert_allclose(ours.numpy(), literal, rtol=1e-6, atol=1e-7)  # mean and std are float32
-    assert (found.delta[0] != found.delta[1]).any()
+    assert (attacked.delta[0] != attacked.delta[1]).any()
     if (steps, name) == (1, next(iter(MASKS))):  # the method's own
         method = background_attack(loss_and_attention, x, pixels(epsilon), torch.Generator().manual_seed(7))
-        assert all(map(torch.equal, method, found))
+        assert all(map(torch.equal, method, attacked))
 
 
 @light
@@ -99,22 +99,22 @@ def test_attacked_images_are_valid_and_within_epsilon_of_the_background(seed, ep
 def test_the_attack_reaches_epsilon_in_each_channels_own_units():
     """Far from black and white and without attention, |X~ - X| goes up to epsilon/std of each channel."""
     x = torch.zeros(SHAPE, dtype=torch.float64)  # the mean colour
-    found = background_attack(
+    attacked = background_attack(
         lambda probe: (probe.sum(), torch.zeros(3, 1, 4, 5)), x, pixels(0.1), torch.Generator().manual_seed(0)
     )
-    largest = abs(found.images - x).amax((0, 2, 3))
+    largest = abs(attacked.images - x).amax((0, 2, 3))
     torch.testing.assert_close(largest, (0.1 / STD).double(), rtol=1e-5, atol=0)
-    assert (found.images >= 0).all()  # the gradient is positive everywhere: no random start outweighs the step
+    assert (attacked.images >= 0).all()  # the gradient is positive everywhere: no random start outweighs the step
 
 
 def test_nothing_is_changed_where_attention_is_full():
     full = torch.ones(3, 1, 4, 5)
     full[:, :, 0] = 0
-    found = background_attack(
+    attacked = background_attack(
         lambda probe: (probe.sum(), full), images(2), pixels(0.3), torch.Generator().manual_seed(0)
     )
-    assert torch.equal(found.images[:, :, 1:], images(2)[:, :, 1:])
-    assert (found.images[:, :, 0] != images(2)[:, :, 0]).any()
+    assert torch.equal(attacked.images[:, :, 1:], images(2)[:, :, 1:])
+    assert (attacked.images[:, :, 0] != images(2)[:, :, 0]).any()
 
 
 def test_the_attack_raises_the_loss():
@@ -126,8 +126,8 @@ def test_the_attack_raises_the_loss():
 def test_epsilon_zero_changes_nothing():
     for dtype in (torch.float32, torch.float64):
         x = images(1, dtype)
-        found = background_attack(loss_and_attention, x, pixels(0.0, dtype), torch.Generator().manual_seed(0))
-        assert torch.equal(found.images, x) and not found.delta.any()
+        attacked = background_attack(loss_and_attention, x, pixels(0.0, dtype), torch.Generator().manual_seed(0))
+        assert torch.equal(attacked.images, x) and not attacked.delta.any()
 
 
 def test_the_generator_settles_the_attack_and_the_global_state_is_left_alone():
@@ -145,16 +145,16 @@ def test_nothing_of_the_graph_is_kept_and_no_gradient_is_left_behind():
     weight = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
     weight.grad = torch.tensor(3.0, dtype=torch.float64)
     x = images(5)
-    kept = x.clone()
+    copy = x.clone()
 
     def weighted(probe):
         attention = torch.sigmoid(weight * probe.sum(1, keepdim=True))
         return (weight * probe * attention).sum(), attention
 
-    found = background_attack(weighted, x, pixels(0.1), torch.Generator().manual_seed(0))
-    assert not any(each.requires_grad for each in found)
+    attacked = background_attack(weighted, x, pixels(0.1), torch.Generator().manual_seed(0))
+    assert not any(tensor.requires_grad for tensor in attacked)
     assert weight.grad.item() == 3
-    assert torch.equal(x, kept) and not x.requires_grad
+    assert torch.equal(x, copy) and not x.requires_grad
 
 
 def test_the_background_is_one_less_attention_squared():
@@ -166,8 +166,8 @@ def test_the_background_is_one_less_attention_squared():
 
 
 def test_pixels_are_those_of_zero_to_one_under_the_datas_mean_and_std():
-    found = Pixels.of(torch.tensor([0.5, 0.25]), torch.tensor([0.25, 0.5]), 0.1)
-    assert found.low.flatten().tolist() == [-2, -0.5]
-    assert found.high.flatten().tolist() == [2, 1.5]
-    torch.testing.assert_close(found.epsilon.flatten(), torch.tensor([0.4, 0.2]))
-    assert all(each.shape == (2, 1, 1) for each in found)
+    bounds = Pixels.of(torch.tensor([0.5, 0.25]), torch.tensor([0.25, 0.5]), 0.1)
+    assert bounds.low.flatten().tolist() == [-2, -0.5]
+    assert bounds.high.flatten().tolist() == [2, 1.5]
+    torch.testing.assert_close(bounds.epsilon.flatten(), torch.tensor([0.4, 0.2]))
+    assert all(bound.shape == (2, 1, 1) for bound in bounds)

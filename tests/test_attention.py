@@ -26,7 +26,7 @@ def scenes(trained):
     return trained("scenes", 1)
 
 
-def drawn(units):
+def masks_of_units(units):
     """Masks of which only the classes matter."""
     units = np.array(units)
     names = tuple(str(unit) for unit in units)
@@ -51,9 +51,9 @@ def test_images_are_the_held_out_ones_of_the_tasks_seen(digits):
     test = datasets.load("digits").test
     for task in (1, 2):
         masks = masks_of(digits, task)
-        seen = np.isin(test.labels, [int(name) for name in digits.started.classes[: 2 * task]])
-        np.testing.assert_array_equal(masks.images, test.images[seen])
-        assert list(masks.labels) == [str(label) for label in test.labels[seen]]
+        members = np.isin(test.labels, [int(name) for name in digits.started.classes[: 2 * task]])
+        np.testing.assert_array_equal(masks.images, test.images[members])
+        assert list(masks.labels) == [str(label) for label in test.labels[members]]
         assert set(masks.predictions) <= set(digits.started.classes[: 2 * task])
 
 
@@ -79,8 +79,8 @@ def test_each_task_has_its_own_weights(digits):
 
 def test_validation_runs_show_validation_images(trained):
     record = trained("digits", 1, **{"data.evaluate_on": "validation"})
-    held = datasets.load("digits").holdout().test
-    np.testing.assert_array_equal(masks_of(record).images, held.images[held.labels < 2])
+    validation = datasets.load("digits").holdout().test
+    np.testing.assert_array_equal(masks_of(record).images, validation.images[validation.labels < 2])
 
 
 def test_where_objects_are_is_known_where_the_data_say_so(digits, scenes, monkeypatch):
@@ -93,14 +93,14 @@ def test_where_objects_are_is_known_where_the_data_say_so(digits, scenes, monkey
         of_any_data = dataclasses.replace(digits.started, data=None)  # as of before runs knew theirs
         plain = masks_of(dataclasses.replace(digits, started=of_any_data))
     assert plain.objects is None and plain.auroc is None
-    found = masks_of(scenes)
+    masks = masks_of(scenes)
     test = datasets.load("scenes").test
-    np.testing.assert_array_equal(found.objects, test.masks[test.labels < 2])
-    assert found.images.shape == (len(found), 3, 40, 40) and found.auroc.shape == (len(found),) == (200,)
-    inside, outside = found.attention[7][found.objects[7]], found.attention[7][~found.objects[7]]
+    np.testing.assert_array_equal(masks.objects, test.masks[test.labels < 2])
+    assert masks.images.shape == (len(masks), 3, 40, 40) and masks.auroc.shape == (len(masks),) == (200,)
+    inside, outside = masks.attention[7][masks.objects[7]], masks.attention[7][~masks.objects[7]]
     wins = (inside[:, None] > outside).mean() + (inside[:, None] == outside).mean() / 2
-    assert found.auroc[7] == pytest.approx(wins)
-    np.testing.assert_array_equal(found.auroc, metrics.auroc(found.attention, found.objects))
+    assert masks.auroc[7] == pytest.approx(wins)
+    np.testing.assert_array_equal(masks.auroc, metrics.auroc(masks.attention, masks.objects))
 
 
 @pytest.mark.parametrize("task", [0, 3, -1])
@@ -117,21 +117,21 @@ def test_weights_of_another_network_are_told(digits, scenes):
         masks_of(foreign)
 
 
-@pytest.mark.parametrize(("count", "each"), [(10, 2), (5, 1), (25, 5), (1, None), (3, None), (8, None)])
-def test_the_images_drawn_are_spread_over_the_classes(count, each):
-    masks = drawn(np.random.default_rng(0).permutation(np.repeat(np.arange(5), 20)))
+@pytest.mark.parametrize(("count", "per_class"), [(10, 2), (5, 1), (25, 5), (1, None), (3, None), (8, None)])
+def test_the_images_drawn_are_spread_over_the_classes(count, per_class):
+    masks = masks_of_units(np.random.default_rng(0).permutation(np.repeat(np.arange(5), 20)))
     picked = masks.spread(count)
-    found = np.bincount(masks.units[picked], minlength=5)
-    assert len(set(picked.tolist())) == count and found.max() - found.min() <= 1
+    counts = np.bincount(masks.units[picked], minlength=5)
+    assert len(set(picked.tolist())) == count and counts.max() - counts.min() <= 1
     assert (np.diff(masks.units[picked]) >= 0).all()
-    if each:
-        assert (found == each).all()
+    if per_class:
+        assert (counts == per_class).all()
 
 
 def test_no_more_images_are_drawn_than_there_are():
-    assert sorted(drawn([1, 0, 1]).spread(8)) == [0, 1, 2]
-    assert drawn([1, 0, 1, 0]).spread(8, among=np.array([0, 2])).tolist() == [0, 2]
-    assert len(drawn([0, 1]).spread(3, among=np.array([], dtype=np.int64))) == 0
+    assert sorted(masks_of_units([1, 0, 1]).spread(8)) == [0, 1, 2]
+    assert masks_of_units([1, 0, 1, 0]).spread(8, among=np.array([0, 2])).tolist() == [0, 2]
+    assert len(masks_of_units([0, 1]).spread(3, among=np.array([], dtype=np.int64))) == 0
 
 
 def opaque(colours):
@@ -141,28 +141,28 @@ def opaque(colours):
 
 def test_the_figure_has_a_column_for_each_image_and_one_colour_bar(scenes):
     masks = masks_of(scenes)
-    chosen = masks.spread(4)
-    figure = figures.figure9(masks, chosen)
+    indices = masks.spread(4)
+    figure = figures.figure9(masks, indices)
     *rows, bar = figure.axes
     assert bar.get_ylim() == (0, 1)
-    shown = [row.images[0] for row in rows]
-    assert all(image.get_extent() == shown[0].get_extent() for image in shown)  # in line
-    image, attention, background = (each.get_array() for each in shown)
-    for column, index in enumerate(chosen):
-        there = slice(column * 42, column * 42 + 40)  # a twentieth of their width apart
-        np.testing.assert_array_equal(image[:, there], opaque(masks.images[index] / 255))
-        np.testing.assert_array_equal(attention[:, there], masks.attention[index])
-        np.testing.assert_array_equal(background[:, there], masks.background[index])
+    pictures = [row.images[0] for row in rows]
+    assert all(image.get_extent() == pictures[0].get_extent() for image in pictures)  # in line
+    image, attention, background = (picture.get_array() for picture in pictures)
+    for column, index in enumerate(indices):
+        columns = slice(column * 42, column * 42 + 40)  # a twentieth of their width apart
+        np.testing.assert_array_equal(image[:, columns], opaque(masks.images[index] / 255))
+        np.testing.assert_array_equal(attention[:, columns], masks.attention[index])
+        np.testing.assert_array_equal(background[:, columns], masks.background[index])
         answer = rows[0].texts[column]
         assert answer.get_text() == f"{masks.labels[index]} → {masks.predictions[index]}"
-        assert answer.get_position()[0] == pytest.approx((there.start + there.stop - 1) / 2)
+        assert answer.get_position()[0] == pytest.approx((columns.start + columns.stop - 1) / 2)
     between = np.arange(attention.shape[1]) % 42 >= 40
     assert attention.mask[:, between].all() and not attention.mask[:, ~between].any()
-    for each in shown[1:]:
-        assert each.get_clim() == (0, 1)
-        red, _, blue, _ = each.cmap(1.0)
+    for picture in pictures[1:]:
+        assert picture.get_clim() == (0, 1)
+        red, _, blue, _ = picture.cmap(1.0)
         assert red > blue
-        red, _, blue, _ = each.cmap(0.0)
+        red, _, blue, _ = picture.cmap(0.0)
         assert blue > red
     assert [row.get_ylabel() for row in rows] == ["input", "A", "B = 1 − A∘A"]
 

@@ -56,40 +56,40 @@ def test_every_method_says_what_captum_says_when_asked_directly(module):
             return logits(x)
 
     targets = torch.tensor(TARGETS)
-    asked = batch.clone().requires_grad_()
-    cam = LayerGradCam(Logits(), module.third).attribute(asked, target=targets, relu_attributions=True)
+    inputs = batch.clone().requires_grad_()
+    cam = LayerGradCam(Logits(), module.third).attribute(inputs, target=targets, relu_attributions=True)
     direct = {
-        "saliency": Saliency(logits).attribute(asked, target=targets),
+        "saliency": Saliency(logits).attribute(inputs, target=targets),
         "occlusion": Occlusion(logits).attribute(batch, (3, 4, 4), (3, 2, 2), target=targets),
         "Grad-CAM": LayerAttribution.interpolate(cam, (20, 20), "bilinear"),
     }
     for method, values in direct.items():
-        found = attribute(module, batch, TARGETS, method)
-        np.testing.assert_allclose(found.values, values.detach().sum(1).numpy(), rtol=1e-5, atol=1e-6)
-        assert found.delta is None and found.converged is None
+        attribution = attribute(module, batch, TARGETS, method)
+        np.testing.assert_allclose(attribution.values, values.detach().sum(1).numpy(), rtol=1e-5, atol=1e-6)
+        assert attribution.delta is None and attribution.converged is None
 
-    found = attribute(module, batch, TARGETS, "integrated gradients")
-    for number, steps in enumerate(found.steps):
+    attribution = attribute(module, batch, TARGETS, "integrated gradients")
+    for number, steps in enumerate(attribution.steps):
         one = slice(number, number + 1)
         values, delta = IntegratedGradients(logits).attribute(
-            asked[one], blurred(batch)[one], target=TARGETS[number],
+            inputs[one], blurred(batch)[one], target=TARGETS[number],
             n_steps=int(steps), method="riemann_middle", return_convergence_delta=True,
         )  # fmt: skip
-        np.testing.assert_allclose(found.values[number], values[0].detach().sum(0).numpy(), atol=1e-6)
-        assert found.delta[number] == pytest.approx(delta.item(), abs=1e-5)
+        np.testing.assert_allclose(attribution.values[number], values[0].detach().sum(0).numpy(), atol=1e-6)
+        assert attribution.delta[number] == pytest.approx(delta.item(), abs=1e-5)
 
 
 def test_integrated_gradients_sum_to_the_difference_of_logits_or_say_that_they_do_not(module):
     batch = images()
-    found = attribute(module, batch, TARGETS, "integrated gradients")
+    attribution = attribute(module, batch, TARGETS, "integrated gradients")
     with torch.no_grad():
         rows = torch.arange(4)
         change = module(batch)[0][rows, TARGETS] - module(blurred(batch))[0][rows, TARGETS]
-    np.testing.assert_allclose(found.values.sum((1, 2)) - found.delta, change.numpy(), atol=1e-4)
-    np.testing.assert_allclose(found.tolerance, np.maximum(0.01 * abs(change.numpy()), 1e-3), rtol=1e-5)
-    assert np.isin(found.steps, [16, 32, 64, 128, 256, 512, 1024]).all()
-    np.testing.assert_array_equal(found.converged, abs(found.delta) <= found.tolerance)
-    assert (found.converged | (found.steps == 1024)).all()
+    np.testing.assert_allclose(attribution.values.sum((1, 2)) - attribution.delta, change.numpy(), atol=1e-4)
+    np.testing.assert_allclose(attribution.tolerance, np.maximum(0.01 * abs(change.numpy()), 1e-3), rtol=1e-5)
+    assert np.isin(attribution.steps, [16, 32, 64, 128, 256, 512, 1024]).all()
+    np.testing.assert_array_equal(attribution.converged, abs(attribution.delta) <= attribution.tolerance)
+    assert (attribution.converged | (attribution.steps == 1024)).all()
 
 
 def test_steps_that_cannot_suffice_end_at_1024():
@@ -102,16 +102,16 @@ def test_steps_that_cannot_suffice_end_at_1024():
                 :, :1
             ]
 
-    found = attribute(Cliff(), images(), [1, 1, 1, 1], "integrated gradients")
-    assert (found.steps == 1024).all() and not found.converged.any()
+    attribution = attribute(Cliff(), images(), [1, 1, 1, 1], "integrated gradients")
+    assert (attribution.steps == 1024).all() and not attribution.converged.any()
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_scores_are_in_0_to_1_with_the_largest_at_1(module, method):
-    found = attribute(module, images(), TARGETS, method)
-    assert found.values.shape == found.scores.shape == (4, 20, 20)
-    assert found.scores.min() >= 0
-    for values, scores in zip(found.values, found.scores, strict=True):
+    attribution = attribute(module, images(), TARGETS, method)
+    assert attribution.values.shape == attribution.scores.shape == (4, 20, 20)
+    assert attribution.scores.min() >= 0
+    for values, scores in zip(attribution.values, attribution.scores, strict=True):
         assert scores.max() == pytest.approx(1 if values.any() else 0)
 
 
@@ -131,7 +131,7 @@ def test_a_users_network_is_left_as_it_was(method):
     modes = [part.training for part in network.modules()]
     before = {key: value.clone() for key, value in network.state_dict().items()}
     batch = images()
-    kept = batch.clone()
+    copy = batch.clone()
     user = with_attention(network, "gate")
     one, two = (attribute(user, batch, TARGETS, method) for _ in range(2))
     np.testing.assert_array_equal(one.values, two.values)  # dropout is off
@@ -139,7 +139,7 @@ def test_a_users_network_is_left_as_it_was(method):
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
     assert all(parameter.grad is None for parameter in network.parameters())
     assert all(not part._forward_hooks and not part._backward_hooks for part in network.modules())
-    assert torch.equal(batch, kept) and not batch.requires_grad
+    assert torch.equal(batch, copy) and not batch.requires_grad
 
 
 def test_attention_is_taken_from_an_inner_module():
@@ -148,10 +148,10 @@ def test_attention_is_taken_from_an_inner_module():
     batch = images()
     with torch.no_grad():
         features = network.body(batch)
-        found = look(with_attention(network, "gate"), batch)
-        np.testing.assert_allclose(found.attention, network.gate(features)[:, 0].numpy(), atol=1e-6)
-        np.testing.assert_allclose(found.logits, network(batch).numpy(), atol=1e-6)
-    np.testing.assert_allclose(found.background, 1 - found.attention**2, atol=1e-6)
+        answer = look(with_attention(network, "gate"), batch)
+        np.testing.assert_allclose(answer.attention, network.gate(features)[:, 0].numpy(), atol=1e-6)
+        np.testing.assert_allclose(answer.logits, network(batch).numpy(), atol=1e-6)
+    np.testing.assert_allclose(answer.background, 1 - answer.attention**2, atol=1e-6)
     with pytest.raises(ValueError, match=r"layer 'gates': choose from body, body\.0"):
         with_attention(network, "gates")
     network.unused = nn.Identity()
@@ -161,22 +161,22 @@ def test_attention_is_taken_from_an_inner_module():
 
 def test_what_a_foreign_module_gets_wrong_is_named():
     class Wrong(nn.Module):
-        def __init__(self, found):
+        def __init__(self, output):
             super().__init__()
-            self.found = found
+            self.output = output
 
         def forward(self, x):
-            return self.found
+            return self.output
 
     logits, batch = torch.zeros(4, 2), images()
-    for found, message in (
+    for output, message in (
         (logits, r"must return \(logits, A\)"),
         ((logits, torch.zeros(4, 3, 5, 5)), r"A must be \[4, 1, h, w\], got \[4, 3, 5, 5\]"),
         ((logits, torch.full((4, 1, 5, 5), 2.0)), r"A must lie in \[0, 1\], got 2 to 2"),
         ((logits, torch.full((4, 1, 5, 5), torch.nan)), r"A must lie in \[0, 1\]"),
     ):
         with pytest.raises(ValueError, match=message):
-            look(Wrong(found), batch)
+            look(Wrong(output), batch)
     assert look(Wrong((logits, torch.rand(4, 1, 5, 5))), batch).attention.shape == (4, 20, 20)
 
 
@@ -202,9 +202,9 @@ def test_the_last_convolution_is_not_the_attentions(attention):
 
 def test_blurred_images_keep_their_mean_colour_and_lose_their_detail():
     batch = images((3, 24, 40))
-    found = blurred(batch)
-    assert found.shape == batch.shape
-    assert found.std() < 0.2 * batch.std()
+    blur = blurred(batch)
+    assert blur.shape == batch.shape
+    assert blur.std() < 0.2 * batch.std()
     level = torch.full((1, 1, 8, 8), 0.3)
     torch.testing.assert_close(blurred(level), level)
     assert blurred(torch.zeros(1, 1, 1, 1)).shape == (1, 1, 1, 1)

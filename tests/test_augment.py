@@ -36,7 +36,7 @@ def test_shifts_and_flips_move_pixels_exactly(size, shift, flip):
     count = 200 if size[0] < 100 else 12
     images = pictures(count, *size)
     result = augment(images, shift, flip, 1, gen(), BLACK)
-    most, seen = int(shift), set()
+    most, moves = int(shift), set()
     for before, after in zip(images, result, strict=True):
         choices = [
             (down, right, flipped)
@@ -46,10 +46,10 @@ def test_shifts_and_flips_move_pixels_exactly(size, shift, flip):
         ]
         errors = [float((moved(before, *choice, most) - after).abs().max()) for choice in choices]
         assert min(errors) < 1e-6
-        seen.add(choices[int(np.argmin(errors))])
+        moves.add(choices[int(np.argmin(errors))])
     if count == 200:
-        assert {s[0] for s in seen} == {s[1] for s in seen} == set(range(-most, most + 1))
-        assert {s[2] for s in seen} == {False, flip}
+        assert {s[0] for s in moves} == {s[1] for s in moves} == set(range(-most, most + 1))
+        assert {s[2] for s in moves} == {False, flip}
 
 
 def test_shifts_are_uniform_and_half_is_flipped():
@@ -70,9 +70,9 @@ def test_nothing_asked_nothing_changed():
 @pytest.mark.parametrize("settings", [(3, False, 1), (0, True, 1), (0, False, 0.5), (3, True, 0.5)])
 def test_the_generator_settles_it(settings):
     images = pictures()
-    one, again, other = (augment(images, *settings, gen(seed), BLACK) for seed in (5, 5, 6))
-    assert torch.equal(one, again) and not torch.equal(one, other)
-    assert one.shape == images.shape and one.dtype == images.dtype
+    first, again, different = (augment(images, *settings, gen(seed), BLACK) for seed in (5, 5, 6))
+    assert torch.equal(first, again) and not torch.equal(first, different)
+    assert first.shape == images.shape and first.dtype == images.dtype
 
 
 def test_every_setting_draws_as_many_numbers():
@@ -150,6 +150,6 @@ def test_what_is_out_of_range_is_refused(shift, zoom):
 def test_a_gpu_makes_the_same_choices():
     images = pictures(32, 32, 32)
     for settings in ((3, True, 1), (3, True, 0.6)):
-        here = augment(images, *settings, gen(), BLACK)
-        there = augment(images.cuda(), *settings, gen(), BLACK.cuda()).cpu()
-        torch.testing.assert_close(here, there, atol=1e-4, rtol=0)
+        on_cpu = augment(images, *settings, gen(), BLACK)
+        on_gpu = augment(images.cuda(), *settings, gen(), BLACK.cuda()).cpu()
+        torch.testing.assert_close(on_cpu, on_gpu, atol=1e-4, rtol=0)

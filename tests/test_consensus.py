@@ -103,9 +103,9 @@ def test_every_faulty_row_is_named():
 @given(matrix=stochastic, data=st.data())
 def test_normalised_rows_sum_to_one_in_their_old_proportions(matrix, data):
     scale = data.draw(arrays(np.float64, len(matrix), elements=st.floats(1e-3, 1e3)))
-    found = normalise_rows(scale[:, None] * matrix)
-    np.testing.assert_allclose(found, matrix, rtol=1e-12)
-    assert row_faults(found) == []
+    rescaled = normalise_rows(scale[:, None] * matrix)
+    np.testing.assert_allclose(rescaled, matrix, rtol=1e-12)
+    assert row_faults(rescaled) == []
 
 
 @pytest.mark.parametrize(
@@ -161,18 +161,18 @@ def test_an_edited_matrix_may_have_complex_eigenvalues():
 @example(table=np.array([[10.0, 1], [1, 34]]))  # T - I has full rank by rounding
 @given(table=symmetric)
 def test_left_eigenvector_has_its_closed_form(table):
-    found = stationary(dif_star(table))
-    np.testing.assert_allclose(found, table.sum(1) / table.sum(), rtol=1e-8)
+    weights = stationary(dif_star(table))
+    np.testing.assert_allclose(weights, table.sum(1) / table.sum(), rtol=1e-8)
 
 
 @light
 @given(matrix=stochastic)
 def test_left_eigenvector_is_kept_by_fusion_and_is_its_limit(matrix):
-    found = stationary(matrix)
-    assert found.sum() == pytest.approx(1) and (found > 0).all()
-    np.testing.assert_allclose(found @ matrix, found, atol=1e-9)
+    weights = stationary(matrix)
+    assert weights.sum() == pytest.approx(1) and (weights > 0).all()
+    np.testing.assert_allclose(weights @ matrix, weights, atol=1e-9)
     limit = np.linalg.matrix_power(matrix, 2**14)
-    np.testing.assert_allclose(limit, np.tile(found, (len(matrix), 1)), atol=1e-8)
+    np.testing.assert_allclose(limit, np.tile(weights, (len(matrix), 1)), atol=1e-8)
 
 
 def test_single_precision_matrices_have_a_left_eigenvector():
@@ -298,18 +298,18 @@ def literal_fusion(matrix, models):
 @given(models=several_models)
 def test_principal_coordinates_keep_every_distance(models):
     gram, _ = gram_matrix(models)
-    found = principal_coordinates(gram)
+    points = principal_coordinates(gram)
     scale = 1 + abs(models).max()
-    np.testing.assert_allclose(distance_matrix(found, "l2"), distance_matrix(models, "l2"), atol=1e-6 * scale)
-    np.testing.assert_allclose(found.mean(0), 0, atol=1e-7 * scale)
-    assert (np.diff((found**2).sum(0)) <= 1e-9 * scale**2).all()  # the first column holds most
-    products = found.T @ found  # columns are at right angles
+    np.testing.assert_allclose(distance_matrix(points, "l2"), distance_matrix(models, "l2"), atol=1e-6 * scale)
+    np.testing.assert_allclose(points.mean(0), 0, atol=1e-7 * scale)
+    assert (np.diff((points**2).sum(0)) <= 1e-9 * scale**2).all()  # the first column holds most
+    products = points.T @ points  # columns are at right angles
     np.testing.assert_allclose(products, np.diag(np.diag(products)), atol=1e-7 * scale**2)
 
 
 def test_principal_coordinates_of_a_line_and_of_a_single_point():
-    found = principal_coordinates(np.outer([0, 3, 6], [0, 3, 6]))
-    np.testing.assert_allclose(abs(found), [[3, 0, 0], [0, 0, 0], [3, 0, 0]], atol=1e-7)
+    points = principal_coordinates(np.outer([0, 3, 6], [0, 3, 6]))
+    np.testing.assert_allclose(abs(points), [[3, 0, 0], [0, 0, 0], [3, 0, 0]], atol=1e-7)
     assert (principal_coordinates(np.zeros((3, 3))) == 0).all()
 
 
@@ -346,16 +346,16 @@ def test_spread_equals_literal_loops(models):
 @given(models=several_models, data=st.data())
 def test_repeated_fusion_equals_literal_loops_and_keeps_its_bound(models, data):
     matrix = normalised(data.draw(arrays(np.float64, (len(models),) * 2, elements=st.floats(1e-3, 1))))
-    found = repeated_fusion(matrix, models, 4)
+    repeated = repeated_fusion(matrix, models, 4)
     expected, start = models, literal_spread(models)
     for k in range(5):
-        np.testing.assert_allclose(found.models[k], expected, atol=1e-12)
-        np.testing.assert_allclose(found.powers[k], np.linalg.matrix_power(matrix, k), atol=1e-12)
-        if np.isfinite(found.spread[k]):
-            assert found.spread[k] == pytest.approx(literal_spread(expected), abs=1e-12)
-            assert found.spread[k] <= np.nan_to_num(found.bound[k]) + 1e-11 * (1 + start)
-        if np.isfinite(found.pace[k]):
-            assert found.pace[k] == pytest.approx(start * abs(spectrum(matrix)[1]) ** k, abs=1e-12)
+        np.testing.assert_allclose(repeated.models[k], expected, atol=1e-12)
+        np.testing.assert_allclose(repeated.powers[k], np.linalg.matrix_power(matrix, k), atol=1e-12)
+        if np.isfinite(repeated.spread[k]):
+            assert repeated.spread[k] == pytest.approx(literal_spread(expected), abs=1e-12)
+            assert repeated.spread[k] <= np.nan_to_num(repeated.bound[k]) + 1e-11 * (1 + start)
+        if np.isfinite(repeated.pace[k]):
+            assert repeated.pace[k] == pytest.approx(start * abs(spectrum(matrix)[1]) ** k, abs=1e-12)
         expected = literal_fusion(matrix, expected)
 
 
@@ -365,7 +365,7 @@ def test_coordinates_of_fused_models_are_fused_coordinates(models, data):
     """What lets a page fuse points in place of models of millions of parameters."""
     matrix = normalised(data.draw(arrays(np.float64, (len(models),) * 2, elements=st.floats(1e-3, 1))))
     gram, _ = gram_matrix(models)
-    points, whole = (repeated_fusion(matrix, each, 3) for each in (principal_coordinates(gram), models))
+    points, whole = (repeated_fusion(matrix, rows, 3) for rows in (principal_coordinates(gram), models))
     for k in range(4):
         np.testing.assert_allclose(
             distance_matrix(points.models[k], "l2"), distance_matrix(whole.models[k], "l2"), atol=1e-4
@@ -374,17 +374,17 @@ def test_coordinates_of_fused_models_are_fused_coordinates(models, data):
 
 def test_repeated_fusion_ends_where_the_left_eigenvector_says():
     matrix, models = normalised(np.random.default_rng(5).uniform(0.1, 1, (4, 4))), regular_polygon(4)
-    found = repeated_fusion(matrix, models, 60)
-    np.testing.assert_allclose(found.models[-1], np.tile(stationary(matrix) @ models, (4, 1)), atol=1e-12)
-    assert np.isnan(found.spread[-1])  # rounding alone
-    assert (np.nan_to_num(found.spread) <= np.nan_to_num(found.bound) + 1e-12).all()
+    repeated = repeated_fusion(matrix, models, 60)
+    np.testing.assert_allclose(repeated.models[-1], np.tile(stationary(matrix) @ models, (4, 1)), atol=1e-12)
+    assert np.isnan(repeated.spread[-1])  # rounding alone
+    assert (np.nan_to_num(repeated.spread) <= np.nan_to_num(repeated.bound) + 1e-12).all()
 
 
 def test_what_never_agrees_keeps_its_spread():
     for matrix in (SWAP, CAMPS):
-        found = repeated_fusion(matrix, regular_polygon(len(matrix)), 9)
-        np.testing.assert_allclose(found.bound, found.spread[0])
-        assert found.spread[-1] > 0.5
+        repeated = repeated_fusion(matrix, regular_polygon(len(matrix)), 9)
+        np.testing.assert_allclose(repeated.bound, repeated.spread[0])
+        assert repeated.spread[-1] > 0.5
     np.testing.assert_allclose(repeated_fusion(SWAP, regular_polygon(2), 3).models[[1, 3]], [[[-1, 0], [1, 0]]] * 2,
                                atol=1e-15)  # fmt: skip
 
@@ -399,12 +399,12 @@ def test_repeated_fusion_says_what_does_not_fit():
 @light
 @given(matrix=stochastic, share=st.floats(1e-9, 0.5))
 def test_fusions_until_is_the_least_that_suffices(matrix, share):
-    found, second = fusions_until(matrix, share, 1000), abs(spectrum(matrix)[1])
-    assert len(matrix) <= found <= 1000
-    if found < 1000:
-        assert second**found <= share * (1 + 1e-9)
-    if len(matrix) < found:
-        assert second ** (found - 1) > share * (1 - 1e-9)
+    count, second = fusions_until(matrix, share, 1000), abs(spectrum(matrix)[1])
+    assert len(matrix) <= count <= 1000
+    if count < 1000:
+        assert second**count <= share * (1 + 1e-9)
+    if len(matrix) < count:
+        assert second ** (count - 1) > share * (1 - 1e-9)
 
 
 def test_fusions_until_has_an_end_without_consensus():

@@ -47,7 +47,7 @@ def test_a_run_is_taken_up_on_cuda(method):
         if isinstance(point, Saved):
             rest = list(learn(config, point))
             assert [type(event) for event in rest] == [type(event) for event in events[place + 1 :]]
-            losses = [[e.loss for e in each if hasattr(e, "loss")] for each in (rest, events[place + 1 :])]
+            losses = [[e.loss for e in continued if hasattr(e, "loss")] for continued in (rest, events[place + 1 :])]
             assert losses[0][:2] == pytest.approx(losses[1][:2], rel=1e-2)
 
 

@@ -165,8 +165,9 @@ def test_an_iteration_of_too_many_operations_is_refused_at_once(monkeypatch):
     monkeypatch.setenv(OPERATIONS, "1e9")
     with pytest.raises(
         ConfigError,
-        match=r"^train\.batch_size: .* would take \d\.\de\+\d\d operations an iteration, at most 1\.0e\+09 are allowed "
-        r"here, as a run cannot be stopped within an iteration; .*network\.name, or lower fusion\.inner_steps$",
+        match=r"^train\.batch_size: .* would take \d\.\de\+\d\d operations an iteration, at most 1\.0e\+09 are "
+        r"allowed here, as a run cannot be stopped within an iteration; "
+        r".*network\.name, or lower fusion\.inner_steps$",
     ):
         learn(config)
     with pytest.raises(ConfigError, match=r"1\.0e\+09.*network\.name$"):
@@ -200,8 +201,8 @@ def trained(tmp_path_factory):
 def test_a_machine_has_the_memory_that_the_system_says():
     assert GIGABYTE < memory_of(CPU) < 2**50
     if sys.platform == "linux":
-        told = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal"))
-        assert memory_of(CPU) == int(told.split()[1]) * 1024
+        total = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal"))
+        assert memory_of(CPU) == int(total.split()[1]) * 1024
 
 
 COUNTED = """
@@ -245,5 +246,5 @@ def test_a_run_takes_about_the_memory_that_was_counted(method, network, size):
         text=True,
         check=True,
     )
-    taken, counted = map(int, done.stdout.split())
-    assert counted / 4 < taken < 1.25 * counted
+    measured, counted = map(int, done.stdout.split())
+    assert counted / 4 < measured < 1.25 * counted

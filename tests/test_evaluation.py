@@ -42,7 +42,7 @@ def literal_groups(labels, sizes, size, generator):
     tasks = [task_of(label, sizes) for label in labels]
     groups = []
     for task in sorted(set(tasks)):
-        members = [number for number, each in enumerate(tasks) if each == task]
+        members = [number for number, other in enumerate(tasks) if other == task]
         order = torch.randperm(len(members), generator=generator).tolist()
         members = [members[place] for place in order]
         while members:
@@ -85,8 +85,8 @@ def literal_vote(logits, labels, sizes, size, generator, mixing=0.0):
     return voted
 
 
-def literal_per_sample(logits, seen):
-    return [max(range(seen), key=lambda unit: row[unit]) for row in logits]
+def literal_per_sample(logits, classes):
+    return [max(range(classes), key=lambda unit: row[unit]) for row in logits]
 
 
 def sample(seed, sizes, spare, count):
@@ -131,33 +131,33 @@ def test_equal_to_literal_loops(seed, sizes, later, count, size, mixing):
     mixing=st.sampled_from([0.0, 0.3]), adapts=st.booleans(),
 )  # fmt: skip
 def test_accuracies_are_the_share_of_hits_per_task(seed, sizes, later, size, mixing, adapts):
-    seen, units = sum(sizes), TaskUnits(sizes + later)
+    classes, units = sum(sizes), TaskUnits(sizes + later)
     logits, labels = sample(seed, sizes, sum(later), 90)
-    labels[:seen] = torch.arange(seen)  # no class without a sample
-    adapted = torch.tensor(np.random.default_rng(seed).normal(size=(90, seen)))
+    labels[:classes] = torch.arange(classes)  # no class without a sample
+    adapted = torch.tensor(np.random.default_rng(seed).normal(size=(90, classes)))
     evaluation = Evaluation(group=size, mixing=mixing)
     generator, again = (torch.Generator().manual_seed(3) for _ in range(2))
-    found = accuracies(logits, labels, units, len(sizes), evaluation, generator, adapted if adapts else None)
+    measured = accuracies(logits, labels, units, len(sizes), evaluation, generator, adapted if adapts else None)
 
     rows = logits.tolist()
-    best = literal_per_sample(rows, seen)
-    told = {
+    best = literal_per_sample(rows, classes)
+    tasks_by_protocol = {
         "task_aware": [task_of(label, sizes) for label in labels.tolist()],
         "vote": literal_vote(rows, labels.tolist(), sizes, size, again, mixing),
         "per_sample": [task_of(unit, sizes) for unit in best],
     }
-    answers = {name: literal_within(rows, tasks, sizes) for name, tasks in told.items()}
+    answers = {name: literal_within(rows, tasks, sizes) for name, tasks in tasks_by_protocol.items()}
     assert answers["per_sample"] == best  # the largest of all is the largest of its task
     if adapts:  # the base model says the task, and the task's own copy the class
-        for name, tasks in told.items():
+        for name, tasks in tasks_by_protocol.items():
             answers[f"{name}_adapted"] = literal_within(adapted.tolist(), tasks, sizes)
-    assert found.keys() == answers.keys()
-    for name, each in answers.items():
+    assert measured.keys() == answers.keys()
+    for name, answered in answers.items():
         for number in range(len(sizes)):
-            own = [unit == label for unit, label in zip(each, labels.tolist(), strict=True)
+            own = [unit == label for unit, label in zip(answered, labels.tolist(), strict=True)
                    if task_of(label, sizes) == number]  # fmt: skip
-            assert found[name][number] == pytest.approx(sum(own) / len(own), abs=1e-12)
-        assert all(type(value) is float for value in found[name])
+            assert measured[name][number] == pytest.approx(sum(own) / len(own), abs=1e-12)
+        assert all(type(value) is float for value in measured[name])
 
 
 # Groups of the vote, mixed
@@ -170,9 +170,9 @@ class Groups:
         self.mixed, before = [], evaluation._mixed
 
         def watched(groups, tasks, mixing):
-            found = before(groups, tasks, mixing)
-            self.mixed.append(([group.tolist() for group in groups], [group.tolist() for group in found]))
-            return found
+            groups_mixed = before(groups, tasks, mixing)
+            self.mixed.append(([group.tolist() for group in groups], [group.tolist() for group in groups_mixed]))
+            return groups_mixed
 
         monkeypatch.setattr(evaluation, "_mixed", watched)
 
@@ -243,21 +243,21 @@ def test_knowing_more_helps_where_tasks_are_confused():
     """Each sample slightly prefers a class of the other task; together they know better."""
     logits = torch.tensor([[1.0, 0, 1.1, 0]] * 3 + [[3.0, 0, 0, 0], [0, 0, 9.0, 0]])
     labels = torch.tensor([0, 0, 0, 0, 2])
-    found = accuracies(logits, labels, TaskUnits((2, 2)), 2, Evaluation(group=4), torch.Generator().manual_seed(0))
-    assert found == {"task_aware": (1.0, 1.0), "vote": (1.0, 1.0), "per_sample": (0.25, 1.0)}
+    measured = accuracies(logits, labels, TaskUnits((2, 2)), 2, Evaluation(group=4), torch.Generator().manual_seed(0))
+    assert measured == {"task_aware": (1.0, 1.0), "vote": (1.0, 1.0), "per_sample": (0.25, 1.0)}
 
 
 def test_with_one_task_all_protocols_agree():
     logits, labels = sample(2, (4,), 3, 60)
-    found = accuracies(logits, labels, TaskUnits((4,)), 1, Evaluation(), torch.Generator().manual_seed(0))
-    assert len(set(found.values())) == 1 and set(found) == set(PROTOCOLS)
+    measured = accuracies(logits, labels, TaskUnits((4,)), 1, Evaluation(), torch.Generator().manual_seed(0))
+    assert len(set(measured.values())) == 1 and set(measured) == set(PROTOCOLS)
 
 
 def test_classes_not_seen_yet_are_never_answered():
     logits = torch.tensor([[1.0, 0, 9, 9]])
     labels = torch.tensor([0])
-    found = accuracies(logits, labels, TaskUnits((2,)), 1, Evaluation(), torch.Generator().manual_seed(0))
-    assert set(found.values()) == {(1.0,)}
+    measured = accuracies(logits, labels, TaskUnits((2,)), 1, Evaluation(), torch.Generator().manual_seed(0))
+    assert set(measured.values()) == {(1.0,)}
 
 
 def test_the_last_group_of_a_task_may_be_smaller_and_groups_never_mix_tasks():
@@ -276,9 +276,9 @@ def test_records_keep_the_protocols_that_are_measured(method, epochs):
     config = preset("digits", method, **({"adaptation.epochs": epochs} if adapts else {}))
     logits, labels = sample(0, (2, 2), 0, 50)
     adapted = logits if adapts else None
-    found = accuracies(logits, labels, TaskUnits((2, 2)), 2, config.evaluation, torch.Generator(), adapted)
-    assert tuple(found) == protocols(config)
-    assert set(Record(config).summary()["accuracy"]) == set(found)
+    measured = accuracies(logits, labels, TaskUnits((2, 2)), 2, config.evaluation, torch.Generator(), adapted)
+    assert tuple(measured) == protocols(config)
+    assert set(Record(config).summary()["accuracy"]) == set(measured)
 
 
 # Meta-test adaptation
@@ -309,7 +309,7 @@ def literal_adam(network, exemplars, own, epochs, generator):
     """Adam 1e-3, batches of 64, binary cross-entropy on the task's own units, written out."""
     network.train()
     weights = list(network.parameters())
-    moments = [(torch.zeros_like(each), torch.zeros_like(each)) for each in weights]
+    moments = [(torch.zeros_like(weight), torch.zeros_like(weight)) for weight in weights]
     steps = 0
     for _ in range(epochs):
         order = torch.randperm(len(exemplars), generator=generator).tolist()
@@ -328,7 +328,7 @@ def literal_adam(network, exemplars, own, epochs, generator):
                     m.mul_(0.9).add_(0.1 * gradient)
                     v.mul_(0.999).add_(0.001 * gradient**2)
                     weight -= 1e-3 * (m / (1 - 0.9**steps)) / ((v / (1 - 0.999**steps)).sqrt() + 1e-8)
-    return torch.cat([each.detach().flatten() for each in weights] + [network.norm.running_mean,
+    return torch.cat([weight.detach().flatten() for weight in weights] + [network.norm.running_mean,
                                                                       network.norm.running_var])  # fmt: skip
 
 
@@ -338,18 +338,18 @@ def test_adaptation_equals_adam_written_out(task, count, epochs, sizes):
     model, network = Model(Normed()), Normed().double()
     with torch.no_grad():
         generator = torch.Generator().manual_seed(1)
-        for each in network.parameters():
-            each.copy_(torch.randn(each.shape, generator=generator, dtype=torch.float64))
+        for weight in network.parameters():
+            weight.copy_(torch.randn(weight.shape, generator=generator, dtype=torch.float64))
     network.norm.running_mean.fill_(3.0)
-    phi = torch.cat([each.detach().flatten() for each in network.parameters()]
+    phi = torch.cat([weight.detach().flatten() for weight in network.parameters()]
                     + [network.norm.running_mean, network.norm.running_var])  # fmt: skip
     before, own = phi.clone(), exemplars_of(task, count, sizes)
     generator, again = (torch.Generator().manual_seed(5) for _ in range(2))
-    found = adapt(model, phi, own, TaskUnits(sizes), epochs, generator)
-    assert torch.equal(phi, before) and not found.requires_grad
+    adapted = adapt(model, phi, own, TaskUnits(sizes), epochs, generator)
+    assert torch.equal(phi, before) and not adapted.requires_grad
     expected = literal_adam(network, own, units_of(task - 1, sizes), epochs, again)
-    np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-9, atol=1e-12)
-    assert abs(found - before).max() > 1e-3
+    np.testing.assert_allclose(adapted.numpy(), expected.numpy(), rtol=1e-9, atol=1e-12)
+    assert abs(adapted - before).max() > 1e-3
     assert torch.equal(generator.get_state(), again.get_state())
 
 

@@ -41,25 +41,25 @@ def lab(rgb: np.ndarray) -> np.ndarray:
 
 def test_the_methods_seen_together_most_are_told_apart_by_colour_with_deuteranopia_too():
     often = [linear(LOOKS[name].colour) for name in list(LOOKS)[:6]]
-    for one, other in combinations(often, 2):
-        assert np.linalg.norm(lab(one) - lab(other)) > 14
-        seen = [lab(np.clip(DEUTERANOPIA @ each, 0, 1)) for each in (one, other)]
-        assert np.linalg.norm(seen[0] - seen[1]) > 14
+    for first, second in combinations(often, 2):
+        assert np.linalg.norm(lab(first) - lab(second)) > 14
+        perceived = [lab(np.clip(DEUTERANOPIA @ colour, 0, 1)) for colour in (first, second)]
+        assert np.linalg.norm(perceived[0] - perceived[1]) > 14
 
 
 @given(RUNS)
 def test_a_method_looks_the_same_whatever_stands_beside_it(methods):
-    found = looks(methods)
-    assert list(found) == list(methods) and len(set(found.values())) == len(methods)
+    styles = looks(methods)
+    assert list(styles) == list(methods) and len(set(styles.values())) == len(methods)
     for method in set(methods.values()):
         first = next(name for name in methods if methods[name] == method)
-        assert found[first] == LOOKS[method]
+        assert styles[first] == LOOKS[method]
 
 
 def test_more_lines_of_one_method_than_there_are_looks_are_drawn_all_the_same():
     accuracy = {f"run {at}": np.full((2, 2), at / 20) for at in range(20)}
-    drawn = figures.accuracy_over_tasks(accuracy, dict.fromkeys(accuracy, "ari")).axes[0].lines
-    assert len(drawn) == 20 and drawn[0].get_color() == LOOKS["ari"].colour
+    lines = figures.accuracy_over_tasks(accuracy, dict.fromkeys(accuracy, "ari")).axes[0].lines
+    assert len(lines) == 20 and lines[0].get_color() == LOOKS["ari"].colour
 
 
 def test_a_run_has_one_colour_in_all_charts():
@@ -84,6 +84,6 @@ def test_a_map_that_is_the_same_everywhere_is_marked_where_it_is_drawn(level, co
     maps[0] = level
     images = np.zeros((columns, 1, 6, 6), np.uint8)  # a level image is what it is
     rows = [figures.Row("input", images, "image"), figures.Row("Grad-CAM", maps)]
-    drawn = figures.grid(rows, [("a", "b")] * columns, "maps")
-    marks = [text for axes in drawn.axes for text in axes.texts if text.get_text() == "level"]
-    assert [(mark.axes, mark.get_position()) for mark in marks] == [(drawn.axes[1], (2.5, 2.5))]
+    figure = figures.grid(rows, [("a", "b")] * columns, "maps")
+    marks = [text for axes in figure.axes for text in axes.texts if text.get_text() == "level"]
+    assert [(mark.axes, mark.get_position()) for mark in marks] == [(figure.axes[1], (2.5, 2.5))]

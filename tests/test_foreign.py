@@ -110,11 +110,11 @@ def test_grad_cam_of_torchvisions_classifiers_is_captums_own_with_the_layer_name
         layer = layer.replace(block, f"{block}.0", 1) if layer.startswith(block) else layer
         user = with_attention(network, f"{block}.1.gate")
     batch = images(side)
-    found = attribute(user, batch, TARGETS, "Grad-CAM")
-    assert found.layer == layer
+    attribution = attribute(user, batch, TARGETS, "Grad-CAM")
+    assert attribution.layer == layer
     expected = captums(network, network.get_submodule(layer), batch, TARGETS)
     assert expected.any()
-    np.testing.assert_allclose(found.values, expected, rtol=1e-6, atol=1e-6 * abs(expected).max())
+    np.testing.assert_allclose(attribution.values, expected, rtol=1e-6, atol=1e-6 * abs(expected).max())
     named = attribute(user, batch, TARGETS, "Grad-CAM", layer=block)
     expected = captums(network, network.get_submodule(block), batch, TARGETS)
     np.testing.assert_allclose(named.values, expected, rtol=1e-6, atol=1e-6 * abs(expected).max())
@@ -126,14 +126,14 @@ def test_grad_cam_of_the_readmes_network_looks_before_the_gate(capsys):
     torch.manual_seed(0)
     exec(code, names)
     model, batch, targets = names["model"], names["images"], names["found"].logits.argmax(1)
-    found = attribute(model, batch, targets, "Grad-CAM")
+    attribution = attribute(model, batch, targets, "Grad-CAM")
     network = model.module
-    assert found.layer == "first" == last_convolution(network, batch)
+    assert attribution.layer == "first" == last_convolution(network, batch)
     expected = captums(network, network.first, batch, targets)
-    np.testing.assert_allclose(found.values, expected, rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(attribution.values, expected, rtol=1e-6, atol=1e-8)
     attention = names["found"].attention.astype(np.float64)
     logit = np.log(attention / (1 - attention))
-    for values, gate in zip(found.values, logit, strict=True):  # not A once more
+    for values, gate in zip(attribution.values, logit, strict=True):  # not A once more
         assert abs(np.corrcoef(values.ravel(), gate.ravel())[0, 1]) < 0.9
 
 
@@ -203,9 +203,9 @@ def test_what_is_written_into_the_attention_later_does_not_change_what_is_looked
     network = model.module.eval()
     with torch.no_grad():
         gate = network.gate(network.first(batch))
-        found = look(model, batch)
-        np.testing.assert_allclose(found.logits, network(batch).numpy(), atol=1e-6)
-    np.testing.assert_allclose(found.attention, gate[:, 0].numpy(), atol=1e-6)
+        answer = look(model, batch)
+        np.testing.assert_allclose(answer.logits, network(batch).numpy(), atol=1e-6)
+    np.testing.assert_allclose(answer.attention, gate[:, 0].numpy(), atol=1e-6)
 
 
 class Odd(nn.Module):
@@ -227,18 +227,18 @@ class Odd(nn.Module):
 
 def test_the_default_layer_is_the_one_called_last_with_a_map_that_the_answer_depends_on():
     network, batch = Odd().eval(), images()
-    found = attribute(network, batch, TARGETS, "Grad-CAM")
-    assert found.layer == "late" and not found.level.any() and found.note == ""
-    np.testing.assert_allclose(found.values, captums(network, network.late, batch, TARGETS), atol=1e-6)
+    attribution = attribute(network, batch, TARGETS, "Grad-CAM")
+    assert attribution.layer == "late" and not attribution.level.any() and attribution.note == ""
+    np.testing.assert_allclose(attribution.values, captums(network, network.late, batch, TARGETS), atol=1e-6)
     assert last_convolution(network, torch.randn(1, 3, 1, 1)) is None  # no map has more than one place
 
 
 def test_a_level_map_is_never_without_a_note():
     network, batch = Odd().eval(), images()
-    found = attribute(network, batch, TARGETS, "Grad-CAM", layer="head")
-    np.testing.assert_allclose(found.values, captums(network, network.head, batch, TARGETS), atol=1e-6)
-    assert found.level.all()
-    assert found.note == (
+    attribution = attribute(network, batch, TARGETS, "Grad-CAM", layer="head")
+    np.testing.assert_allclose(attribution.values, captums(network, network.head, batch, TARGETS), atol=1e-6)
+    assert attribution.level.all()
+    assert attribution.note == (
         "Grad-CAM of head singles out no place in 3 of 3 images (1, 2, 3): the map is the same everywhere."
     )
     whole = attribute(network, batch, TARGETS, "occlusion", window=12)
@@ -252,10 +252,10 @@ def test_a_map_that_is_not_finite_is_said():
 
     batch = images().abs() + 0.1
     batch[0, 0, 2, 2] = 0
-    found = attribute(Root(), batch, [0, 1, 2], "saliency")
-    assert found.level.tolist() == [True, False, False]
-    assert found.note.endswith("1 of 3 images (1): the map is the same everywhere, or not finite.")
-    assert found.scores[0].max() == 0 and np.isfinite(found.scores).all()
+    attribution = attribute(Root(), batch, [0, 1, 2], "saliency")
+    assert attribution.level.tolist() == [True, False, False]
+    assert attribution.note.endswith("1 of 3 images (1): the map is the same everywhere, or not finite.")
+    assert attribution.scores[0].max() == 0 and np.isfinite(attribution.scores).all()
 
 
 def test_maps_of_the_classes_are_their_own_grad_cam():
@@ -271,11 +271,11 @@ def test_maps_of_the_classes_are_their_own_grad_cam():
             return self.head(F.relu(self.body(batch))).mean((2, 3))
 
     network, batch = Maps().eval(), images()
-    found = attribute(network, batch, TARGETS, "Grad-CAM")
-    assert found.layer == "head"
+    attribution = attribute(network, batch, TARGETS, "Grad-CAM")
+    assert attribution.layer == "head"
     with torch.no_grad():
         maps = F.relu(network.head(F.relu(network.body(batch))))[range(3), TARGETS].numpy()
-    np.testing.assert_allclose(found.values, maps / 144, atol=1e-7)
+    np.testing.assert_allclose(attribution.values, maps / 144, atol=1e-7)
 
 
 @settings(deadline=None, max_examples=60)
@@ -408,8 +408,8 @@ def test_targets_are_taken_exactly_where_each_is_a_class(targets, kind):
     model, fits = with_attention(Own(), "gate"), len(targets) == 3 and all(0 <= target < 5 for target in targets)
     with contextlib.nullcontext() if fits else pytest.raises(ValueError, match="targets must be"):
         given_as = kind(targets)
-        found = attribute(model, images(), given_as, "saliency")
-        np.testing.assert_array_equal(found.values, attribute(model, images(), targets, "saliency").values)
+        attribution = attribute(model, images(), given_as, "saliency")
+        np.testing.assert_array_equal(attribution.values, attribute(model, images(), targets, "saliency").values)
 
 
 @pytest.mark.parametrize("window", [0, -1, 13, 2.5, "3"])
@@ -553,17 +553,17 @@ def test_grad_cam_needs_no_gradient_of_the_images():
             return super().forward(batch.detach())
 
     network, batch = Frozen().eval(), images()
-    found = attribute(network, batch, TARGETS, "Grad-CAM", layer="first")
-    np.testing.assert_allclose(found.values, captums(network, network.first, batch, TARGETS), atol=1e-7)
+    attribution = attribute(network, batch, TARGETS, "Grad-CAM", layer="first")
+    np.testing.assert_allclose(attribution.values, captums(network, network.first, batch, TARGETS), atol=1e-7)
     with pytest.raises(ValueError, match="saliency needs a gradient, and none leads from the logits to the images"):
         attribute(network, batch, TARGETS, "saliency")
 
 
 def answers_of(model, batch, layer=None):
     """Everything that can be asked."""
-    found = look(model, batch)
-    yield found.attention
-    yield found.logits
+    answer = look(model, batch)
+    yield answer.attention
+    yield answer.logits
     for method in METHODS:
         yield attribute(model, batch, TARGETS, method, layer).values
 
@@ -655,12 +655,12 @@ def test_a_network_that_writes_into_its_images_leaves_its_users_alone(method):
             return super().forward(batch - 0.5)
 
     batch = images()
-    kept = batch.clone()
-    found = attribute(with_attention(Writes(), "gate"), batch, TARGETS, method)
+    copy = batch.clone()
+    attribution = attribute(with_attention(Writes(), "gate"), batch, TARGETS, method)
     look(with_attention(Writes(), "gate"), batch)
-    assert torch.equal(batch, kept)
+    assert torch.equal(batch, copy)
     expected = attribute(with_attention(Plain(), "gate"), batch, TARGETS, method)
-    np.testing.assert_allclose(found.values, expected.values, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(attribution.values, expected.values, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("ask", [look, *METHODS], ids=str)

@@ -26,42 +26,42 @@ def with_a_norm(models):
 
 def literal_distance(models, kind):
     size, length = models.shape
-    found = np.zeros((size, size))
+    matrix = np.zeros((size, size))
     for i in range(size):
         for j in range(size):
             total = 0.0
             for k in range(length):
                 gap = abs(models[i, k] - models[j, k])
                 total += gap * gap if kind == "l2" else gap
-            found[i, j] = total**0.5 if kind == "l2" else total
+            matrix[i, j] = total**0.5 if kind == "l2" else total
     if kind == "relative":
         norm = 0.0
         for i in range(size):
             for k in range(length):
                 norm += abs(models[i, k]) / size
-        found /= norm
-    return found
+        matrix /= norm
+    return matrix
 
 
 def literal_dif_star(distance, eta):
     size = len(distance)
-    found = np.zeros((size, size))
+    matrix = np.zeros((size, size))
     for i in range(size):
         total = 0.0
         for j in range(size):
             total += distance[i, j] * distance[i, j] + eta
         for j in range(size):
-            found[i, j] = (distance[i, j] * distance[i, j] + eta) / total
-    return found
+            matrix[i, j] = (distance[i, j] * distance[i, j] + eta) / total
+    return matrix
 
 
 def literal_fuse(weights, models):
-    found = np.zeros((len(weights), models.shape[1]))
+    matrix = np.zeros((len(weights), models.shape[1]))
     for i in range(len(weights)):
         for j in range(len(models)):
             for k in range(models.shape[1]):
-                found[i, k] += weights[i, j] * models[j, k]
-    return found
+                matrix[i, k] += weights[i, j] * models[j, k]
+    return matrix
 
 
 @each_kind
@@ -234,9 +234,9 @@ def test_inputs_are_left_alone():
     models = np.arange(6.0).reshape(3, 2)
     distance = distance_matrix(models)
     table = dif(distance, 0.85)
-    kept = [array.copy() for array in (models, distance, table)]
+    copies = [array.copy() for array in (models, distance, table)]
     fuse(dif_star(table), models)
-    assert all((a == b).all() for a, b in zip(kept, (models, distance, table), strict=True))
+    assert all((a == b).all() for a, b in zip(copies, (models, distance, table), strict=True))
 
 
 def test_last_row_of_the_fused_models_is_the_last_row_of_dif_star_alone():

@@ -51,16 +51,16 @@ def learned(method: str = "ari", **settings: object) -> Record:
     return record
 
 
-def told(found: Iteration) -> dict[str, np.ndarray]:
+def arrays_of(iteration: Iteration) -> dict[str, np.ndarray]:
     return {
-        "distance": found.fused.distance,
-        "dif_star": found.fused.dif_star,
-        "gram": found.fused.gram,
-        "losses": np.array([model.clean_loss for model in found.models]),
-        "attacked_losses": np.array([model.attacked_loss for model in found.models]),
-        "alpha": np.array(found.fused.alpha),
-        "loss": np.array(found.loss),
-        "learning_rate": np.array(found.learning_rate),
+        "distance": iteration.fused.distance,
+        "dif_star": iteration.fused.dif_star,
+        "gram": iteration.fused.gram,
+        "losses": np.array([model.clean_loss for model in iteration.models]),
+        "attacked_losses": np.array([model.attacked_loss for model in iteration.models]),
+        "alpha": np.array(iteration.fused.alpha),
+        "loss": np.array(iteration.loss),
+        "learning_rate": np.array(iteration.learning_rate),
     }
 
 
@@ -84,14 +84,14 @@ RTOL = {"gram": 1e-3}  # of products of small differences; 2e-4 was seen between
 def test_the_parts_are_those_of_the_recorded_first_frame(run, task):
     """Of runs that ship: D, dif*, the losses and alpha, up to the rounding of another kind of processor."""
     record = records.load(SHIPPED / run)
-    frames, found = record.frames(task), first_of(record, task)
+    frames, iteration = record.frames(task), first_of(record, task)
     assert frames.iteration[0] == 0
-    assert found.fused.present == tuple(range(1, task + 1))
-    for name, values in told(found).items():
+    assert iteration.fused.present == tuple(range(1, task + 1))
+    for name, values in arrays_of(iteration).items():
         np.testing.assert_allclose(
             values, getattr(frames, name)[0], rtol=RTOL.get(name, 1e-4), atol=1e-6, err_msg=name
         )
-    assert found.departure(frames) < 1e-4
+    assert iteration.departure(frames) < 1e-4
 
 
 @cache
@@ -145,30 +145,30 @@ def test_a_run_that_ships_is_trained_to_the_same_record_again():
 def test_under_every_switch_each_task_s_first_iteration_is_the_trained_one(settings):
     record = learned(**settings)
     for task in range(1, record.config.data.tasks + 1):
-        frames, found = record.frames(task), first_of(record, task)
-        here = frames.present[0]
-        for name, values in told(found).items():
+        frames, iteration = record.frames(task), first_of(record, task)
+        present = frames.present[0]
+        for name, values in arrays_of(iteration).items():
             recorded = getattr(frames, name)[0]
-            recorded = recorded[here] if name.endswith("losses") else recorded
+            recorded = recorded[present] if name.endswith("losses") else recorded
             recorded = frames.matrix(name, 0) if recorded.ndim == 2 else recorded
             np.testing.assert_array_equal(values, recorded, err_msg=name)
-        assert found.departure(frames) == 0
-        np.testing.assert_allclose([model.distance for model in found.models], found.fused.distance[-1, :-1])
-        np.testing.assert_allclose(found.dif, found.fused.distance**2 + record.config.fusion.eta)
+        assert iteration.departure(frames) == 0
+        np.testing.assert_allclose([model.distance for model in iteration.models], iteration.fused.distance[-1, :-1])
+        np.testing.assert_allclose(iteration.dif, iteration.fused.distance**2 + record.config.fusion.eta)
         if record.config.fusion.weights == "adaptive" and record.config.fusion.over == "model":
-            np.testing.assert_allclose(found.row, found.fused.dif_star[-1], rtol=1e-4)
-        assert found.row.sum() == pytest.approx(1)
+            np.testing.assert_allclose(iteration.row, iteration.fused.dif_star[-1], rtol=1e-4)
+        assert iteration.row.sum() == pytest.approx(1)
 
 
 def test_the_next_base_after_the_first_iteration_is_that_of_training():
     """Its loss on each task's samples is what the second iteration starts from, on the same samples."""
     record = learned()
-    found = first_of(record, 1)
+    iteration = first_of(record, 1)
     method, (batch, rate, _) = method_at_start(record)
     method.step(batch, rate, True)
     logits, _, _ = method.world.model.train(method.phi, batch.images)
-    assert found.losses["next φ_b"][0] == float(method.loss(logits, batch.labels))
-    assert found.losses["φ_b"][0] == found.models[0].clean_loss == pytest.approx(found.loss)
+    assert iteration.losses["next φ_b"][0] == float(method.loss(logits, batch.labels))
+    assert iteration.losses["φ_b"][0] == iteration.models[0].clean_loss == pytest.approx(iteration.loss)
 
 
 # What the parts are
@@ -176,32 +176,32 @@ def test_the_next_base_after_the_first_iteration_is_that_of_training():
 
 def test_step_is_its_parts_and_looking_at_them_changes_nothing():
     record = learned()
-    (whole, given), (looked_at, same) = method_at_start(record), method_at_start(record)
-    loss, fused = whole.step(*given)
-    kept = []
-    for part in looked_at.parts(*same):
-        kept.append(part)
-    measured = kept[-1]
+    (stepped, arguments), (observed, again) = method_at_start(record), method_at_start(record)
+    loss, fused = stepped.step(*arguments)
+    parts = []
+    for part in observed.parts(*again):
+        parts.append(part)
+    measured = parts[-1]
     assert isinstance(measured, Measured) and measured.fused is not None and fused is not None
     assert measured.loss == loss
     for name, value in vars(fused).items():
         np.testing.assert_array_equal(getattr(measured.fused, name), value)
-    assert torch.equal(whole.phi, looked_at.phi)
-    assert torch.equal(whole.noise.get_state(), looked_at.noise.get_state())
+    assert torch.equal(stepped.phi, observed.phi)
+    assert torch.equal(stepped.noise.get_state(), observed.noise.get_state())
 
 
 @pytest.mark.parametrize("rounds", [1, 2])
 def test_parts_come_in_the_order_of_the_algorithm(rounds):
     record = learned(**{"fusion.inner_steps": rounds})
-    method, given = method_at_start(record)
-    kinds = [type(part) for part in method.parts(*given)]
+    method, arguments = method_at_start(record)
+    kinds = [type(part) for part in method.parts(*arguments)]
     assert kinds == [CleanStep, Attack, AttackedStep] * rounds + [Fusion, Measured]
 
 
 def test_nothing_is_trained_before_it_is_asked_for():
-    method, given = method_at_start(learned())
+    method, arguments = method_at_start(learned())
     before = method.phi.clone()
-    parts = method.parts(*given)
+    parts = method.parts(*arguments)
     first = next(parts)
     assert isinstance(first, CleanStep) and not torch.equal(first.phi, before)
     assert torch.equal(method.phi, before)
@@ -222,17 +222,17 @@ def test_the_attack_stays_within_its_bounds_and_off_the_object():
 
 
 def test_without_strength_there_is_no_attack_to_show():
-    found = first_of(learned(**{"attack.epsilon": 0.0}), 2)
-    assert [model.struck for model in found.models] == [None, None]
-    assert all(model.attacked_loss == model.loss_after for model in found.models)
+    iteration = first_of(learned(**{"attack.epsilon": 0.0}), 2)
+    assert [model.struck for model in iteration.models] == [None, None]
+    assert all(model.attacked_loss == model.loss_after for model in iteration.models)
 
 
 def test_another_iteration_departs_from_the_recorded_one():
     """So that a run trained elsewhere, or on other data, is told apart."""
     record = learned()
-    found = first_of(record, 2)
-    assert found.departure(learned(seed=1).frames(2)) > 1e-3
-    assert found.departure(record.frames(3)) == float("inf")
+    iteration = first_of(record, 2)
+    assert iteration.departure(learned(seed=1).frames(2)) > 1e-3
+    assert iteration.departure(record.frames(3)) == float("inf")
 
 
 # What has no first iteration
@@ -265,8 +265,8 @@ def last_fusions(config: Config, saved: Saved | None, tasks: int, monkeypatch) -
     fusions, ends = [], []
     parts = AntiRetroactiveInterference.parts
 
-    def watched(self, *given):
-        for part in parts(self, *given):
+    def watched(self, *arguments):
+        for part in parts(self, *arguments):
             if isinstance(part, Fusion):
                 fusions.append(part)
             yield part
@@ -316,8 +316,8 @@ def test_the_weights_after_every_task_are_the_fusion_of_its_last_iteration(seed,
 
 
 def test_part_by_part_ends_with_phi_f_as_the_next_base():
-    found = first_of(learned(seed=5), 3)
-    np.testing.assert_array_equal(found.losses["next φ_b"], found.losses["φ_f"])
-    assert found.base_moved == found.fused_moved > 0
+    iteration = first_of(learned(seed=5), 3)
+    np.testing.assert_array_equal(iteration.losses["next φ_b"], iteration.losses["φ_f"])
+    assert iteration.base_moved == iteration.fused_moved > 0
     led = first_of(learned("ari-adam", seed=5), 3)
     assert (led.losses["next φ_b"] != led.losses["φ_f"]).all()

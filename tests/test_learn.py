@@ -61,7 +61,7 @@ def arrays(event):
 
 
 @pytest.fixture(scope="module")
-def told():
+def runs():
     """All events of each method's tiny run."""
     return {method: list(learn(tiny(method))) for method in METHODS}
 
@@ -74,51 +74,51 @@ def of(kind, events):
 
 
 @each_method
-def test_same_configuration_and_seed_give_the_same_events(method, told):
-    assert same(list(learn(tiny(method))), told[method])
+def test_same_configuration_and_seed_give_the_same_events(method, runs):
+    assert same(list(learn(tiny(method))), runs[method])
 
 
 @each_method
-def test_another_seed_gives_other_events_on_the_same_split(method, told):
+def test_another_seed_gives_other_events_on_the_same_split(method, runs):
     other = list(learn(tiny(method, seed=1)))
-    assert len(other) == len(told[method])
-    assert same(other[0], told[method][0])  # the same held-out images
-    losses, others = ([step.loss for step in of(Step, events)] for events in (told[method], other))
+    assert len(other) == len(runs[method])
+    assert same(other[0], runs[method][0])  # the same held-out images
+    losses, others = ([step.loss for step in of(Step, events)] for events in (runs[method], other))
     assert not set(losses) & set(others)
 
 
 @each_method
-def test_the_global_random_state_is_neither_read_nor_moved(method, told):
+def test_the_global_random_state_is_neither_read_nor_moved(method, runs):
     torch.manual_seed(123)
     np.random.seed(123)  # noqa: NPY002
     before = torch.random.get_rng_state(), np.random.get_state()[1].tolist()  # noqa: NPY002
-    assert same(list(learn(tiny(method))), told[method])
+    assert same(list(learn(tiny(method))), runs[method])
     assert torch.equal(torch.random.get_rng_state(), before[0])
     assert np.random.get_state()[1].tolist() == before[1]  # noqa: NPY002
 
 
-def test_interleaved_runs_are_as_alone(told):
+def test_interleaved_runs_are_as_alone(runs):
     other = list(learn(tiny("ari", seed=1)))
     together = zip(learn(tiny("ari")), learn(tiny("ari", seed=1)), strict=True)
     one, two = (list(events) for events in zip(*together, strict=True))
-    assert same(one, told["ari"]) and same(two, other)
+    assert same(one, runs["ari"]) and same(two, other)
 
 
 @each_method
-def test_events_are_detached_from_the_run(method, told):
+def test_events_are_detached_from_the_run(method, runs):
     """Whoever spoils an event spoils his own copy only."""
-    seen = []
+    copies = []
     for event in learn(tiny(method)):
-        seen.append(copy.deepcopy(event))
+        copies.append(copy.deepcopy(event))
         for array in arrays(event):
             if array.flags.writeable:
                 array[...] = 77
-    assert same(seen, told[method])
+    assert same(copies, runs[method])
 
 
 @each_method
-def test_events_are_frozen(method, told):
-    for event in {type(event): event for event in told[method]}.values():
+def test_events_are_frozen(method, runs):
+    for event in {type(event): event for event in runs[method]}.values():
         for name in vars(event):
             with pytest.raises(dataclasses.FrozenInstanceError):
                 setattr(event, name, None)
@@ -128,8 +128,8 @@ def test_events_are_frozen(method, told):
 
 
 @each_method
-def test_events_come_in_order(method, told):
-    events = told[method]
+def test_events_come_in_order(method, runs):
+    events = runs[method]
     assert isinstance(events[0], Started) and events[-1] == Finished()
     assert [type(event) for event in events].count(Started) == 1
     assert [event.task for event in of(TaskDone, events)] == [1, 2]
@@ -144,9 +144,9 @@ def test_events_come_in_order(method, told):
 
 
 @each_method
-def test_every_event_belongs_to_its_place(method, told):
+def test_every_event_belongs_to_its_place(method, runs):
     task, iteration, done = 1, -1, 0
-    for event in told[method]:
+    for event in runs[method]:
         match event:
             case Step():
                 assert (event.task, event.iteration) == (task, iteration + 1)
@@ -160,15 +160,15 @@ def test_every_event_belongs_to_its_place(method, told):
 
 
 @each_method
-def test_frames_are_the_first_the_last_and_evenly_between(method, told):
+def test_frames_are_the_first_the_last_and_evenly_between(method, runs):
     for task in (1, 2):
-        steps = [step for step in of(Step, told[method]) if step.task == task]
+        steps = [step for step in of(Step, runs[method]) if step.task == task]
         recorded = [step.iteration for step in steps if step.recorded]
         assert len(recorded) == 4 < len(steps)
         assert recorded[0] == 0 and recorded[-1] == len(steps) - 1
         assert np.ptp(np.diff(recorded)) <= 1
         assert all((step.fused is not None) == (step.recorded and method in FUSING) for step in steps)
-        assert len([event for event in of(Attention, told[method]) if event.task == task]) == 2
+        assert len([event for event in of(Attention, runs[method]) if event.task == task]) == 2
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
@@ -181,17 +181,17 @@ def test_spread_is_even(total, most):
     assert not len(gaps) or gaps.max() - gaps.min() <= 1
 
 
-def test_steps_tell_rate_and_samples(told):
+def test_steps_tell_rate_and_samples(runs):
     stream = Stream(datasets.load("digits"), tiny().data, torch.device("cpu"))
     new = [len(stream.of_task(stream.train, task)) for task in (1, 2)]
     first = tiny("replay").train.learning_rate
     for task, pool in ((1, new[0]), (2, new[1] + 20)):
-        steps = [step for step in of(Step, told["replay"]) if step.task == task]
+        steps = [step for step in of(Step, runs["replay"]) if step.task == task]
         for step in steps:
             expected = first * (1 + math.cos(math.pi * step.iteration / step.iterations)) / 2
             assert step.learning_rate == pytest.approx(expected)
-        drawn = sum(step.samples for step in steps)
-        assert 2 * pool <= drawn <= 2 * pool + (task - 1) * len(steps)  # each once an epoch, and what was added
+        samples = sum(step.samples for step in steps)
+        assert 2 * pool <= samples <= 2 * pool + (task - 1) * len(steps)  # each once an epoch, and what was added
     constant = tiny("finetune", **{"train.schedule": "constant", "train.epochs": 1})
     assert {step.learning_rate for step in of(Step, learn(constant))} == {constant.train.learning_rate}
 
@@ -223,8 +223,8 @@ def test_batches_are_those_of_the_method(method):
     stream = Stream(datasets.load("digits"), config.data, torch.device("cpu"))
     labels = stream.train.labels
     for task in (1, 2, 3):
-        drawn = Schedule(config, stream, task).batches(1)
-        everything = torch.cat(drawn)
+        epoch = Schedule(config, stream, task).batches(1)
+        everything = torch.cat(epoch)
         new = stream.of_task(stream.train, task)
         assert set(everything[stream.task_of(labels[everything]) == task].tolist()) <= set(new.tolist())
         earlier = everything[stream.task_of(labels[everything]) < task].tolist()
@@ -235,11 +235,11 @@ def test_batches_are_those_of_the_method(method):
         elif task > 1:
             memory = exemplars(stream, task - 1, 20, config.seed)
             assert set(earlier) == set(memory.tolist())
-            counts = [torch.bincount(labels[batch], minlength=2 * task) for batch in drawn]
-            spreads = [int(each.max() - each.min()) for each in counts]
+            counts = [torch.bincount(labels[batch], minlength=2 * task) for batch in epoch]
+            spreads = [int(count.max() - count.min()) for count in counts]
             assert (max(spreads) <= 1) == (REHEARSED[method] == "balanced")
             if REHEARSED[method] != "mixed":
-                assert all(set(stream.task_of(labels[batch]).tolist()) == set(range(1, task + 1)) for batch in drawn)
+                assert all(set(stream.task_of(labels[batch]).tolist()) == set(range(1, task + 1)) for batch in epoch)
 
 
 def test_dark_replay_draws_its_exemplars_itself():
@@ -280,14 +280,14 @@ def test_adapted_accuracies_are_of_copies_adapted_to_each_tasks_exemplars(method
     for event in of(TaskDone, learn(config)):
         task = event.task
         phi = model.pack({name: torch.tensor(value) for name, value in event.weights.items()})
-        seen = stream.up_to(stream.test, task)
+        members = stream.up_to(stream.test, task)
         memory = exemplars(stream, task, 20, config.seed)
         own = []
-        for each in range(1, task + 1):
-            of_task = stream.train[memory[(stream.train.labels[memory] // 2 + 1) == each]]
-            phi_i = adapt(model, phi, of_task, units, 2, generator_for(config.seed, ADAPT, task, each))
-            own.append(logits_of(model, phi_i, stream.test, seen)[:, 2 * each - 2 : 2 * each])
-        logits, labels = logits_of(model, phi, stream.test, seen), stream.test.labels[seen]
+        for earlier in range(1, task + 1):
+            of_task = stream.train[memory[(stream.train.labels[memory] // 2 + 1) == earlier]]
+            phi_i = adapt(model, phi, of_task, units, 2, generator_for(config.seed, ADAPT, task, earlier))
+            own.append(logits_of(model, phi_i, stream.test, members)[:, 2 * earlier - 2 : 2 * earlier])
+        logits, labels = logits_of(model, phi, stream.test, members), stream.test.labels[members]
         groups = generator_for(config.seed, GROUPS, task)
         expected = accuracies(logits, labels, units, task, config.evaluation, groups, torch.cat(own, 1))
         assert event.accuracy == expected and tuple(expected) == protocols(config)
@@ -295,9 +295,9 @@ def test_adapted_accuracies_are_of_copies_adapted_to_each_tasks_exemplars(method
 
 
 @pytest.mark.parametrize("method", [name for name in METHODS if "adaptation.epochs" in keys(name)])
-def test_adaptation_measures_and_changes_nothing(method, told):
+def test_adaptation_measures_and_changes_nothing(method, runs):
     events = list(learn(tiny(method, **{"adaptation.epochs": 1})))
-    for ours, theirs in zip(events, told[method], strict=True):
+    for ours, theirs in zip(events, runs[method], strict=True):
         if isinstance(ours, TaskDone):
             assert same(ours.weights, theirs.weights)
             assert theirs.accuracy.items() <= ours.accuracy.items() and len(ours.accuracy) == 6
@@ -305,9 +305,9 @@ def test_adaptation_measures_and_changes_nothing(method, told):
             assert same(ours, theirs)
 
 
-def test_all_tasks_are_present_in_every_frame_of_a_preset(told):
+def test_all_tasks_are_present_in_every_frame_of_a_preset(runs):
     for method in FUSING:  # of the last the batches are mixed, but large
-        fused = [step for step in of(Step, told[method]) if step.fused]
+        fused = [step for step in of(Step, runs[method]) if step.fused]
         assert fused and all(step.fused.present == tuple(range(1, step.task + 1)) for step in fused)
     some = of(Step, learn(tiny(**{"memory.batches": "mixed", "memory.budget": 2, "train.batch_size": 16,
                                   "recording.frames": 50, "train.epochs": 1})))  # fmt: skip
@@ -319,12 +319,12 @@ def test_all_tasks_are_present_in_every_frame_of_a_preset(told):
 
 
 @each_method
-def test_weights_are_those_whose_accuracy_is_told(method, told):
+def test_weights_are_those_whose_accuracy_is_told(method, runs):
     stream = Stream(datasets.load("digits"), tiny().data, torch.device("cpu"))
     model = build("conv", stream.shape, 4, tiny(method).network.attention)
-    for event in of(TaskDone, told[method]):
+    for event in of(TaskDone, runs[method]):
         phi = model.pack({name: torch.tensor(value) for name, value in event.weights.items()})
-        assert model.learnable == told[method][0].parameters
+        assert model.learnable == runs[method][0].parameters
         assert {name: len(row) for name, row in event.accuracy.items()} == dict.fromkeys(event.accuracy, event.task)
         for task in range(1, event.task + 1):
             own = stream.test[stream.of_task(stream.test, task)]
@@ -335,17 +335,17 @@ def test_weights_are_those_whose_accuracy_is_told(method, told):
             assert event.accuracy["task_aware"][task - 1] == pytest.approx((of_two == own.labels).double().mean())
 
 
-def test_probes_are_held_out_images_and_their_attention(told):
-    started, *_ = told["ari"]
+def test_probes_are_held_out_images_and_their_attention(runs):
+    started, *_ = runs["ari"]
     test = datasets.load("digits").test
-    held = {image.tobytes(): label for image, label in zip(test.images, test.labels, strict=True)}
+    units = {image.tobytes(): label for image, label in zip(test.images, test.labels, strict=True)}
     assert started.probes.shape == (3, 1, 8, 8) and started.probes.dtype == np.uint8
-    assert [held[image.tobytes()] for image in started.probes] == started.probe_units.tolist() == [0, 1, 2]
-    last = of(Attention, told["ari"])[-1]
+    assert [units[image.tobytes()] for image in started.probes] == started.probe_units.tolist() == [0, 1, 2]
+    last = of(Attention, runs["ari"])[-1]
     assert last.attention.shape == (3, 8, 8) and last.attention.dtype == np.uint8
     model = build("conv", (1, 8, 8), 4)
     stream = Stream(datasets.load("digits"), tiny().data, torch.device("cpu"))
-    weights = of(TaskDone, told["ari"])[-1].weights
+    weights = of(TaskDone, runs["ari"])[-1].weights
     phi = model.pack({name: torch.tensor(value) for name, value in weights.items()})
     images = (torch.tensor(started.probes) / 255 - stream.mean) / stream.std
     _, attention = model(phi, images)
@@ -374,14 +374,14 @@ def test_more_probes_than_there_are_images_are_as_many_as_there_are():
 
 
 @each_method
-def test_leaving_early_is_clean(method, told):
+def test_leaving_early_is_clean(method, runs):
     for count in (1, 4, 9):
         events = learn(tiny(method))
         begun = [next(events) for _ in range(count)]
         events.close()
         assert next(events, None) is None
-        assert same(begun, told[method][:count])
-    assert same(list(learn(tiny(method))), told[method])  # nothing is left behind
+        assert same(begun, runs[method][:count])
+    assert same(list(learn(tiny(method))), runs[method])  # nothing is left behind
 
 
 @each_method
@@ -495,9 +495,9 @@ def test_training_never_touches_the_test_images(method, monkeypatch):
         assert same(ours.weights, theirs.weights) and ours.accuracy != theirs.accuracy
 
 
-def test_validation_holds_training_images_out(told):
+def test_validation_holds_training_images_out(runs):
     validated = list(learn(tiny(**{"data.evaluate_on": "validation"})))
     train = {image.tobytes() for image in datasets.load("digits").train.images}
     assert {image.tobytes() for image in validated[0].probes} <= train
-    steps = [sum(step.samples for step in of(Step, events)) for events in (validated, told["ari"])]
+    steps = [sum(step.samples for step in of(Step, events)) for events in (validated, runs["ari"])]
     assert steps[0] < 0.85 * steps[1]

@@ -41,12 +41,12 @@ def sizes(request, monkeypatch):
 either = pytest.mark.usefixtures("sizes")
 
 
-def seen(task):
+def classes_up_to(task):
     return sum(SIZES[:task])
 
 
 def task_of(label):
-    return next(task for task in range(1, TASKS + 1) if label < seen(task))
+    return next(task for task in range(1, TASKS + 1) if label < classes_up_to(task))
 
 
 def of_task(labels, task):
@@ -89,8 +89,8 @@ def network_at(seed=1):
     """A module in float64, somewhere."""
     network, generator = Normed().double(), torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for each in network.parameters():
-            each.copy_(0.7 * torch.randn(each.shape, generator=generator, dtype=torch.float64))
+        for weight in network.parameters():
+            weight.copy_(0.7 * torch.randn(weight.shape, generator=generator, dtype=torch.float64))
         network.norm.running_mean.copy_(torch.tensor([0.3, -0.2]))
         network.norm.running_var.copy_(torch.tensor([1.5, 0.6]))
     return network
@@ -102,7 +102,7 @@ def statistics(network):
 
 def flat(network):
     """phi: parameters, then running mean and variance."""
-    return torch.cat([*(each.detach().flatten() for each in network.parameters()), statistics(network)])
+    return torch.cat([*(weight.detach().flatten() for weight in network.parameters()), statistics(network)])
 
 
 def created(name, stream=None, **settings):
@@ -126,9 +126,9 @@ def literal_loss(kind, logits, labels, task):
     total = 0.0
     for row, label in zip(logits, labels.tolist(), strict=True):
         if kind == "seen":
-            total = total - torch.log(torch.exp(row[label]) / torch.exp(row[: seen(task)]).sum())
+            total = total - torch.log(torch.exp(row[label]) / torch.exp(row[: classes_up_to(task)]).sum())
             continue
-        own = range(seen(task_of(label) - 1), seen(task_of(label)))
+        own = range(classes_up_to(task_of(label) - 1), classes_up_to(task_of(label)))
         for unit in own:
             chance = 1 / (1 + torch.exp(-row[unit]))
             total = total - torch.log(chance if unit == label else 1 - chance) / len(own)
@@ -170,8 +170,8 @@ def test_descent_is_one_optimiser_a_task(name, loss, optimiser):
                 own.param_groups[0]["lr"] = rate
                 batch = batch_of(stream, tuple(range(1, task + 1)), 12, 10 * task + number)
                 network.train()
-                told = descend(network, own, literal_loss(loss, network(batch.images)[0], batch.labels, task))
-                assert method.step(batch, rate, True) == (pytest.approx(told, rel=1e-10), None)
+                value = descend(network, own, literal_loss(loss, network(batch.images)[0], batch.labels, task))
+                assert method.step(batch, rate, True) == (pytest.approx(value, rel=1e-10), None)
                 agree(method, network)
 
 
@@ -195,8 +195,9 @@ def test_itaml_is_the_mean_of_task_models(inner_steps, loss, optimiser):
             model = copy.deepcopy(network).train()
             own = optimised(model, config, 0.1)
             for step in range(inner_steps):
-                told = descend(model, own, literal_loss(loss, model(batch.images[mine])[0], batch.labels[mine], task))
-                first += told * int(mine.sum()) / 13 if step == 0 else 0
+                logits = model(batch.images[mine])[0]
+                value = descend(model, own, literal_loss(loss, logits, batch.labels[mine], task))
+                first += value * int(mine.sum()) / 13 if step == 0 else 0
             models.append(flat(model))
         alpha = math.exp(-0.7 * (task - 1) / TASKS)
         expected = alpha * sum(models) / len(models) + (1 - alpha) * before
@@ -210,10 +211,10 @@ def test_itaml_is_the_mean_of_task_models(inner_steps, loss, optimiser):
 def set_to(network, phi):
     """The module's own parameters and statistics set to those of a flat vector."""
     with torch.no_grad():
-        place = 0
-        for each in [*network.parameters(), network.norm.running_mean, network.norm.running_var]:
-            each.copy_(phi[place : place + each.numel()].view(each.shape))
-            place += each.numel()
+        start = 0
+        for values in [*network.parameters(), network.norm.running_mean, network.norm.running_var]:
+            values.copy_(phi[start : start + values.numel()].view(values.shape))
+            start += values.numel()
 
 
 # Weights that mattered
@@ -222,7 +223,7 @@ def set_to(network, phi):
 def literal_fisher(network, images, labels, classes):
     """mean over samples of (d log p(y|x) / d phi)^2, one sample after the other, in evaluation mode."""
     network = copy.deepcopy(network).eval()
-    squares = [torch.zeros_like(each) for each in network.parameters()]
+    squares = [torch.zeros_like(weight) for weight in network.parameters()]
     for image, label in zip(images, labels, strict=True):
         row = network(image[None])[0][0]
         gradients = torch.autograd.grad(torch.log(torch.exp(row[label]) / torch.exp(row[:classes]).sum()),
@@ -236,11 +237,11 @@ def drawn_for_fisher(network, stream, task, seed, most):
     """Up to `most` samples of the task and labels drawn from the model's own answer, in the order of the method."""
     generator = generator_for(seed, IMPORTANCE, task)
     members = stream.of_task(stream.train, task)
-    chosen = members[torch.randperm(len(members), generator=generator)[:most]]
-    images = stream.train[chosen].images
+    indices = members[torch.randperm(len(members), generator=generator)[:most]]
+    images = stream.train[indices].images
     network = copy.deepcopy(network).eval()
     with torch.no_grad():
-        chances = network(images)[0][:, : seen(task)].softmax(1)
+        chances = network(images)[0][:, : classes_up_to(task)].softmax(1)
     return images, torch.multinomial(chances, 1, generator=generator)[:, 0].tolist()
 
 
@@ -252,25 +253,25 @@ def test_ewc_descends_on_the_loss_and_a_penalty_for_every_task_before(strength, 
     monkeypatch.setattr(ewc, "SAMPLES", most)
     settings = {"consolidation.strength": strength, "train.optimiser": optimiser}
     method, stream, network, config = created("ewc", **settings)
-    held = []  # (F_k, phi*_k) of every task before
+    anchors = []  # (F_k, phi*_k) of every task before
     for task in (1, 2, 3):
         if task > 1:
-            drawn = drawn_for_fisher(network, stream, task - 1, config.seed, most)
-            fisher = literal_fisher(network, *drawn, seen(task - 1))
-            held.append((fisher, [each.detach().clone() for each in network.parameters()]))
+            sample = drawn_for_fisher(network, stream, task - 1, config.seed, most)
+            fisher = literal_fisher(network, *sample, classes_up_to(task - 1))
+            anchors.append((fisher, [weight.detach().clone() for weight in network.parameters()]))
         own = optimised(network, config, 0.03)
         for epoch in (0, 1):
             method.begin(task, epoch)
             batch = batch_of(stream, (task,), 12, 10 * task + epoch)
             network.train()
             loss = literal_loss("seen", network(batch.images)[0], batch.labels, task)
-            for fisher, anchor in held:
+            for fisher, anchor in anchors:
                 for weight, square, star in zip(network.parameters(), fisher, anchor, strict=True):
                     loss = loss + strength / 2 * (square * (weight - star) ** 2).sum()
-            told = descend(network, own, loss)
-            assert method.step(batch, 0.03, False)[0] == pytest.approx(told, rel=1e-8)
+            value = descend(network, own, loss)
+            assert method.step(batch, 0.03, False)[0] == pytest.approx(value, rel=1e-8)
             agree(method, network)
-    assert len(held) == 2 and all(float(square.max()) > 0 for square in held[0][0])
+    assert len(anchors) == 2 and all(float(square.max()) > 0 for square in anchors[0][0])
 
 
 def test_importance_is_measured_once_a_task_and_not_of_statistics():
@@ -293,12 +294,12 @@ def test_consolidated_weights_move_less_the_more_they_mattered():
     method, stream, _, _ = created("ewc", **{"consolidation.strength": 5.0, "train.optimiser": "sgd"})
     loose, _, _, _ = created("ewc", stream, **{"consolidation.strength": 0.0, "train.optimiser": "sgd"})
     moved = []
-    for each in (method, loose):
-        each.begin(2, 0)
-        before = each.phi
+    for learner in (method, loose):
+        learner.begin(2, 0)
+        before = learner.phi
         for number in range(20):
-            each.step(batch_of(stream, (2,), 20, number), 0.02, False)
-        moved.append((each.phi - before).abs()[: each.world.model.learnable])
+            learner.step(batch_of(stream, (2,), 20, number), 0.02, False)
+        moved.append((learner.phi - before).abs()[: learner.world.model.learnable])
     important = method.importance[: len(moved[0])].argsort(descending=True)[:5]
     assert (moved[0][important] < moved[1][important]).all()
 
@@ -321,16 +322,16 @@ def test_lwf_descends_on_the_loss_and_the_distillation_of_the_model_before(stren
             method.begin(task, epoch)
             batch = batch_of(stream, (task,), 12, 10 * task + epoch)
             network.train()
-            logits, old = network(batch.images)[0], seen(task - 1)
+            logits, old = network(batch.images)[0], classes_up_to(task - 1)
             total = literal_loss(loss, logits, batch.labels, task)
             for row, image in zip(logits, batch.images, strict=True):
                 target = before(image[None])[0][0].detach()
                 for unit in range(old):
-                    wanted = torch.exp(target[unit] / temperature) / torch.exp(target[:old] / temperature).sum()
-                    found = torch.exp(row[unit] / temperature) / torch.exp(row[:old] / temperature).sum()
-                    total = total - strength * wanted * torch.log(found) / 12
-            told = descend(network, own, total)
-            assert method.step(batch, 0.03, False)[0] == pytest.approx(told, rel=1e-10)
+                    old_share = torch.exp(target[unit] / temperature) / torch.exp(target[:old] / temperature).sum()
+                    new_share = torch.exp(row[unit] / temperature) / torch.exp(row[:old] / temperature).sum()
+                    total = total - strength * old_share * torch.log(new_share) / 12
+            value = descend(network, own, total)
+            assert method.step(batch, 0.03, False)[0] == pytest.approx(value, rel=1e-10)
             agree(method, network)
 
 
@@ -341,16 +342,16 @@ class LiteralMemory:
     """{index into the training samples: logits when it came into memory}."""
 
     def __init__(self):
-        self.kept = {}
+        self.stored = {}
 
     def after(self, network, stream, task, budget, seed):
         network = copy.deepcopy(network).eval()
-        kept = {}
+        stored = {}
         for index in exemplars(stream, task, budget, seed).tolist():
             with torch.no_grad():
                 now = network(stream.train[torch.tensor([index])].images)[0][0]
-            kept[index] = self.kept.get(index, now)
-        self.kept = kept
+            stored[index] = self.stored.get(index, now)
+        self.stored = stored
 
 
 @either
@@ -372,8 +373,8 @@ def test_dark_replay_equals_its_equation(alpha, beta, loss):
                 batch = batch_of(stream, (task,), 11, 100 * task + 10 * epoch + number)
                 images = batch.images
                 if task > 1:
-                    picks = torch.randint(len(memory.kept), (22,), generator=draws).tolist()
-                    picked = [sorted(memory.kept)[pick] for pick in picks]
+                    picks = torch.randint(len(memory.stored), (22,), generator=draws).tolist()
+                    picked = [sorted(memory.stored)[pick] for pick in picks]
                     rehearsed = stream.train[torch.tensor(picked)]
                     images = torch.cat([images, rehearsed.images])
                 network.train()
@@ -382,10 +383,10 @@ def test_dark_replay_equals_its_equation(alpha, beta, loss):
                 if task > 1:
                     for row, index in zip(logits[11:22], picked[:11], strict=True):
                         for unit in range(UNITS):
-                            total = total + alpha * (row[unit] - memory.kept[index][unit]) ** 2 / (11 * UNITS)
+                            total = total + alpha * (row[unit] - memory.stored[index][unit]) ** 2 / (11 * UNITS)
                     total = total + beta * literal_loss(loss, logits[22:], rehearsed.labels[11:], task)
-                told = descend(network, own, total)
-                assert method.step(batch, 0.03, False)[0] == pytest.approx(told, rel=1e-9)
+                value = descend(network, own, total)
+                assert method.step(batch, 0.03, False)[0] == pytest.approx(value, rel=1e-9)
                 agree(method, network)
 
 
@@ -434,15 +435,15 @@ def test_exemplars_of_dark_replay_are_augmented_apart_and_their_logits_are_of_th
     method.begin(2, 0)
     now, _ = method.world.model(method.phi, stream.train[method.memory].images)
     torch.testing.assert_close(method.logits, now)
-    shown, train = [], method.world.model.train
-    method.world.model.train = lambda phi, images: shown.append(images) or train(phi, images)
+    passes, train = [], method.world.model.train
+    method.world.model.train = lambda phi, images: passes.append(images) or train(phi, images)
     batch = batch_of(stream, (2,), 12, 0)
     method.step(batch, 0.1, False)
     picks = torch.randint(16, (24,), generator=generator_for(3, REPLAY, 2, 0))
     plain = stream.train[method.memory[picks]]
-    assert torch.equal(shown[0][:12], batch.images)  # what learn has augmented already
+    assert torch.equal(passes[0][:12], batch.images)  # what learn has augmented already
     moved = stream.augmented(plain, generator_for(3, AUGMENT, REPLAY, 2, 0))
-    assert torch.equal(shown[0][12:], moved.images) and not torch.equal(moved.images, plain.images)
+    assert torch.equal(passes[0][12:], moved.images) and not torch.equal(moved.images, plain.images)
 
 
 # What the released code does
@@ -486,14 +487,14 @@ def test_released_ari_is_a_chain_of_steps_of_one_model_with_one_optimiser(inner_
             noise = generator_for(config.seed, ATTACK, task, epoch)
             for number in (0, 1):
                 batch = batch_of(stream, tuple(range(1, task + 1)), 13, 100 * task + 10 * epoch + number)
-                before = [each.detach().clone() for each in network.parameters()]
+                before = [weight.detach().clone() for weight in network.parameters()]
                 first = 0.0
                 for i in range(1, task + 1):
                     mine = of_task(batch.labels, i)
                     x, y = batch.images[mine], batch.labels[mine]
                     for step in range(inner_steps):
-                        told = descend(network, own, literal_loss(loss, network(x)[0], y, task))
-                        first += told * len(y) / 13 if step == 0 else 0
+                        value = descend(network, own, literal_loss(loss, network(x)[0], y, task))
+                        first += value * len(y) / 13 if step == 0 else 0
                         struck = literal_attack(network, stream, x, y, 0.1, noise)
                         descend(network, own, literal_loss(loss, network(struck)[0], y, task))
                 alpha = math.exp(-0.7 * (task - 1) / TASKS)
@@ -514,14 +515,14 @@ def test_the_fusion_weights_of_the_released_code_have_no_effect(seed):
 
     def random(weights):
         computed.append(weights)
-        drawn = torch.rand(weights.shape, generator=generator, dtype=torch.float64)
-        return fused(drawn / drawn.sum(0))
+        random_weights = torch.rand(weights.shape, generator=generator, dtype=torch.float64)
+        return fused(random_weights / random_weights.sum(0))
 
     other.fused = random
-    for each in (method, other):
-        each.begin(3, 0)
+    for learner in (method, other):
+        learner.begin(3, 0)
         for number in range(3):
-            each.step(batch_of(stream, (1, 2, 3), 13, number), 0.05, False)
+            learner.step(batch_of(stream, (1, 2, 3), 13, number), 0.05, False)
     np.testing.assert_allclose(other.phi.numpy(), method.phi.numpy(), rtol=1e-10, atol=1e-13)
     tensors = len(list(Normed().parameters()))
     assert all(weights.shape == (3, tensors) for weights in computed)
@@ -593,14 +594,14 @@ def test_the_base_that_was_held_is_never_changed(name):
     method, stream, _, _ = created(name, **({"attack.epsilon": 0.0} if name in ("ari", "ari-adam") else {}))
     if name == "ari-released":
         method.pixels = Pixels.of(stream.mean.double(), stream.std.double(), 0.1)
-    held = []
+    bases = []
     for task in (1, 2):
         method.begin(task, 0)
         for number in range(2):
-            held.append((method.phi, method.phi.clone()))
+            bases.append((method.phi, method.phi.clone()))
             method.step(batch_of(stream, tuple(range(1, task + 1)), 12, number), 0.05, False)
-    assert all(torch.equal(one, copied) for one, copied in held)
-    assert not any(torch.equal(one, method.phi) or one.requires_grad for one, _ in held)
+    assert all(torch.equal(base, snapshot) for base, snapshot in bases)
+    assert not any(torch.equal(base, method.phi) or base.requires_grad for base, _ in bases)
 
 
 @pytest.mark.parametrize("name", ["itaml", "ewc", "lwf", "der++", "ari-released", "replay"])
@@ -611,5 +612,5 @@ def test_leaving_the_finite_numbers_is_told_as_no_number(name):
     method.begin(1, 0)
     batch = batch_of(stream, (1,), 12, 0)
     assert isinstance(batch, Samples)
-    told = [method.step(batch, 1e300, False)[0] for _ in range(3)]
-    assert not math.isfinite(told[-1])
+    losses = [method.step(batch, 1e300, False)[0] for _ in range(3)]
+    assert not math.isfinite(losses[-1])

@@ -111,11 +111,11 @@ def test_inputs_are_left_alone():
     matrix = np.random.default_rng(0).uniform(size=(3, 3))
     scores, objects = np.random.default_rng(1).uniform(size=(2, 4, 4)), np.zeros((2, 4, 4), dtype=bool)
     objects[:, 0] = True
-    kept = [each.copy() for each in (matrix, scores, objects)]
+    copies = [array.copy() for array in (matrix, scores, objects)]
     for measure in MEASURES:
         measure(matrix)
     auroc(scores, objects)
-    assert all((a == b).all() for a, b in zip(kept, (matrix, scores, objects), strict=True))
+    assert all((a == b).all() for a, b in zip(copies, (matrix, scores, objects), strict=True))
     listed = lower(matrix, None)
     forgetting(listed)
     assert listed == lower(matrix, None)
@@ -200,10 +200,10 @@ def test_entropy_is_1_where_level_and_0_in_one_pixel(size, seed):
     maps = np.random.default_rng(seed).random((3, size, 2))
     maps[1], maps[2] = 0.3, 0
     maps[2, 0, 1] = 0.7
-    found = entropy(maps)
+    entropies = entropy(maps)
     share = maps[0] / maps[0].sum()
-    assert found[0] == pytest.approx(-(share * np.log(share)).sum() / np.log(2 * size))
-    assert found[1:] == pytest.approx([1, 0], abs=1e-12)
+    assert entropies[0] == pytest.approx(-(share * np.log(share)).sum() / np.log(2 * size))
+    assert entropies[1:] == pytest.approx([1, 0], abs=1e-12)
     assert np.isnan(entropy(np.zeros((1, size, 2)))).all()
     with pytest.raises(ValueError, match="not negative, the least is -1"):
         entropy(-np.ones((1, size, 2)))
@@ -213,13 +213,13 @@ def test_merits_are_told_together_and_means_over_what_is_known():
     scores = np.random.default_rng(0).random((4, 5, 5))
     objects = scores > 0.6
     objects[3] = True
-    plain, found = merits(scores, None), merits(scores, objects, 0.6)
+    plain, figures = merits(scores, None), merits(scores, objects, 0.6)
     assert list(plain) == ["coverage", "mean", "entropy", "saturation"]
-    assert list(found) == [*plain, "auroc", "pointing", "overlap"]
-    np.testing.assert_allclose(found["overlap"][:3], 1)
-    np.testing.assert_allclose(found["auroc"], [1, 1, 1, np.nan])
-    np.testing.assert_allclose(found["saturation"], ((scores < 0.05) | (scores > 0.95)).mean((1, 2)))
-    assert known_mean(found["auroc"]) == 1
+    assert list(figures) == [*plain, "auroc", "pointing", "overlap"]
+    np.testing.assert_allclose(figures["overlap"][:3], 1)
+    np.testing.assert_allclose(figures["auroc"], [1, 1, 1, np.nan])
+    np.testing.assert_allclose(figures["saturation"], ((scores < 0.05) | (scores > 0.95)).mean((1, 2)))
+    assert known_mean(figures["auroc"]) == 1
     assert np.isnan(known_mean([np.nan]))
     for shape in ((4, 5, 6), (4, 5)):
         with pytest.raises(ValueError, match=r"both be \[N, H, W\]"):

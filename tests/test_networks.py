@@ -123,8 +123,8 @@ OURS = pytest.mark.parametrize("kind", [SpatialAttention, BorderAttention, Local
 def test_attention_of_constant_features_is_level(kind):
     attention = kind()
     with torch.no_grad():
-        found = attention(torch.full((2, 4, 9, 9), 5.0))
-    torch.testing.assert_close(found, torch.full((2, 1, 9, 9), 0.5), atol=1e-6, rtol=0)
+        maps = attention(torch.full((2, 4, 9, 9), 5.0))
+    torch.testing.assert_close(maps, torch.full((2, 1, 9, 9), 0.5), atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
@@ -148,17 +148,17 @@ def test_whatever_is_learned_more_response_is_never_less_attention(seed, kind):
     features[:, :, 10, 10] = 1
     with torch.no_grad():
         attention.log_mix += 3 * torch.randn(attention.log_mix.shape, generator=seeded(seed))
-        found = attention(features)[0, 0]
-    window = found[7:14, 7:14].clone()
-    found[7:14, 7:14] = 0
-    assert window.min() > found.max()
+        maps = attention(features)[0, 0]
+    window = maps[7:14, 7:14].clone()
+    maps[7:14, 7:14] = 0
+    assert window.min() > maps.max()
 
 
 @pytest.mark.parametrize("value", [-1.5, 3.0])
 def test_the_edge_of_an_image_draws_no_attention_by_itself(value):
     model = build("conv", SHAPES["scenes"], 4)
-    found = model(varied(model), torch.full((2, *SHAPES["scenes"]), value))[1]
-    torch.testing.assert_close(found, torch.full_like(found, 0.5), atol=1e-4, rtol=0)
+    maps = model(varied(model), torch.full((2, *SHAPES["scenes"]), value))[1]
+    torch.testing.assert_close(maps, torch.full_like(maps, 0.5), atol=1e-4, rtol=0)
 
 
 def test_attention_does_not_depend_on_contrast():
@@ -173,11 +173,11 @@ def test_attention_equals_its_formula_in_float64_loops(kind):
     features = torch.randn(2, 3, 9, 8, generator=seeded(3), dtype=torch.float64)
     with torch.no_grad():  # away from its start, which is symmetric
         attention.log_mix += torch.randn(attention.log_mix.shape, generator=seeded(4), dtype=torch.float64)
-        found = attention(features)
+        maps = attention(features)
     log_kernel = attention.log_mix[0].detach()  # [2, 7, 7]
     if kind is LocalAttention:
         turned = [log_kernel.rot90(turn, (1, 2)) for turn in range(4)]
-        log_kernel = sum([*turned, *(each.transpose(1, 2) for each in turned)]) / 8
+        log_kernel = sum([*turned, *(kernel.transpose(1, 2) for kernel in turned)]) / 8
     kernel = math.e**log_kernel
     for b in range(2):
         edge = torch.tensor([[y in (0, 8) or x in (0, 7) for x in range(8)] for y in range(9)])
@@ -201,7 +201,7 @@ def test_attention_equals_its_formula_in_float64_loops(kind):
                         row, column = min(max(y + v - 3, 0), 8), min(max(x + u - 3, 0), 7)
                         mixed[y, x] += (kernel[:, v, u] * pooled[:, row, column]).sum()
         level = (mixed - mixed.mean()) / (mixed.var(correction=0) + 1e-5).sqrt()
-        torch.testing.assert_close(found[b, 0], torch.sigmoid(level), rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(maps[b, 0], torch.sigmoid(level), rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -224,9 +224,9 @@ def test_local_attention_looks_alike_in_all_directions_whatever_it_has_learned(s
     features = torch.randn(2, 3, 18, 18, generator=seeded(seed))
     with torch.no_grad():
         attention.log_mix += torch.randn(attention.log_mix.shape, generator=seeded(seed + 10))
-        found = attention(features)
+        maps = attention(features)
         for turned in (lambda x: x.flip(-1), lambda x: x.flip(-2), lambda x: x.transpose(-1, -2)):
-            torch.testing.assert_close(attention(turned(features)), turned(found), atol=1e-5, rtol=0)
+            torch.testing.assert_close(attention(turned(features)), turned(maps), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("share", [0.25, 0.6, 0.75])
@@ -248,10 +248,10 @@ def test_told_against_the_border_an_object_may_fill_most_of_the_image(share):
 def test_the_networks_own_values_do_not_matter(name, attention):
     """phi is all there is: nothing learned hides in the module, and nothing there is changed by a call."""
     model = build(name, (1, 8, 8), 4, attention)
-    kept = copy.deepcopy(model.network.state_dict())
+    values = copy.deepcopy(model.network.state_dict())
     phi, batch = varied(model), images((1, 8, 8))
     before = (*model(phi, batch), *model.train(phi, batch))
-    assert all(torch.equal(value, kept[key]) for key, value in model.network.state_dict().items())
+    assert all(torch.equal(value, values[key]) for key, value in model.network.state_dict().items())
     for value in (*model.network.parameters(), *model.network.buffers()):
         value.fill_(float("nan") if value.is_floating_point() else 7)
     for ours, again in zip(before, (*model(phi, batch), *model.train(phi, batch)), strict=True):
@@ -263,8 +263,8 @@ def test_pack_and_unpack_are_inverse(name):
     model = build(name, (1, 8, 8), 4)
     phi = varied(model)
     parts = model.unpack(phi)
-    known = model.network.state_dict()
-    assert {n: p.shape for n, p in parts.items()} == {n: v.shape for n, v in known.items() if v.is_floating_point()}
+    state = model.network.state_dict()
+    assert {n: p.shape for n, p in parts.items()} == {n: v.shape for n, v in state.items() if v.is_floating_point()}
     assert torch.equal(model.pack(parts), phi)
     shuffled = dict(reversed(parts.items()))
     assert torch.equal(model.pack(shuffled), phi)
@@ -273,12 +273,12 @@ def test_pack_and_unpack_are_inverse(name):
 def test_unpack_gives_views_and_pack_a_copy():
     model = build("conv", (1, 8, 8), 4)
     phi = varied(model)
-    parts, kept = model.unpack(phi), phi.clone()
+    parts, snapshot = model.unpack(phi), phi.clone()
     packed = model.pack(parts)
     packed.zero_()
-    assert torch.equal(phi, kept)
+    assert torch.equal(phi, snapshot)
     parts["head.bias"].zero_()
-    assert not torch.equal(phi, kept)
+    assert not torch.equal(phi, snapshot)
 
 
 def test_foreign_weights_are_named():
@@ -313,8 +313,8 @@ def test_initial_parameters_are_uniform_within_one_over_the_root_of_fan_in(name)
     for prefix, module in model.network.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             bound = module.weight[0].numel() ** -0.5
-            for each, _ in module.named_parameters():
-                values = parts[f"{prefix}.{each}"]
+            for key, _ in module.named_parameters():
+                values = parts[f"{prefix}.{key}"]
                 assert abs(values).max() <= bound
                 if values.numel() > 90:
                     assert abs(values).max() > 0.9 * bound
@@ -433,10 +433,10 @@ def test_recorded_weights_keep_their_names_and_their_start():
             "head.bias",
         )
     ]
-    drawn = (2 * torch.rand(16, 1, 3, 3, generator=seeded(5)) - 1) * (1 / 3)
-    assert torch.equal(conv.unpack(conv.initial(seeded(5)))["first.weight"], drawn)
-    drawn = (2 * torch.rand(400, 64, generator=seeded(5)) - 1) * (1 / 8)
-    assert torch.equal(mlp.unpack(mlp.initial(seeded(5)))["first.weight"], drawn)
+    expected = (2 * torch.rand(16, 1, 3, 3, generator=seeded(5)) - 1) * (1 / 3)
+    assert torch.equal(conv.unpack(conv.initial(seeded(5)))["first.weight"], expected)
+    expected = (2 * torch.rand(400, 64, generator=seeded(5)) - 1) * (1 / 8)
+    assert torch.equal(mlp.unpack(mlp.initial(seeded(5)))["first.weight"], expected)
 
 
 @pytest.mark.parametrize("name", ["residual", "resnet18"])
@@ -516,15 +516,15 @@ def test_training_equals_a_plain_module_in_training_mode(name, attention):
     plain.train()
     for batch in batches:
         phi.requires_grad_()
-        logits, found, buffers = model.train(phi, batch)
-        (gradient,) = torch.autograd.grad(logits.square().sum() + found.sum(), phi)
+        logits, maps, buffers = model.train(phi, batch)
+        (gradient,) = torch.autograd.grad(logits.square().sum() + maps.sum(), phi)
         assert not buffers.requires_grad and not gradient[model.learnable :].any()
         phi = phi.detach() - 0.01 * gradient
         phi[model.learnable :] = buffers
 
         expected, expected_attention = plain(batch)
         torch.testing.assert_close(logits, expected)
-        torch.testing.assert_close(found, expected_attention)
+        torch.testing.assert_close(maps, expected_attention)
         slopes = torch.autograd.grad(expected.square().sum() + expected_attention.sum(), list(plain.parameters()))
         torch.testing.assert_close(gradient[: model.learnable], torch.cat([slope.flatten() for slope in slopes]))
         with torch.no_grad():
@@ -544,8 +544,8 @@ def test_several_models_at_once(name, attention):
     models = torch.stack([varied(model, seed).double() for seed in range(3)])
     batches = images((2, 8, 8), 12).double().view(3, 4, 2, 8, 8)
     for call in (model, model.train):
-        for number, each in enumerate(zip(*torch.func.vmap(call)(models, batches), strict=True)):
-            for ours, alone in zip(each, call(models[number], batches[number]), strict=True):
+        for number, outputs in enumerate(zip(*torch.func.vmap(call)(models, batches), strict=True)):
+            for ours, alone in zip(outputs, call(models[number], batches[number]), strict=True):
                 torch.testing.assert_close(ours, alone)
 
 
@@ -568,11 +568,11 @@ def test_the_attacks_gradient_equals_a_plain_modules(name, attention):
 def test_no_call_writes_phi(name, attention):
     model = build(name, (1, 8, 8), 4, attention)
     phi, batch = varied(model).requires_grad_(), images((1, 8, 8))
-    kept, version = phi.detach().clone(), phi._version
+    snapshot, version = phi.detach().clone(), phi._version
     model(phi, batch)
     _, _, buffers = model.train(phi, batch)
     buffers += 1  # nor does what comes back share its memory
-    assert torch.equal(phi, kept) and phi._version == version
+    assert torch.equal(phi, snapshot) and phi._version == version
 
 
 @each_network

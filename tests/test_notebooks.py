@@ -60,7 +60,7 @@ def test_it_is_prose_with_equations_and_ships_without_outputs(path):
 def test_it_uses_public_names_alone(path):
     for node in ast.walk(ast.parse("\n".join(code(nbformat.read(path, as_version=4))))):
         if isinstance(node, ast.ImportFrom | ast.Import):
-            names = [each.name for each in node.names] + [getattr(node, "module", "") or ""]
+            names = [alias.name for alias in node.names] + [getattr(node, "module", "") or ""]
         else:
             names = [node.attr] if isinstance(node, ast.Attribute) else []
         assert not [name for name in names if any(part.startswith("_") for part in name.split("."))]

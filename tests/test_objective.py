@@ -109,11 +109,11 @@ def test_large_logits_give_a_finite_loss(kind):
 )
 def test_an_optimiser_is_fresh_and_takes_the_configured_rate(name, kind):
     phi = torch.zeros(3, requires_grad=True)
-    found = optimiser(Train(optimiser=name, learning_rate=0.25), phi)
-    assert type(found) is kind and not found.state
-    assert [group["lr"] for group in found.param_groups] == [0.25]
+    fresh = optimiser(Train(optimiser=name, learning_rate=0.25), phi)
+    assert type(fresh) is kind and not fresh.state
+    assert [group["lr"] for group in fresh.param_groups] == [0.25]
     phi.grad = torch.tensor([1.0, -2.0, 0.0])
-    found.step()
+    fresh.step()
     # Adam's first step is lr sign(g); RAdam's is not adaptive yet.
     expected = {"sgd": [-0.25, 0.5, 0], "adam": [-0.25, 0.25, 0], "radam": [-0.25, 0.5, 0]}[name]
     torch.testing.assert_close(phi.detach(), torch.tensor(expected))
@@ -131,8 +131,8 @@ class Quadratic:
 def descended(trainee, steps):
     for step in range(steps):
         loss = (trainee.phi[:3] ** 2 * torch.tensor([1.0, 2.0, 3.0])).sum()
-        told = trainee.descend(loss, torch.tensor([10.0 + step, -step]))
-        assert not told.requires_grad and told == loss.detach()
+        value = trainee.descend(loss, torch.tensor([10.0 + step, -step]))
+        assert not value.requires_grad and value == loss.detach()
     return trainee.phi.detach().clone()
 
 

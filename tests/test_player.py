@@ -54,13 +54,13 @@ def test_values_come_back():
 def test_points_and_further_lines_come_back():
     lines = {"bound": [2, 1, 0.5, np.nan], "pace": [1, 1, 1, 1]}
     sent = payload([points(target=[0.5, -1])], [curve(name="measured", others=lines)], STEPS)
-    [panel], [drawn] = json.loads(json.dumps(sent))["panels"], sent["curves"]
+    [panel], [line] = json.loads(json.dumps(sent))["panels"], sent["curves"]
     np.testing.assert_array_equal(decoded(panel["values"], "<f4").reshape(POINTS.shape), POINTS.astype("f4"))
     assert (panel["kind"], panel["labels"], panel["target"]) == ("points", ["φ_1", "φ_2", "φ_b"], [0.5, -1])
     assert payload([points()], [], STEPS)["panels"][0]["target"] is None
-    assert drawn["name"] == "measured"
-    assert [line["name"] for line in drawn["others"]] == ["bound", "pace"]
-    np.testing.assert_array_equal(decoded(drawn["others"][0]["values"], "<f4"), [2, 1, 0.5, np.nan])
+    assert line["name"] == "measured"
+    assert [entry["name"] for entry in line["others"]] == ["bound", "pace"]
+    np.testing.assert_array_equal(decoded(line["others"][0]["values"], "<f4"), [2, 1, 0.5, np.nan])
 
 
 def test_float_images_fill_the_bytes():

@@ -71,12 +71,13 @@ class NoFloat64(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
-        given = [each for each in torch.utils._pytree.tree_leaves((args, kwargs)) if isinstance(each, torch.Tensor)]
-        double = [each for each in given if each.dtype == torch.float64]
-        found = [each for each in torch.utils._pytree.tree_leaves(out) if isinstance(each, torch.Tensor)]
-        if given and any(each.dtype == torch.float64 for each in found):
-            here = [each for each in given if each.dtype != torch.float64 and each.ndim and each not in self.moved]
-            if here and (double or func.overloadpacket == torch.ops.aten._to_copy):
+        leaves = torch.utils._pytree.tree_leaves
+        inputs = [tensor for tensor in leaves((args, kwargs)) if isinstance(tensor, torch.Tensor)]
+        double = [tensor for tensor in inputs if tensor.dtype == torch.float64]
+        outputs = [tensor for tensor in leaves(out) if isinstance(tensor, torch.Tensor)]
+        if inputs and any(tensor.dtype == torch.float64 for tensor in outputs):
+            narrow = [t for t in inputs if t.dtype != torch.float64 and t.ndim and t not in self.moved]
+            if narrow and (double or func.overloadpacket == torch.ops.aten._to_copy):
                 raise TypeError(f"the device has no float64, for which {func} asks")
             self.made += 1
         return out
@@ -96,8 +97,8 @@ def test_no_method_needs_float64_of_its_device(method, monkeypatch):
         events = list(learn(config))
     assert mode.made > 0  # evaluation, at least, measures in float64
     assert [type(event) for event in events] == [type(event) for event in plain]
-    assert [each.loss for each in events if hasattr(each, "loss")] == [
-        each.loss for each in plain if hasattr(each, "loss")
+    assert [event.loss for event in events if hasattr(event, "loss")] == [
+        event.loss for event in plain if hasattr(event, "loss")
     ]
 
 
@@ -297,12 +298,12 @@ squares = st.integers(1, 3).flatmap(lambda size: st.lists(st.lists(numbers, min_
 @given(values=st.one_of(tables, squares, squares.map(torch.tensor)))
 def test_any_values_give_finite_numbers_or_a_value_error(function, values):
     try:
-        found = EVERY[function](values)
+        result = EVERY[function](values)
     except ValueError:
         return
-    if function in OF_A_MATRIX and found is not None:
-        for each in found if isinstance(found, tuple) else (found,):
-            array = np.asarray(each)
+    if function in OF_A_MATRIX and result is not None:
+        for part in result if isinstance(result, tuple) else (result,):
+            array = np.asarray(part)
             assert array.dtype.kind in "fiubc" and (function == "entropy" or np.isfinite(array).all())
 
 
@@ -312,5 +313,5 @@ def test_real_numbers_of_every_kind_are_taken():
                    torch.tensor([[1, 0], [1, 2.0]], requires_grad=True)):  # fmt: skip
         np.testing.assert_array_equal(precision.array(values, "values"), [[1, 0], [1, 2]])
     assert precision.array([10**30, 1], "values").tolist() == [1e30, 1.0]
-    found = np.eye(2)
-    assert precision.array(found, "values") is found  # nothing is copied that need not be
+    identity = np.eye(2)
+    assert precision.array(identity, "values") is identity  # nothing is copied that need not be

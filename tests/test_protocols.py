@@ -32,7 +32,7 @@ def configured(method, **settings):
 
 
 @pytest.fixture(scope="module", params=METHODS)
-def told(request):
+def run(request):
     """(record, its events) of a run of each method."""
     record, events = Record(configured(request.param)), []
     for event in learn(record.config):
@@ -51,8 +51,8 @@ def lab(*words):
     return result.exit_code, result.stdout, result.stderr
 
 
-def test_every_method_trains_them(told):
-    record, events = told
+def test_every_method_trains_them(run):
+    record, events = run
     assert record.finished and record.started.classes == ORDER
     assert [len(frames) for frames in record.tasks] == [3] * 4
     done = [event.task for event in events if isinstance(event, Step)]
@@ -63,9 +63,9 @@ def test_every_method_trains_them(told):
     }
 
 
-def test_what_is_recorded_equals_the_answers_counted_one_by_one(told):
+def test_what_is_recorded_equals_the_answers_counted_one_by_one(run):
     """From the recorded weights and the data's own labels: accuracies, and all that is made of them."""
-    record, _ = told
+    record, _ = run
     sizes = [sum(DIGITS.classes[label] in own for label in DIGITS.test.labels) for own in TASKS]
     assert record.test_samples == tuple(sizes)
     network = record.config.network
@@ -75,7 +75,7 @@ def test_what_is_recorded_equals_the_answers_counted_one_by_one(told):
         phi = model.pack({name: torch.tensor(value) for name, value in record.weights[after].items()})
         with torch.no_grad():
             logits = model(phi, images)[0].numpy()
-        seen = [name for own in TASKS[:after] for name in own]
+        learned = [name for own in TASKS[:after] for name in own]
         for on, own in enumerate(TASKS[:after]):
             aware, alone, count = 0, 0, 0
             for row, label in zip(logits, DIGITS.test.labels, strict=True):
@@ -83,7 +83,7 @@ def test_what_is_recorded_equals_the_answers_counted_one_by_one(told):
                     count += 1
                     scores = dict(zip(ORDER, row, strict=True))
                     aware += max(own, key=scores.__getitem__) == name
-                    alone += max(seen, key=scores.__getitem__) == name
+                    alone += max(learned, key=scores.__getitem__) == name
             assert record.accuracy["task_aware"][after - 1][on] == pytest.approx(aware / count, abs=1.5 / count)
             assert record.accuracy["per_sample"][after - 1][on] == pytest.approx(alone / count, abs=1.5 / count)
 
@@ -99,8 +99,8 @@ def test_what_is_recorded_equals_the_answers_counted_one_by_one(told):
     assert summary["test_samples"] == sizes and summary["config"]["data"]["tasks"] == 4
 
 
-def test_a_record_on_disk_is_the_same_and_its_answers_are_the_recorded_ones(told, tmp_path):
-    record, _ = told
+def test_a_record_on_disk_is_the_same_and_its_answers_are_the_recorded_ones(run, tmp_path):
+    record, _ = run
     (tmp_path / "run").mkdir()
     records.save(record, tmp_path / "run")
     loaded = records.load(tmp_path / "run")
@@ -116,8 +116,8 @@ def test_a_record_on_disk_is_the_same_and_its_answers_are_the_recorded_ones(told
             assert counts[inside].sum() == counts[np.ix_(inside, inside)].sum()
 
 
-def test_a_task_s_first_iteration_is_made_again_from_the_record(told):
-    record, _ = told
+def test_a_task_s_first_iteration_is_made_again_from_the_record(run):
+    record, _ = run
     if isinstance(record.config, Ari):
         for task in (1, 2, 4):
             assert first_of(record, task).departure(record.frames(task)) < 1e-3
@@ -172,11 +172,11 @@ def test_the_command_line_trains_shows_and_exports_them(home, tmp_path):
     assert (data["tasks"], data["classes_per_task"], data["class_order"]) == (4, [4, 2, 2, 2], list(ORDER))
     record = records.load("mine")
     assert record.config.data.units == TaskUnits(INCREMENTS)
-    code, shown, _ = lab("show", "mine")
-    assert "finished, 4 of 4 tasks of 4, 2, 2, 2 classes" in shown
+    code, output, _ = lab("show", "mine")
+    assert "finished, 4 of 4 tasks of 4, 2, 2, 2 classes" in output
     for name in protocols(record.config):
         average, over = summary["average"][name], summary["average_over_samples"][name]
-        assert f"{name}: average {average:.3f}, average over samples {over:.3f}, forgetting" in shown
+        assert f"{name}: average {average:.3f}, average over samples {over:.3f}, forgetting" in output
     assert parse(json.loads(exports.configuration(record.config))) == record.config
     cells = json.loads(exports.notebook(record))["cells"]
     (written,) = ("".join(cell["source"]) for cell in cells if "config = parse(" in "".join(cell["source"]))

@@ -34,8 +34,8 @@ def test_a_matrix_has_its_values_in_its_cells_in_the_player_s_colours(frame):
     assert [text.get_text() for text in axes.texts] == [f"{value:.2f}" for value in MATRICES[frame].ravel()]
     data = payload([MatrixPanel("m", MATRICES, LABELS, "RdBu_r", 0, 1)], [], STEPS)
     figure.draw_without_rendering()
-    drawn = [to_hex(colour) for colour in axes.collections[0].get_facecolors()]
-    assert drawn == [data["panels"][0]["colours"][int(value * 256)] for value in MATRICES[frame].ravel()]
+    colours = [to_hex(colour) for colour in axes.collections[0].get_facecolors()]
+    assert colours == [data["panels"][0]["colours"][int(value * 256)] for value in MATRICES[frame].ravel()]
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["$φ_{1}$", "$φ_{2}$", "$φ_{b}$"]
     assert figure.get_suptitle() == f"iteration {STEPS[frame]}" and figure.get_supxlabel() == "red is high"
     (outline,) = axes.patches
@@ -58,17 +58,17 @@ def test_points_are_where_they_are_with_rings_where_they_began():
     assert figure.get_suptitle() == "fusion 4"
 
 
-@pytest.mark.parametrize(("frame", "shown"), [(0, None), (1, 0), (2, 0), (3, 1)])
-def test_images_are_those_recorded_last(frame, shown):
+@pytest.mark.parametrize(("frame", "latest"), [(0, None), (1, 0), (2, 0), (3, 1)])
+def test_images_are_those_recorded_last(frame, latest):
     panel = ImagePanel("A", IMAGES, list("abcde"), "gray", [1, 3])
-    drawn = [axes for axes in recording(payload([panel], [], STEPS), frame).axes if axes.get_title()]
-    assert [axes.get_title() for axes in drawn] == list("abcde")
-    for axes, at in zip(drawn, range(5), strict=True):
-        if shown is None:
+    plots = [axes for axes in recording(payload([panel], [], STEPS), frame).axes if axes.get_title()]
+    assert [axes.get_title() for axes in plots] == list("abcde")
+    for axes, at in zip(plots, range(5), strict=True):
+        if latest is None:
             assert not axes.images
         else:
             grey = np.asarray(axes.images[0].get_array())[..., 0]
-            np.testing.assert_allclose(grey, IMAGES[shown, at] / 255, atol=1 / 255)
+            np.testing.assert_allclose(grey, IMAGES[latest, at] / 255, atol=1 / 255)
 
 
 def test_curves_have_their_lines_a_reference_and_a_cursor():

@@ -66,8 +66,8 @@ def formula(parts, x, training):
 def test_the_residual_network_equals_its_description(size):
     model = build("residual", (3, *size), 5)
     phi, batch = varied(model), images(3, 3, *size)
-    for found, training in ((model(phi, batch), False), (model.train(phi, batch)[:2], True)):
-        for ours, literal in zip(found, formula(model.unpack(phi), batch, training), strict=True):
+    for outputs, training in ((model(phi, batch), False), (model.train(phi, batch)[:2], True)):
+        for ours, literal in zip(outputs, formula(model.unpack(phi), batch, training), strict=True):
             torch.testing.assert_close(ours, literal, rtol=1e-9, atol=1e-9)
 
 
@@ -84,20 +84,20 @@ def test_resnet18_is_torchvisions_with_attention_after_its_first_convolution(att
         own = {name.removeprefix(prefix): value for name, value in parts.items() if name.startswith(prefix)}
         missing, unexpected = module.load_state_dict(own, strict=False)
         assert not unexpected and all(name.endswith("num_batches_tracked") for name in missing)
-    seen = []
+    maps = []
 
     def attend(module, inputs, features):
-        seen.append(look(features))
-        return features * seen[-1]
+        maps.append(look(features))
+        return features * maps[-1]
 
     theirs.conv1.register_forward_hook(attend)
     for training in (False, True):
-        found = model.train(phi, batch) if training else model(phi, batch)
+        outputs = model.train(phi, batch) if training else model(phi, batch)
         look.train(training)
-        torch.testing.assert_close(found[0], theirs.train(training)(batch))
-        torch.testing.assert_close(found[1], seen[-1])
+        torch.testing.assert_close(outputs[0], theirs.train(training)(batch))
+        torch.testing.assert_close(outputs[1], maps[-1])
     after = look.state_dict(prefix="attention.") | theirs.state_dict(prefix="trunk.")
-    torch.testing.assert_close(found[2], torch.cat([after[name] for name in model.buffers]))
+    torch.testing.assert_close(outputs[2], torch.cat([after[name] for name in model.buffers]))
 
 
 def test_resnet18s_attention_has_half_the_images_size():

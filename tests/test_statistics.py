@@ -19,11 +19,11 @@ TABLE = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 10: 2.262, 31: 2.042}
 
 @pytest.mark.parametrize(("n", "quantile"), TABLE.items())
 def test_the_half_width_is_the_tables_quantile_times_the_standard_error(n, quantile):
-    found = t_interval([0.0, 1.0] + [0.5] * (n - 2))
+    interval = t_interval([0.0, 1.0] + [0.5] * (n - 2))
     squares = 2 * 0.5**2  # about the mean 0.5
     half = quantile * math.sqrt(squares / (n - 1)) / math.sqrt(n)
-    assert found.mean == 0.5 and found.n == n
-    assert (found.low, found.high) == pytest.approx((0.5 - half, 0.5 + half), abs=2e-4)
+    assert interval.mean == 0.5 and interval.n == n
+    assert (interval.low, interval.high) == pytest.approx((0.5 - half, 0.5 + half), abs=2e-4)
 
 
 @light
@@ -33,9 +33,9 @@ def test_equal_to_a_literal_loop(values, confidence):
     mean = math.fsum(values) / n
     s = math.sqrt(math.fsum((x - mean) ** 2 for x in values) / (n - 1))
     half = stats.t.ppf((1 + confidence) / 2, n - 1) * s / math.sqrt(n)
-    found = t_interval(values, confidence)
-    assert (found.mean, found.low, found.high) == pytest.approx((mean, mean - half, mean + half), abs=1e-9)
-    assert {type(each) for each in (found.mean, found.low, found.high)} == {float}
+    interval = t_interval(values, confidence)
+    assert (interval.mean, interval.low, interval.high) == pytest.approx((mean, mean - half, mean + half), abs=1e-9)
+    assert {type(number) for number in (interval.mean, interval.low, interval.high)} == {float}
 
 
 def test_it_covers_the_true_mean_as_often_as_it_says():
@@ -63,9 +63,9 @@ def test_measurable_is_zero_outside():
 def test_a_paired_interval_by_hand():
     """Differences 3, 4, 5: mean 4, s = 1, so ± 4.3027 / √3. Each side alone varies by 40 and more."""
     first, second = {0: 13.0, 1: 54.0, 2: 95.0}, {0: 10.0, 1: 50.0, 2: 90.0}
-    found = paired(first, second)
-    assert (found.n, found.mean) == (3, 4.0) and found.measurable
-    assert found.high == pytest.approx(4 + 4.302653 / math.sqrt(3), rel=1e-6)
+    interval = paired(first, second)
+    assert (interval.n, interval.mean) == (3, 4.0) and interval.measurable
+    assert interval.high == pytest.approx(4 + 4.302653 / math.sqrt(3), rel=1e-6)
 
 
 @light
@@ -73,9 +73,10 @@ def test_a_paired_interval_by_hand():
 def test_pairing_is_the_t_test_of_the_differences(values, others):
     first, second = dict(enumerate(values)), dict(enumerate(others))
     n = min(len(first), len(second))
-    found, back = paired(first, second), paired(second, first)
-    assert found.n == n and found == t_interval([values[i] - others[i] for i in range(n)])
-    assert (back.mean, back.low, back.high) == pytest.approx((-found.mean, -found.high, -found.low), abs=1e-9)
+    forward, backward = paired(first, second), paired(second, first)
+    assert forward.n == n and forward == t_interval([values[i] - others[i] for i in range(n)])
+    mirrored = (-forward.mean, -forward.high, -forward.low)
+    assert (backward.mean, backward.low, backward.high) == pytest.approx(mirrored, abs=1e-9)
 
 
 def test_only_seeds_that_both_have_count():

@@ -125,7 +125,7 @@ def differing(config, events):
 
 
 @pytest.fixture(scope="module")
-def told():
+def runs():
     return {method: list(learn(configured(method))) for method in METHODS}
 
 
@@ -142,19 +142,19 @@ def test_every_setting_has_another_value_here(method):
 @pytest.mark.parametrize(
     ("method", "key"), [(method, key) for method in METHODS for key in keys(method) if key not in WHERE]
 )
-def test_every_setting_has_an_effect(method, key, told):
+def test_every_setting_has_an_effect(method, key, runs):
     under = UNDER.get(key, {})
     base = configured(method, **under)
     tried = [value for value in OTHERS[key] if value != value_of(base, key)]
     assert tried
     for value in tried:
-        found = differing(configured(method, **under, **{key: value}), learn(base) if under else told[method])
-        assert found is not None, f"{method}: {key} = {value!r} changes nothing"
+        difference = differing(configured(method, **under, **{key: value}), learn(base) if under else runs[method])
+        assert difference is not None, f"{method}: {key} = {value!r} changes nothing"
         # What is not of the data or the network shows in training or in what is measured.
         known_at_once = key in STARTED and not {value, value_of(base, key)} <= ALIKE
-        assert isinstance(found[0], Started) == known_at_once, f"{method}: {key} = {value!r}"
+        assert isinstance(difference[0], Started) == known_at_once, f"{method}: {key} = {value!r}"
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_preset_is_a_label(method, told):
-    assert differing(configured(method).model_copy(update={"preset": "another"}), told[method]) is None
+def test_a_preset_is_a_label(method, runs):
+    assert differing(configured(method).model_copy(update={"preset": "another"}), runs[method]) is None

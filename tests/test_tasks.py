@@ -38,13 +38,13 @@ each_stream = pytest.mark.parametrize("source", [FIVE, THREE, UNEQUAL], ids=["5x
 @pytest.mark.parametrize("order", [None, 0, 7])
 @pytest.mark.parametrize(("tasks", "per_task"), [(5, 2), (3, 3), (10, 1), (1, 10), (2, 2)])
 def test_tasks_are_disjoint_groups_of_classes(tasks, per_task, order):
-    found = stream(tasks, per_task, order)
-    assert len(set(found.classes)) == tasks * per_task
-    groups = [set(found.train.labels[found.of_task(found.train, task)].tolist()) for task in range(1, tasks + 1)]
+    source = stream(tasks, per_task, order)
+    assert len(set(source.classes)) == tasks * per_task
+    groups = [set(source.train.labels[source.of_task(source.train, task)].tolist()) for task in range(1, tasks + 1)]
     assert groups == [set(range(k * per_task, (k + 1) * per_task)) for k in range(tasks)]
-    members = torch.cat([found.of_task(found.train, task) for task in range(1, tasks + 1)])
-    assert members.sort().values.tolist() == list(range(len(found.train)))
-    assert [found.seen(task) for task in range(1, tasks + 1)] == [per_task * n for n in range(1, tasks + 1)]
+    members = torch.cat([source.of_task(source.train, task) for task in range(1, tasks + 1)])
+    assert members.sort().values.tolist() == list(range(len(source.train)))
+    assert [source.seen(task) for task in range(1, tasks + 1)] == [per_task * n for n in range(1, tasks + 1)]
 
 
 @light
@@ -53,16 +53,16 @@ def test_tasks_are_disjoint_groups_of_classes(tasks, per_task, order):
 )
 def test_tasks_of_any_sizes_have_their_classes_in_the_order_given(data, sizes):
     order = tuple(data.draw(st.permutations("0123456789")))[: sum(sizes)]
-    found = Stream(DIGITS, Data(name="digits", classes_per_task=tuple(sizes), class_order=order), CPU)
-    assert found.classes == order and found.tasks == len(sizes)
-    for samples, split in ((found.train, DIGITS.train), (found.test, DIGITS.test)):
+    source = Stream(DIGITS, Data(name="digits", classes_per_task=tuple(sizes), class_order=order), CPU)
+    assert source.classes == order and source.tasks == len(sizes)
+    for samples, split in ((source.train, DIGITS.train), (source.test, DIGITS.test)):
         names = [DIGITS.classes[label] for label in split.labels if DIGITS.classes[label] in order]
-        assert [found.classes[unit] for unit in samples.labels] == names
+        assert [source.classes[unit] for unit in samples.labels] == names
         rest = list(order)
         for task, size in enumerate(sizes, 1):
             own, rest = rest[:size], rest[size:]
-            assert found.of_task(samples, task).tolist() == [at for at, name in enumerate(names) if name in own]
-            assert found.up_to(samples, task).tolist() == [at for at, name in enumerate(names) if name not in rest]
+            assert source.of_task(samples, task).tolist() == [at for at, name in enumerate(names) if name in own]
+            assert source.up_to(samples, task).tolist() == [at for at, name in enumerate(names) if name not in rest]
 
 
 def test_names_that_the_data_do_not_have_are_refused_with_those_they_have():
@@ -82,17 +82,17 @@ def test_more_classes_than_there_are_are_refused_for_increments_too():
 @pytest.mark.parametrize("order", [None, 0, 7])
 @pytest.mark.parametrize(("tasks", "per_task"), [(5, 2), (3, 3), (2, 1)])
 def test_head_units_name_the_datas_own_labels(tasks, per_task, order):
-    found = stream(tasks, per_task, order)
-    taken = set(found.order.tolist())
-    for samples, split in ((found.train, DIGITS.train), (found.test, DIGITS.test)):
-        original = [label for label in split.labels.tolist() if label in taken]
-        assert [DIGITS.classes[label] for label in original] == [found.classes[unit] for unit in samples.labels]
-        images = split.images[[label in taken for label in split.labels.tolist()]]
+    source = stream(tasks, per_task, order)
+    classes = set(source.order.tolist())
+    for samples, split in ((source.train, DIGITS.train), (source.test, DIGITS.test)):
+        original = [label for label in split.labels.tolist() if label in classes]
+        assert [DIGITS.classes[label] for label in original] == [source.classes[unit] for unit in samples.labels]
+        images = split.images[[label in classes for label in split.labels.tolist()]]
         expected = (images / 255 - DIGITS.mean[0]) / DIGITS.std[0]
         everything = samples[torch.arange(len(samples))]
         np.testing.assert_allclose(everything.images.numpy(), expected, atol=1e-5)
         assert torch.equal(everything.labels, samples.labels)
-    assert (DIGITS.test.labels[found.test_index] == found.order[found.test.labels.numpy()]).all()
+    assert (DIGITS.test.labels[source.test_index] == source.order[source.test.labels.numpy()]).all()
 
 
 def test_classes_come_in_order_unless_seeded():
@@ -133,14 +133,14 @@ def test_images_that_are_streamed_are_read_when_they_are_asked_for_and_are_the_s
 
 def test_training_images_are_augmented_as_configured_and_their_labels_kept():
     how = Augmentation(shift=2, flip=True)
-    found = Stream(DIGITS, Data(name="digits"), CPU, how)
-    samples = found.train[torch.arange(30)]
-    moved = found.augmented(samples, generator_for(0, AUGMENT))
-    fill = (-found.mean / found.std).view(-1, 1, 1)
+    source = Stream(DIGITS, Data(name="digits"), CPU, how)
+    samples = source.train[torch.arange(30)]
+    moved = source.augmented(samples, generator_for(0, AUGMENT))
+    fill = (-source.mean / source.std).view(-1, 1, 1)
     expected = augment(samples.images, 2, True, 1, generator_for(0, AUGMENT), fill)
     assert torch.equal(moved.images, expected) and torch.equal(moved.labels, samples.labels)
     assert not torch.equal(moved.images, samples.images)
-    low, high = -found.mean / found.std, (1 - found.mean) / found.std
+    low, high = -source.mean / source.std, (1 - source.mean) / source.std
     assert moved.images.min() >= low - 1e-6 and moved.images.max() <= high + 1e-6
     plain = FIVE.augmented(samples, generator_for(0, AUGMENT))
     assert torch.equal(plain.images, samples.images)
@@ -166,13 +166,13 @@ def test_seeds_leave_the_split_alone():
 @pytest.mark.parametrize("budget", [10, 23, 100, 500])
 def test_memory_is_shared_equally_by_the_classes_seen_and_within_its_budget(source, budget):
     for task in range(1, source.tasks + 1):
-        kept = exemplars(source, task, budget, seed=0)
-        counts = Counter(source.train.labels[kept].tolist())
+        memory = exemplars(source, task, budget, seed=0)
+        counts = Counter(source.train.labels[memory].tolist())
         assert set(counts) == set(range(source.seen(task)))
         available = torch.bincount(source.train.labels).tolist()
         assert counts == {unit: min(budget // source.seen(task), available[unit]) for unit in counts}
-        assert len(kept) <= budget and len(set(kept.tolist())) == len(kept)
-        assert kept.tolist() == sorted(kept.tolist())
+        assert len(memory) <= budget and len(set(memory.tolist())) == len(memory)
+        assert memory.tolist() == sorted(memory.tolist())
 
 
 @light
@@ -180,17 +180,17 @@ def test_memory_is_shared_equally_by_the_classes_seen_and_within_its_budget(sour
 def test_nothing_dropped_from_memory_comes_back(seed, budget):
     earlier = set(exemplars(FIVE, 1, budget, seed).tolist())
     for task in range(2, 6):
-        kept = exemplars(FIVE, task, budget, seed)
-        old = kept[FIVE.train.labels[kept] < FIVE.seen(task - 1)]
+        memory = exemplars(FIVE, task, budget, seed)
+        old = memory[FIVE.train.labels[memory] < FIVE.seen(task - 1)]
         assert set(old.tolist()) <= earlier
-        earlier = set(kept.tolist())
+        earlier = set(memory.tolist())
 
 
 def test_exemplars_are_drawn_by_the_seed_and_not_the_first_in_line():
-    drawn = [exemplars(FIVE, 2, 40, seed) for seed in (0, 0, 1)]
-    assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
+    memories = [exemplars(FIVE, 2, 40, seed) for seed in (0, 0, 1)]
+    assert torch.equal(memories[0], memories[1]) and not torch.equal(memories[0], memories[2])
     first = (FIVE.train.labels == 0).nonzero().flatten()[:10]
-    assert not set(first.tolist()) <= set(drawn[0].tolist())
+    assert not set(first.tolist()) <= set(memories[0].tolist())
 
 
 def test_a_budget_too_small_for_every_class_is_refused():
@@ -210,15 +210,15 @@ def test_an_epoch_is_the_whole_pool_once_in_batches_of_equal_size(source, data):
     size = data.draw(st.integers(1, 400))
     kind = data.draw(st.sampled_from(["mixed", "every-task"]))
     memory = torch.empty(0, dtype=torch.long) if task == 1 else exemplars(source, task - 1, 20, seed=1)
-    drawn = batches(source, task, memory, size, kind, generator_for(data.draw(st.integers(0, 99)), BATCHES))
+    epoch = batches(source, task, memory, size, kind, generator_for(data.draw(st.integers(0, 99)), BATCHES))
     pool = sorted(source.of_task(source.train, task).tolist() + memory.tolist())
     task_of = source.task_of(source.train.labels)
 
-    lengths = [len(pool) // len(drawn) + (k < len(pool) % len(drawn)) for k in range(len(drawn))]
-    assert len(drawn) == -(-len(pool) // size) and max(lengths) <= size
-    plain = [batch[:length] for batch, length in zip(drawn, lengths, strict=True)]
+    lengths = [len(pool) // len(epoch) + (k < len(pool) % len(epoch)) for k in range(len(epoch))]
+    assert len(epoch) == -(-len(pool) // size) and max(lengths) <= size
+    plain = [batch[:length] for batch, length in zip(epoch, lengths, strict=True)]
     assert sorted(torch.cat(plain).tolist()) == pool
-    for batch, length in zip(drawn, lengths, strict=True):
+    for batch, length in zip(epoch, lengths, strict=True):
         missing = set(range(1, task + 1)) - set(task_of[batch[:length]].tolist())
         added = batch[length:]
         if kind == "every-task":  # one of each missing task, from the pool, and nothing else
@@ -232,8 +232,8 @@ def test_with_every_task_each_batch_has_all_and_without_it_few_have():
     memory = exemplars(FIVE, 4, 8, seed=0)
 
     def full(kind):
-        drawn = batches(FIVE, 5, memory, 16, kind, generator_for(0, BATCHES))
-        return sum(len(FIVE.task_of(FIVE.train.labels[batch]).unique()) == 5 for batch in drawn), len(drawn)
+        epoch = batches(FIVE, 5, memory, 16, kind, generator_for(0, BATCHES))
+        return sum(len(FIVE.task_of(FIVE.train.labels[batch]).unique()) == 5 for batch in epoch), len(epoch)
 
     complete, total = full("every-task")
     assert complete == total
@@ -250,17 +250,17 @@ def test_balanced_batches_have_as_many_of_each_class(source, data):
     size, budget = data.draw(st.integers(1, 400)), data.draw(st.integers(10, 400))
     seed = data.draw(st.integers(0, 99))
     memory = torch.empty(0, dtype=torch.long) if task == 1 else exemplars(source, task - 1, budget, seed=1)
-    drawn, mixed = (batches(source, task, memory, size, kind, generator_for(seed, BATCHES))
+    balanced, mixed = (batches(source, task, memory, size, kind, generator_for(seed, BATCHES))
                     for kind in ("balanced", "mixed"))  # fmt: skip
-    assert [len(batch) for batch in drawn] == [len(batch) for batch in mixed]
+    assert [len(batch) for batch in balanced] == [len(batch) for batch in mixed]
 
     labels = source.train.labels
     pool = torch.cat([source.of_task(source.train, task), memory])
-    everything = torch.cat(drawn)
+    everything = torch.cat(balanced)
     assert set(everything.tolist()) <= set(pool.tolist())
     old = everything[source.task_of(labels[everything]) < task]
     assert set(old.tolist()) <= set(memory.tolist())  # exemplars, and nothing else of what went before
-    for batch in [*drawn, everything]:
+    for batch in [*balanced, everything]:
         counts = torch.bincount(labels[batch], minlength=source.seen(task))[: source.seen(task)]
         assert counts.max() - counts.min() <= 1
     for unit in range(source.seen(task)):
@@ -282,19 +282,19 @@ def test_balanced_classes_have_no_place_of_their_own():
 
 def test_without_memory_a_batch_holds_the_new_task_alone():
     for kind in ("mixed", "every-task", "balanced"):
-        drawn = batches(FIVE, 3, torch.empty(0, dtype=torch.long), 32, kind, generator_for(0, BATCHES))
-        assert set(FIVE.train.labels[torch.cat(drawn)].tolist()) == {4, 5}
+        epoch = batches(FIVE, 3, torch.empty(0, dtype=torch.long), 32, kind, generator_for(0, BATCHES))
+        assert set(FIVE.train.labels[torch.cat(epoch)].tolist()) == {4, 5}
 
 
 @pytest.mark.parametrize("kind", ["mixed", "every-task", "balanced"])
 def test_batches_are_drawn_by_their_generator_alone(kind):
     none, state = torch.empty(0, dtype=torch.long), torch.random.get_rng_state()
 
-    def drawn(*key):
+    def shuffled(*key):
         return torch.cat(batches(FIVE, 1, none, 32, kind, generator_for(*key)))
 
-    assert torch.equal(drawn(0, BATCHES, 1, 0), drawn(0, BATCHES, 1, 0))
-    assert not torch.equal(drawn(0, BATCHES, 1, 0), drawn(0, BATCHES, 1, 1))
+    assert torch.equal(shuffled(0, BATCHES, 1, 0), shuffled(0, BATCHES, 1, 0))
+    assert not torch.equal(shuffled(0, BATCHES, 1, 0), shuffled(0, BATCHES, 1, 1))
     assert torch.equal(torch.random.get_rng_state(), state)
 
 

@@ -33,13 +33,13 @@ def test_tasks_have_runs_of_units_that_follow_one_another(sizes):
 @given(sizes=SIZES, data=st.data())
 def test_the_task_of_a_unit_is_told_of_numbers_arrays_and_tensors_alike(sizes, data):
     units, expected = TaskUnits(sizes), owners(sizes)
-    asked = data.draw(st.lists(st.integers(0, units.total - 1)))
-    right = [expected[unit] for unit in asked]
-    assert [units.task_of(unit) for unit in asked] == right
-    array = units.task_of(np.array(asked, dtype=np.int64))
-    assert array.tolist() == right and array.dtype == np.int64
-    tensor = units.task_of(torch.tensor(asked, dtype=torch.long))
-    assert tensor.tolist() == right and tensor.dtype == torch.long
+    picks = data.draw(st.lists(st.integers(0, units.total - 1)))
+    tasks = [expected[unit] for unit in picks]
+    assert [units.task_of(unit) for unit in picks] == tasks
+    array = units.task_of(np.array(picks, dtype=np.int64))
+    assert array.tolist() == tasks and array.dtype == np.int64
+    tensor = units.task_of(torch.tensor(picks, dtype=torch.long))
+    assert tensor.tolist() == tasks and tensor.dtype == torch.long
     assert torch.equal(units.task_of(torch.arange(units.total)[:, None])[:, 0], torch.tensor(expected))
 
 

@@ -61,10 +61,10 @@ def png(width: int, height: int, depth: int, colour: int, pixels: bytes, before:
 
 def read(data: bytes, shape: tuple[int, int, int] = COLOUR, name: str = "mine.png") -> Upload:
     """Read, with all that must hold of what is read; neither warned nor printed."""
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as issued:
         warnings.simplefilter("always")
         upload = read_upload(data, name, shape)
-    assert told == []
+    assert issued == []
     assert upload.name == name and upload.format in ("PNG", "JPEG", "WebP")
     assert upload.image.shape == shape and upload.image.dtype == np.uint8
     assert upload.image.flags.c_contiguous and upload.image.flags.writeable
@@ -77,11 +77,11 @@ def read(data: bytes, shape: tuple[int, int, int] = COLOUR, name: str = "mine.pn
 
 
 def refusal(data: bytes, name: str = "mine.png") -> str:
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as issued:
         warnings.simplefilter("always")
         with pytest.raises(DataError) as caught:
             read_upload(data, name, COLOUR)
-    assert told == [] and name in str(caught.value) and "<" not in str(caught.value)
+    assert issued == [] and name in str(caught.value) and "<" not in str(caught.value)
     return str(caught.value)
 
 
@@ -104,19 +104,19 @@ def test_a_picture_that_is_not_large_is_resized_in_one_step(kind, height, width,
     data = encoded(smooth(height, width), **KINDS[kind])
     path = tmp_path / "x"
     path.write_bytes(data)
-    found = read(data)
-    np.testing.assert_array_equal(found.image, in_full(path, 24))
-    np.testing.assert_array_equal(found.original, np.asarray(Image.open(path).convert("RGB")))
-    assert abs(found.original - smooth(height, width).astype(int)).max() <= (20 if kind == "lossy WebP" else 8)
-    assert found.size == (width, height) and found.format == kind.split()[-1]
+    upload = read(data)
+    np.testing.assert_array_equal(upload.image, in_full(path, 24))
+    np.testing.assert_array_equal(upload.original, np.asarray(Image.open(path).convert("RGB")))
+    assert abs(upload.original - smooth(height, width).astype(int)).max() <= (20 if kind == "lossy WebP" else 8)
+    assert upload.size == (width, height) and upload.format == kind.split()[-1]
 
 
 def test_a_square_of_the_right_size_is_not_changed():
     pixels = noise(24, 24)
     for options in LOSSLESS.values():
-        found = read(encoded(pixels, **options))
-        np.testing.assert_array_equal(found.image.transpose(1, 2, 0), pixels)
-        assert found.notes == ()
+        upload = read(encoded(pixels, **options))
+        np.testing.assert_array_equal(upload.image.transpose(1, 2, 0), pixels)
+        assert upload.notes == ()
 
 
 EVERY_KIND = {
@@ -164,8 +164,8 @@ def test_notes_tell_what_was_done_in_order():
 
 def test_grey_networks_get_luminance():
     pixels = noise(24, 24)
-    found = read(encoded(pixels, format="PNG"), GREY).image[0]
-    assert abs(found - pixels @ np.array([0.299, 0.587, 0.114])).max() < 0.6
+    grey = read(encoded(pixels, format="PNG"), GREY).image[0]
+    assert abs(grey - pixels @ np.array([0.299, 0.587, 0.114])).max() < 0.6
     grey = pixels[..., 0]
     np.testing.assert_array_equal(read(encoded(grey, format="PNG"), GREY).image[0], grey)
     np.testing.assert_array_equal(read(encoded(grey, format="PNG")).image, np.stack([grey] * 3))
@@ -176,12 +176,12 @@ def test_grey_networks_get_luminance():
 def test_large_pictures_are_reduced_early_and_look_the_same(kind, height, width, tmp_path):
     path = tmp_path / "x"
     path.write_bytes(encoded(smooth(height, width), **KINDS[kind]))
-    found = read(path.read_bytes())
-    assert abs(found.image - in_full(path, 24).astype(int)).max() <= 3
-    assert found.size == (width, height) and max(found.original.shape) == SHOWN
-    rows, columns = found.original.shape[:2]
+    upload = read(path.read_bytes())
+    assert abs(upload.image - in_full(path, 24).astype(int)).max() <= 3
+    assert upload.size == (width, height) and max(upload.original.shape) == SHOWN
+    rows, columns = upload.original.shape[:2]
     assert abs(rows / columns - height / width) < 0.01 * height / width
-    assert abs(found.original - smooth(rows, columns).astype(int)).max() <= 8
+    assert abs(upload.original - smooth(rows, columns).astype(int)).max() <= 8
 
 
 def test_reducing_early_leaves_the_filter_its_work(tmp_path):
@@ -217,8 +217,8 @@ def test_strips_leave_no_seams(mode, monkeypatch):
 def test_content_counts_and_not_the_name():
     data = encoded(smooth(24, 24), format="JPEG")
     for name in ("x.jpg", "x.png", "x.gif", "x", "", "Ärger 猫.txt", "../../etc/passwd"):
-        found = read(data, name=name)
-        assert found.format == "JPEG" and found.name == name
+        upload = read(data, name=name)
+        assert upload.format == "JPEG" and upload.name == name
 
 
 # Where row 0 and column 0 of the stored pixels belong in the upright picture: EXIF's own table
@@ -234,35 +234,35 @@ def test_exif_orientation_is_followed(kind, orientation):
     stored = corners.repeat(32, axis=0).repeat(48, axis=1)  # 64 high, 96 wide
     exif = Image.Exif()
     exif[0x0112] = orientation
-    found = read(encoded(stored, exif=exif, **KINDS[kind]))
+    upload = read(encoded(stored, exif=exif, **KINDS[kind]))
     row, column = PLACES[orientation]
-    assert found.size == ((96, 64) if row in ("top", "bottom") else (64, 96))
-    assert found.original.shape[1::-1] == found.size
-    assert ("turned upright as its EXIF orientation says" in found.notes) == (orientation != 1)
+    assert upload.size == ((96, 64) if row in ("top", "bottom") else (64, 96))
+    assert upload.original.shape[1::-1] == upload.size
+    assert ("turned upright as its EXIF orientation says" in upload.notes) == (orientation != 1)
     for i, vertical in enumerate((row, OTHER[row])):
         for j, horizontal in enumerate((column, OTHER[column])):
             sides = {vertical, horizontal}
             y, x = (0 if "top" in sides else -1), (0 if "left" in sides else -1)
-            assert abs(found.original[y, x] - corners[i, j].astype(int)).max() < 12
-            assert abs(found.image[:, y, x] - corners[i, j].astype(int)).max() < 12
+            assert abs(upload.original[y, x] - corners[i, j].astype(int)).max() < 12
+            assert abs(upload.image[:, y, x] - corners[i, j].astype(int)).max() < 12
 
 
 def test_a_large_turned_photograph_has_its_upright_size():
     exif = Image.Exif()
     exif[0x0112] = 6
     exif[0x010F] = "maker"
-    found = read(encoded(smooth(1200, 1600), format="JPEG", exif=exif))
-    assert found.size == (1200, 1600) and found.original.shape == (512, 384, 3)
-    assert found.notes == ("turned upright as its EXIF orientation says", "cut to its central square",
+    upload = read(encoded(smooth(1200, 1600), format="JPEG", exif=exif))
+    assert upload.size == (1200, 1600) and upload.original.shape == (512, 384, 3)
+    assert upload.notes == ("turned upright as its EXIF orientation says", "cut to its central square",
                            "resized from 1200x1200 to 24x24")  # fmt: skip
 
 
 def test_sixteen_bits_of_grey_are_scaled_and_not_clipped():
     values = np.linspace(0, 65535, 24 * 24).astype(np.uint16).reshape(24, 24)
-    found = read(encoded(values, format="PNG"), GREY)
-    assert abs(found.image[0] - values / 257).max() <= 1 and found.image.max() == 255
-    assert found.notes == ("16 bits a channel reduced to 8",)
-    np.testing.assert_array_equal(read(encoded(values, format="PNG")).image[2], found.image[0])
+    upload = read(encoded(values, format="PNG"), GREY)
+    assert abs(upload.image[0] - values / 257).max() <= 1 and upload.image.max() == 255
+    assert upload.notes == ("16 bits a channel reduced to 8",)
+    np.testing.assert_array_equal(read(encoded(values, format="PNG")).image[2], upload.image[0])
 
 
 def test_sixteen_bits_of_colour_and_of_alpha():
@@ -272,10 +272,10 @@ def test_sixteen_bits_of_colour_and_of_alpha():
         expected = values[..., :channels] / 65535
         if channels != 3:
             expected = 1 + (expected[..., :-1] - 1) * expected[..., -1:]
-        found = read(data)
-        assert abs(found.image.transpose(1, 2, 0) - 255 * expected).max() < 2
-        assert "16 bits a channel reduced to 8" in found.notes
-        assert ("transparent parts shown on white" in found.notes) == (channels != 3)
+        upload = read(data)
+        assert abs(upload.image.transpose(1, 2, 0) - 255 * expected).max() < 2
+        assert "16 bits a channel reduced to 8" in upload.notes
+        assert ("transparent parts shown on white" in upload.notes) == (channels != 3)
 
 
 @pytest.mark.parametrize(("colour", "channels"), [(0, 1), (2, 3)])
@@ -283,9 +283,9 @@ def test_sixteen_bits_with_one_transparent_colour(colour, channels):
     values = np.full((24, 24, channels), 0x1234, ">u2")
     values[:5] = 0x5678
     key = chunk(b"tRNS", values[0, 0].tobytes())
-    found = read(png(24, 24, 16, colour, values.tobytes(), before=key))
-    assert (found.image[:, :5] == 255).all() and (found.image[:, 5:] == 0x12).all()
-    assert found.notes == ("16 bits a channel reduced to 8", "transparent parts shown on white")
+    upload = read(png(24, 24, 16, colour, values.tobytes(), before=key))
+    assert (upload.image[:, :5] == 255).all() and (upload.image[:, 5:] == 0x12).all()
+    assert upload.notes == ("16 bits a channel reduced to 8", "transparent parts shown on white")
 
 
 @pytest.mark.parametrize("size", [24, 2048])
@@ -293,9 +293,9 @@ def test_cmyk(size):
     inks = {(0, 0, 0, 0): (255, 255, 255), (0, 255, 255, 0): (255, 0, 0), (255, 0, 255, 0): (0, 255, 0),
             (255, 255, 0, 0): (0, 0, 255), (0, 0, 0, 255): (0, 0, 0), (0, 0, 0, 128): (127, 127, 127)}  # fmt: skip
     for ink, colour in inks.items():
-        found = read(encoded(Image.new("CMYK", (size, size), ink), format="JPEG", quality=95))
-        assert abs(found.image.transpose(1, 2, 0) - np.array(colour)).max() < 6
-        assert found.notes[0] == "CMYK converted to RGB"
+        upload = read(encoded(Image.new("CMYK", (size, size), ink), format="JPEG", quality=95))
+        assert abs(upload.image.transpose(1, 2, 0) - np.array(colour)).max() < 6
+        assert upload.notes[0] == "CMYK converted to RGB"
 
 
 TRANSPARENT = {
@@ -309,10 +309,10 @@ TRANSPARENT = {
 def test_transparent_parts_are_mixed_with_white(mode, kind):
     alpha = np.linspace(0, 255, 24 * 24).astype(np.uint8).reshape(24, 24)
     colours = noise(24, 24) if mode == "RGBA" else noise(24, 24)[..., :1]
-    found = read(encoded(TRANSPARENT[mode](alpha), **LOSSLESS[kind]))
+    upload = read(encoded(TRANSPARENT[mode](alpha), **LOSSLESS[kind]))
     share = alpha[..., None] / 255
-    assert abs(found.image.transpose(1, 2, 0) - (colours * share + 255 * (1 - share))).max() < 1.5
-    assert found.notes == ("transparent parts shown on white",)
+    assert abs(upload.image.transpose(1, 2, 0) - (colours * share + 255 * (1 - share))).max() < 1.5
+    assert upload.notes == ("transparent parts shown on white",)
     opaque = read(encoded(TRANSPARENT[mode](np.full_like(alpha, 255)), **LOSSLESS[kind]))
     assert opaque.notes == () and (opaque.image.transpose(1, 2, 0) == colours).all()
 
@@ -323,19 +323,19 @@ def test_palettes_with_transparency(transparency):
     image.putpalette([10, 20, 30, 0, 0, 0, 0, 100, 0, 200, 0, 0])
     plain = [[10, 20, 30], [0, 0, 0], [0, 100, 0], [200, 0, 0]]
     assert read(encoded(image, format="PNG")).image[:, 0, :4].T.tolist() == plain
-    found = read(encoded(image, format="PNG", transparency=transparency))
+    upload = read(encoded(image, format="PNG", transparency=transparency))
     half = [0, 100, 0] if transparency == 1 else [127, 177, 127]
-    assert found.image[:, 0, :4].T.tolist() == [[10, 20, 30], [255, 255, 255], half, [200, 0, 0]]
-    assert found.notes == ("transparent parts shown on white",)
+    assert upload.image[:, 0, :4].T.tolist() == [[10, 20, 30], [255, 255, 255], half, [200, 0, 0]]
+    assert upload.notes == ("transparent parts shown on white",)
 
 
 @pytest.mark.parametrize(("mode", "key"), [("L", 7), ("RGB", (7, 7, 7)), ("1", 0)])
 def test_one_transparent_colour(mode, key):
     image = Image.new(mode, (24, 24), 1 if mode == "1" else 90 if mode == "L" else (90, 90, 90))
     image.paste(key, (0, 0, 24, 6))
-    found = read(encoded(image, format="PNG", transparency=key))
-    assert (found.image[:, :6] == 255).all() and (found.image[:, 6:] == (255 if mode == "1" else 90)).all()
-    assert found.notes == ("transparent parts shown on white",)
+    upload = read(encoded(image, format="PNG", transparency=key))
+    assert (upload.image[:, :6] == 255).all() and (upload.image[:, 6:] == (255 if mode == "1" else 90)).all()
+    assert upload.notes == ("transparent parts shown on white",)
 
 
 @pytest.mark.parametrize("depth", [1, 2, 4])
@@ -349,24 +349,24 @@ def test_few_bits_of_grey(depth):
 @pytest.mark.parametrize("kind", LOSSLESS)
 def test_of_an_animation_the_first_frame(kind):
     first, *others = (Image.fromarray(np.roll(noise(24, 24), i, axis=0)) for i in range(12))
-    found = read(encoded(first, save_all=True, append_images=others, **LOSSLESS[kind]))
-    np.testing.assert_array_equal(found.image.transpose(1, 2, 0), noise(24, 24))
-    assert found.notes == ("first of 12 frames",)
+    upload = read(encoded(first, save_all=True, append_images=others, **LOSSLESS[kind]))
+    np.testing.assert_array_equal(upload.image.transpose(1, 2, 0), noise(24, 24))
+    assert upload.notes == ("first of 12 frames",)
 
 
 def test_a_jpeg_with_a_second_picture_behind_it():
     file = encoded(smooth(24, 24), format="MPO", save_all=True, append_images=[Image.new("RGB", (8, 8))])
-    found = read(file)
-    assert found.format == "JPEG" and found.notes == ("first of 2 frames",)
-    assert abs(found.image.transpose(1, 2, 0) - smooth(24, 24).astype(int)).max() < 20
+    upload = read(file)
+    assert upload.format == "JPEG" and upload.notes == ("first of 2 frames",)
+    assert abs(upload.image.transpose(1, 2, 0) - smooth(24, 24).astype(int)).max() < 20
 
 
 def test_filters_of_warnings_are_as_they_were_and_threads_do_not_disturb_each_other():
     data = [encoded(noise(40, 30 + i), format="PNG") for i in range(4)]
-    before, expected = list(warnings.filters), [read(each).image for each in data]
+    before, expected = list(warnings.filters), [read(file).image for file in data]
     with ThreadPoolExecutor(8) as pool:
-        found = pool.map(lambda i: read_upload(data[i % 4], "x", COLOUR).image, range(40))
-        assert all((image == expected[i % 4]).all() for i, image in enumerate(found))
+        images = pool.map(lambda i: read_upload(data[i % 4], "x", COLOUR).image, range(40))
+        assert all((image == expected[i % 4]).all() for i, image in enumerate(images))
     assert warnings.filters == before
 
 
@@ -512,8 +512,8 @@ def test_a_strange_file_is_read_or_refused(name, capfd):
 @pytest.mark.parametrize("block", DAMAGED_EXIF)
 def test_a_damaged_exif_block_spoils_no_picture(block):
     for data in with_exif(DAMAGED_EXIF[block]).values():
-        found = read(data)
-        assert found.notes == () and abs(found.image.transpose(1, 2, 0) - smooth(24, 24).astype(int)).max() < 25
+        upload = read(data)
+        assert upload.notes == () and abs(upload.image.transpose(1, 2, 0) - smooth(24, 24).astype(int)).max() < 25
 
 
 def test_a_file_of_too_many_bytes_is_not_opened(monkeypatch):
@@ -587,7 +587,7 @@ def damaged(draw: st.DrawFn) -> bytes:
 @example(data=b"", shape=COLOUR)
 def test_any_bytes_are_a_picture_or_refused(data, shape):
     try:
-        found = read(data, shape)
+        upload = read(data, shape)
     except DataError:
         return
-    assert found.image.shape == shape
+    assert upload.image.shape == shape
