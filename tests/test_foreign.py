@@ -125,13 +125,13 @@ def test_grad_cam_of_the_readmes_network_looks_before_the_gate(capsys):
     names = {"__name__": "readme"}
     torch.manual_seed(0)
     exec(code, names)
-    model, batch, targets = names["model"], names["images"], names["found"].logits.argmax(1)
+    model, batch, targets = names["model"], names["images"], names["answer"].logits.argmax(1)
     attribution = attribute(model, batch, targets, "Grad-CAM")
     network = model.module
     assert attribution.layer == "first" == last_convolution(network, batch)
     expected = captums(network, network.first, batch, targets)
     np.testing.assert_allclose(attribution.values, expected, rtol=1e-6, atol=1e-8)
-    attention = names["found"].attention.astype(np.float64)
+    attention = names["answer"].attention.astype(np.float64)
     logit = np.log(attention / (1 - attention))
     for values, gate in zip(attribution.values, logit, strict=True):  # not A once more
         assert abs(np.corrcoef(values.ravel(), gate.ravel())[0, 1]) < 0.9
