@@ -1,4 +1,4 @@
-"""What recorded runs answer: at their own settings, exactly what was recorded."""
+"""Answers of recorded runs: with the runs' own settings they give exactly what was recorded."""
 
 from collections import Counter
 from pathlib import Path
@@ -26,7 +26,7 @@ def test_the_recorded_accuracies_come_out_exactly(run, task):
     assert accuracies == {protocol: record.accuracy[protocol][task - 1] for protocol in PROTOCOLS}
 
 
-def test_a_run_evaluated_with_groups_of_its_own_too():
+def test_a_run_with_its_own_group_size_gives_its_recorded_accuracies_too():
     settings = {"data.tasks": 2, "train.epochs": 1, "evaluation.group": 3, "evaluation.mixing": 0.4, "device": "cpu"}
     record = Record(preset("digits", "replay", seed=2, **settings))
     for event in learn(record.config):
@@ -51,7 +51,7 @@ def test_confusion_counts_every_image_once_and_has_the_accuracy_on_its_diagonal(
     assert all(aware[row, column] == 0 for row in range(6) for column in range(6) if row // 2 != column // 2)
 
 
-def test_a_vote_of_one_is_per_sample_and_mixing_costs_what_the_group_knew():
+def test_a_vote_of_one_is_per_sample_and_mixing_costs_accuracy():
     answers = answers_of(records.load(SHIPPED / "mnist-5k-ari"), 5)
     alone = answers.accuracies(Evaluation(group=1))
     assert alone["vote"] == alone["per_sample"]
@@ -67,6 +67,6 @@ def test_confusion_equals_a_count_written_out():
     assert metrics.confusion(classes, answers, 4).tolist() == expected
 
 
-def test_a_task_that_is_not_done_has_no_answers():
+def test_an_unfinished_task_has_no_answers():
     with pytest.raises(RecordError, match="no weights after task 6"):
         answers_of(records.load(SHIPPED / "mnist-5k-ari"), 6)

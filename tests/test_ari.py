@@ -1,4 +1,4 @@
-"""One iteration of ARI against Alg. 1 and 2 written out literally, and the faults that must not come back."""
+"""One iteration of ARI against Alg. 1 and 2 written out literally, and the faults of the released code."""
 
 import sys
 from itertools import pairwise
@@ -185,7 +185,7 @@ def literal_weights(stack, fusion):
 
 
 def literal_step(config, stream, phi_b, x, y, task, generator, base=None):
-    """Alg. 1 and 2 of method.md, section 2. Returns all that an iteration tells. base: the base's own Adam."""
+    """Alg. 1 and 2 of method.md, section 2. Returns all that an iteration reports. base: the base's own Adam."""
     mean, std = (values.double().numpy().reshape(-1, 1, 1) for values in (stream.mean, stream.std))
     epsilon = config.attack.epsilon / std
     classes, kind = sum(SIZES[:task]), config.train.loss
@@ -414,7 +414,7 @@ def test_a_task_model_does_not_depend_on_the_other_tasks(optimiser, inner_steps)
 
 @pytest.mark.parametrize("inner_steps", [1, 3])
 def test_without_strength_the_attack_is_a_second_clean_step(inner_steps):
-    """As many updates, and the noise is not touched."""
+    """With as many updates, and without use of the noise generator."""
     settings = {"fusion.inner_steps": inner_steps, "train.optimiser": "sgd"}
     attacked, clean = Spy(**settings), Spy(**settings, **{"attack.epsilon": 0.0})
     before = clean.method.noise.get_state()
@@ -463,7 +463,7 @@ def test_the_weights_that_fuse_are_the_recorded_last_row(distance, monkeypatch):
     _, fused = spy.step()
     np.testing.assert_allclose(fused.dif_star[-1], used[0][-1].numpy(), atol=1e-5)
     assert check_row_stochastic(fused.dif_star) is None
-    assert abs(fused.dif_star - 0.25).max() > 1e-3  # not uniform for want of differences
+    assert abs(fused.dif_star - 0.25).max() > 1e-3  # the models do differ
 
 
 def test_recording_does_not_alter_training():
@@ -485,7 +485,7 @@ def test_absent_tasks_take_no_part():
 
 
 def test_the_attack_is_part_of_training():
-    """epsilon has an effect, and more inner steps do too: no setting is idle."""
+    """epsilon has an effect, and so do more inner steps: every setting does."""
     bases = []
     for settings in ({}, {"attack.epsilon": 0.2}, {"fusion.inner_steps": 2}, {"fusion.eta": 5.0},
                      {"fusion.distance": "l2"}, {"fusion.beta": 0.0}, {"train.loss": "task"},
@@ -541,7 +541,7 @@ class Normed(nn.Module):
 
 
 def normed(**settings):
-    """ARI on it, with statistics far from any batch's; what each task model's first pass and its end is."""
+    """ARI on it, with statistics far from any batch's; records each task model's first pass and its end."""
     stream, firsts, ends = toy_stream(), [], []
     model = Model(Normed())
     phi = model.initial(torch.Generator().manual_seed(1))

@@ -130,7 +130,7 @@ def test_epsilon_zero_changes_nothing():
         assert torch.equal(attacked.images, x) and not attacked.delta.any()
 
 
-def test_the_generator_settles_the_attack_and_the_global_state_is_left_alone():
+def test_the_generator_determines_the_attack_and_the_global_state_is_not_touched():
     x, state = images(4), torch.random.get_rng_state()
 
     def attacked(seed):
@@ -141,7 +141,7 @@ def test_the_generator_settles_the_attack_and_the_global_state_is_left_alone():
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
-def test_nothing_of_the_graph_is_kept_and_no_gradient_is_left_behind():
+def test_the_graph_is_released_and_no_gradient_remains():
     weight = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
     weight.grad = torch.tensor(3.0, dtype=torch.float64)
     x = images(5)
@@ -157,7 +157,7 @@ def test_nothing_of_the_graph_is_kept_and_no_gradient_is_left_behind():
     assert torch.equal(x, copy) and not x.requires_grad
 
 
-def test_the_background_is_one_less_attention_squared():
+def test_the_background_is_one_minus_attention_squared():
     assert background_mask(0.5) == 0.75
     attention = torch.linspace(0, 1, 11).view(1, 1, 1, 11)
     torch.testing.assert_close(background_mask(attention), 1 - attention**2)

@@ -83,14 +83,14 @@ def test_validation_runs_show_validation_images(trained):
     np.testing.assert_array_equal(masks_of(record).images, validation.images[validation.labels < 2])
 
 
-def test_where_objects_are_is_known_where_the_data_say_so(digits, scenes, monkeypatch):
+def test_objects_are_known_where_the_data_have_masks(digits, scenes, monkeypatch):
     figures_on_black = masks_of(digits)
     np.testing.assert_array_equal(figures_on_black.objects, figures_on_black.images[:, 0] > 25.5)
     whole = datasets.load("digits")
     splits = {name: dataclasses.replace(getattr(whole, name), masks=None) for name in ("train", "test")}
     with monkeypatch.context() as patched:
         patched.setattr(datasets, "load", lambda *_: dataclasses.replace(whole, **splits))
-        of_any_data = dataclasses.replace(digits.started, data=None)  # as of before runs knew theirs
+        of_any_data = dataclasses.replace(digits.started, data=None)  # as in records without a fingerprint
         plain = masks_of(dataclasses.replace(digits, started=of_any_data))
     assert plain.objects is None and plain.auroc is None
     masks = masks_of(scenes)
@@ -104,14 +104,14 @@ def test_where_objects_are_is_known_where_the_data_say_so(digits, scenes, monkey
 
 
 @pytest.mark.parametrize("task", [0, 3, -1])
-def test_tasks_that_are_not_done_are_refused(task, digits):
+def test_unfinished_tasks_are_refused(task, digits):
     with pytest.raises(RecordError, match=f"after task {task}: tasks 1 to 2 are done"):
         masks_of(digits, task)
     with pytest.raises(RecordError, match="no task is done"):
         masks_of(Record(digits.config))
 
 
-def test_weights_of_another_network_are_told(digits, scenes):
+def test_weights_of_another_network_are_named(digits, scenes):
     foreign = Record(digits.config, tasks=digits.tasks, weights={2: scenes.weights[1]})
     with pytest.raises(RecordError, match=r"after task 2 do not fit .*first\.weight"):
         masks_of(foreign)
@@ -178,7 +178,7 @@ def test_files_are_what_their_name_says(kind, magic, digits):
         assert b"/Type3" not in content and b"/FontFile2" in content
 
 
-def test_a_file_brings_its_own_ground(digits):
+def test_a_file_has_a_background_of_its_own(digits):
     masks = masks_of(digits)
     picture = imread(io.BytesIO(figures.export(figures.figure9(masks, masks.spread(1)), "png")))
     np.testing.assert_array_equal(picture[0, 0], [1, 1, 1, 1])  # opaque white

@@ -1,4 +1,4 @@
-"""Attributions are Captum's own, and modules that are not ours are looked into as they are."""
+"""Attributions are Captum's own, and modules that are not ours are used unchanged."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def module():
 
 
 class LogitsAlone(nn.Module):
-    """A user's network: it knows nothing of attention, but has a map inside."""
+    """A user's network: it returns no attention, but computes a map inside."""
 
     def __init__(self):
         super().__init__()
@@ -41,7 +41,7 @@ class LogitsAlone(nn.Module):
 TARGETS = [0, 3, 1, 4]
 
 
-def test_every_method_says_what_captum_says_when_asked_directly(module):
+def test_every_method_equals_captum_called_directly(module):
     batch = images()
 
     def logits(x):
@@ -94,7 +94,7 @@ def test_integrated_gradients_sum_to_the_difference_of_logits_or_say_that_they_d
 
 def test_steps_that_cannot_suffice_end_at_1024():
     class Cliff(nn.Module):
-        """All of the change in one place that no gradient sees."""
+        """All of the change at one point, where no gradient is evaluated."""
 
         def forward(self, x):
             level = x.mean((1, 2, 3))
@@ -116,7 +116,7 @@ def test_scores_are_in_0_to_1_with_the_largest_at_1(module, method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_an_image_is_attributed_alike_alone_and_among_others(module, method):
+def test_an_image_has_the_same_attribution_alone_and_in_a_batch(module, method):
     batch = images()
     whole = attribute(module, batch, TARGETS, method)
     alone = attribute(module, batch[2:3], TARGETS[2:3], method)
@@ -159,7 +159,7 @@ def test_attention_is_taken_from_an_inner_module():
         look(with_attention(network, "unused"), batch)
 
 
-def test_what_a_foreign_module_gets_wrong_is_named():
+def test_errors_of_a_foreign_module_are_named():
     class Wrong(nn.Module):
         def __init__(self, output):
             super().__init__()
@@ -180,7 +180,7 @@ def test_what_a_foreign_module_gets_wrong_is_named():
     assert look(Wrong((logits, torch.rand(4, 1, 5, 5))), batch).attention.shape == (4, 20, 20)
 
 
-def test_what_cannot_be_asked_is_named(module):
+def test_invalid_arguments_are_named(module):
     with pytest.raises(ValueError, match=r"method 'lime': choose from saliency, .*, occlusion"):
         attribute(module, images(), TARGETS, "lime")
     with pytest.raises(ValueError, match=r"one class per image, \[4\], got \[2\]"):

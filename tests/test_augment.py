@@ -61,14 +61,14 @@ def test_shifts_are_uniform_and_half_is_flipped():
     np.testing.assert_allclose(counts / 6000 * 18, [0, 1, 1, 2, 1, 1, 0], atol=0.25)
 
 
-def test_nothing_asked_nothing_changed():
+def test_without_settings_nothing_changes():
     images = pictures()
     assert augment(images, 0, False, 1, gen(), BLACK) is images
     assert augment(images, 0.9, False, 1.0, gen(), BLACK) is images
 
 
 @pytest.mark.parametrize("settings", [(3, False, 1), (0, True, 1), (0, False, 0.5), (3, True, 0.5)])
-def test_the_generator_settles_it(settings):
+def test_the_generator_determines_the_result(settings):
     images = pictures()
     first, again, different = (augment(images, *settings, gen(seed), BLACK) for seed in (5, 5, 6))
     assert torch.equal(first, again) and not torch.equal(first, different)
@@ -100,7 +100,7 @@ def test_a_crop_alone_never_shows_what_lies_outside(flip):
 
 
 def test_a_crop_shows_a_part_of_its_share_of_the_side():
-    """On a ramp, whose value is the position, an output row tells which part it shows and how far it was spread."""
+    """On a ramp, whose value is the position, an output row shows which part it is and how far it was spread."""
     width, zoom = 33, 0.4
     ramp = torch.arange(width).float().expand(2000, 1, width, width)
     result = augment(ramp, 0, False, zoom, gen(), torch.zeros(1, 1, 1))
@@ -141,7 +141,7 @@ def test_all_together_is_the_definition_pixel_by_pixel():
 
 
 @pytest.mark.parametrize(("shift", "zoom"), [(-1, 1), (float("nan"), 1), (0, 0), (0, 1.1), (0, float("nan"))])
-def test_what_is_out_of_range_is_refused(shift, zoom):
+def test_values_out_of_range_are_refused(shift, zoom):
     with pytest.raises(ValueError, match=r"at least 0|more than 0"):
         augment(pictures(2), shift, False, zoom, gen(), BLACK)
 

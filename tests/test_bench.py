@@ -1,4 +1,4 @@
-"""The mask bench: the method's own attack on chosen images, and how A answers changes of an image."""
+"""The mask bench: the method's own attack on chosen images, and how A responds to changes of an image."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def record(trained):
 
 @pytest.fixture(scope="module")
 def scenes(trained):
-    # One linear convolution before A: an inverted image draws the same attention. Of deeper networks that is not so.
+    # One linear convolution before A: an inverted image draws the same attention. In deeper networks it does not.
     return trained("scenes", 1, **{"network.name": "conv"})
 
 
@@ -33,7 +33,7 @@ def loaded(record, count=6):
 
 @pytest.mark.parametrize("mask", MASKS)
 @pytest.mark.parametrize("steps", [1, 4])
-def test_an_attack_is_told_in_pixels_and_keeps_its_bounds(scenes, mask, steps):
+def test_an_attack_is_in_pixel_units_and_within_its_bounds(scenes, mask, steps):
     run, images, targets, _ = loaded(scenes)
     attacked = strike(run, images, 0.1, targets, steps, mask=mask)
     assert attacked.attention.shape == attacked.background.shape == (6, 40, 40)
@@ -51,10 +51,10 @@ def test_answers_and_attention_are_the_runs_own(record):
     attacked = strike(run, masks.images, 0.03)
     np.testing.assert_allclose(attacked.attention, masks.attention, atol=1e-6)
     assert tuple(run.classes[unit] for unit in attacked.before.argmax(1)) == masks.predictions
-    np.testing.assert_array_equal(attacked.targets, attacked.before.argmax(1))  # nobody told the classes
+    np.testing.assert_array_equal(attacked.targets, attacked.before.argmax(1))  # no classes were given
 
 
-def test_no_attack_changes_nothing_and_a_seed_settles_it(record):
+def test_epsilon_zero_changes_nothing_and_a_seed_determines_the_attack(record):
     run, images, targets, _ = loaded(record)
     none = strike(run, images, 0.0, targets)
     np.testing.assert_allclose(none.after, none.before, atol=1e-4)
@@ -91,13 +91,13 @@ def test_an_unknown_mask_is_named(record):
         ({"images": np.empty((0, 1, 8, 8), np.uint8)}, "images must be .* at least one of each"),
     ],
 )
-def test_what_an_attack_cannot_be_is_named(record, settings, message):
+def test_invalid_attacks_are_named(record, settings, message):
     run, images, targets, _ = loaded(record)
     with pytest.raises(ValueError, match=message):
         strike(**{"run": run, "images": images, "epsilon": 0.1, "targets": targets, **settings})
 
 
-def test_every_method_of_captum_is_asked_where_the_network_lets_it(record, trained):
+def test_every_method_of_captum_is_used_where_the_network_allows_it(record, trained):
     run, images, targets, _ = loaded(record)
     assert [attribution.method for attribution in attributions(run, images, targets)] == list(METHODS)
     flat = trained("digits", 1, **{"network.name": "mlp", "network.attention": "released"})
@@ -132,7 +132,7 @@ def test_what_moves_attention_and_what_does_not(scenes):
     assert [move.auroc for move in plain] == [None] * 6
 
 
-def test_batch_mates_move_the_released_attention_only_while_training(record, trained):
+def test_other_images_move_the_released_attention_only_in_training(record, trained):
     """In evaluation mode its running statistics stand in, so the bench sees no difference; the default has none."""
     released = trained("digits", 1, **{"network.attention": "released"})
     run, images, _, _ = loaded(released)

@@ -85,7 +85,7 @@ def test_the_tolerance_of_a_row_sum_is_a_millionth():
 @pytest.mark.parametrize(
     "function", [check_row_stochastic, spectrum, dobrushin, stationary, residual_eq12, deviation_from_uniform]
 )
-def test_only_square_matrices_are_answered(function, values):
+def test_only_square_matrices_are_accepted(function, values):
     with pytest.raises(ValueError, match="square matrix"):
         function(values)
 
@@ -116,7 +116,7 @@ def test_normalised_rows_sum_to_one_in_their_old_proportions(matrix, data):
         ([[1, 1], [np.inf, 0]], r"row 2 \(index 1\) holds inf"),
     ],
 )
-def test_what_no_division_repairs_is_named(values, what):
+def test_rows_that_cannot_be_normalised_are_named(values, what):
     with pytest.raises(ValueError, match=what):
         normalise_rows(values)
 
@@ -167,7 +167,7 @@ def test_left_eigenvector_has_its_closed_form(table):
 
 @light
 @given(matrix=stochastic)
-def test_left_eigenvector_is_kept_by_fusion_and_is_its_limit(matrix):
+def test_left_eigenvector_is_unchanged_by_fusion_and_is_its_limit(matrix):
     weights = stationary(matrix)
     assert weights.sum() == pytest.approx(1) and (weights > 0).all()
     np.testing.assert_allclose(weights @ matrix, weights, atol=1e-9)
@@ -176,7 +176,7 @@ def test_left_eigenvector_is_kept_by_fusion_and_is_its_limit(matrix):
 
 
 def test_single_precision_matrices_have_a_left_eigenvector():
-    """What passes as row-stochastic, to a millionth, must be answered: float32 rows sum to 1 to about 1e-7."""
+    """A matrix that is row-stochastic to a millionth must be accepted: float32 rows sum to 1 to about 1e-7."""
     table = torch.tensor([[0.85, 2, 3], [2, 0.85, 5], [3, 5, 0.85]])
     closed = table.sum(1) / table.sum()
     for matrix, expected in ((dif_star(table), closed), ([[0.3333333] * 3] * 3, 1 / 3)):
@@ -330,7 +330,7 @@ def test_principal_coordinates_do_not_depend_on_the_origin():
         ([[1.0, 2]], "square"),
     ],
 )
-def test_what_is_no_gram_matrix_is_refused(gram, what):
+def test_matrices_that_are_not_gram_matrices_are_refused(gram, what):
     with pytest.raises(ValueError, match=what):
         principal_coordinates(gram)
 
@@ -362,7 +362,7 @@ def test_repeated_fusion_equals_literal_loops_and_keeps_its_bound(models, data):
 @light
 @given(models=several_models, data=st.data())
 def test_coordinates_of_fused_models_are_fused_coordinates(models, data):
-    """What lets a page fuse points in place of models of millions of parameters."""
+    """So a page may fuse points in place of models of millions of parameters."""
     matrix = normalised(data.draw(arrays(np.float64, (len(models),) * 2, elements=st.floats(1e-3, 1))))
     gram, _ = gram_matrix(models)
     points, whole = (repeated_fusion(matrix, rows, 3) for rows in (principal_coordinates(gram), models))
@@ -380,7 +380,7 @@ def test_repeated_fusion_ends_where_the_left_eigenvector_says():
     assert (np.nan_to_num(repeated.spread) <= np.nan_to_num(repeated.bound) + 1e-12).all()
 
 
-def test_what_never_agrees_keeps_its_spread():
+def test_models_that_never_agree_keep_their_spread():
     for matrix in (SWAP, CAMPS):
         repeated = repeated_fusion(matrix, regular_polygon(len(matrix)), 9)
         np.testing.assert_allclose(repeated.bound, repeated.spread[0])
@@ -389,7 +389,7 @@ def test_what_never_agrees_keeps_its_spread():
                                atol=1e-15)  # fmt: skip
 
 
-def test_repeated_fusion_says_what_does_not_fit():
+def test_repeated_fusion_names_arguments_that_do_not_fit():
     with pytest.raises(ValueError, match=r"models must be \[2, P\], got shape \(3, 2\)"):
         repeated_fusion(SWAP, regular_polygon(3), 2)
     with pytest.raises(ValueError, match=r"row 1 \(index 0\) sums to 2"):
@@ -407,7 +407,7 @@ def test_fusions_until_is_the_least_that_suffices(matrix, share):
         assert second ** (count - 1) > share * (1 - 1e-9)
 
 
-def test_fusions_until_has_an_end_without_consensus():
+def test_fusions_until_stops_without_consensus():
     assert fusions_until(SWAP, 1e-6, 60) == fusions_until(CAMPS, 1e-6, 60) == 60
     assert fusions_until(np.full((3, 3), 1 / 3), 1e-6, 60) == 3
 
@@ -461,7 +461,7 @@ def test_residual_from_gram_equals_the_residual_for_any_matrix(models, data):
     assert residual_eq13(matrix, gram, norm) == pytest.approx(literal_residual(matrix, models), rel=1e-8, abs=1e-12)
 
 
-def test_gram_is_that_of_the_models_less_the_base():
+def test_gram_is_that_of_the_models_minus_the_base():
     models = torch.tensor([[3.0, 4], [1, 1], [1, 0]], dtype=torch.float64)
     gram, norm = gram_matrix(models)
     assert gram.tolist() == [[20, 4, 0], [4, 1, 0], [0, 0, 0]]
@@ -493,5 +493,5 @@ def test_deviation_from_uniform_is_the_largest_entry_of_the_difference():
         ([0.01, np.nan], None),
     ],
 )
-def test_settled_is_where_the_last_value_above_the_limit_was_left(values, first):
+def test_settled_is_the_index_after_the_last_value_above_the_limit(values, first):
     assert settled(values, 0.03) == first

@@ -39,7 +39,7 @@ def test_no_event_holds_memory_of_the_device(method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_run_is_taken_up_on_cuda(method):
+def test_a_run_is_resumed_on_cuda(method):
     """From every saved point, with moments, logits and importances back on the device."""
     config = preset("digits", method, device="cuda", **TINY, **{"train.optimiser": "adam"})
     events = list(learn(config))

@@ -1,4 +1,4 @@
-"""What a run asks of the machine is counted before it is trained, and what is too much is refused in words."""
+"""What a run needs is counted before it is trained, and too large a run is refused with the reason."""
 
 import os
 import subprocess
@@ -40,12 +40,12 @@ PUBLISHED = {
     "paper-imagenet100": ((3, 224, 224), 100, 1300),
 }
 
-NO_MODEL: Any = None  # what is counted is built anew
-CARRIED = {"fashion-mnist": "mnist-5k"}  # images of the same size, which every machine has
+NO_MODEL: Any = None  # the model that is counted is built separately
+CARRIED = {"fashion-mnist": "mnist-5k"}  # images of the same size, which come with the packages
 
 
 def stream_of(config, shape, classes, samples):
-    """A stream of that many images, which are made when they are asked for."""
+    """A stream of that many images, which are made when they are needed."""
     labels = np.repeat(np.arange(classes), samples)
     images = Streamed(
         lambda i: np.full(shape, 255 * (i % 2), np.uint8),
@@ -70,7 +70,7 @@ def batches_of(method, monkeypatch, **settings):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_no_batch_is_larger_than_was_counted(method, monkeypatch):
+def test_no_batch_is_larger_than_counted(method, monkeypatch):
     for size in (40, 65_536):
         most, sizes = batches_of(method, monkeypatch, **{"train.batch_size": size})
         assert max(sizes) <= most
@@ -78,7 +78,7 @@ def test_no_batch_is_larger_than_was_counted(method, monkeypatch):
             assert most == 40
 
 
-def test_what_joins_a_batch_is_counted(monkeypatch):
+def test_additions_to_a_batch_are_counted(monkeypatch):
     """A sample of each task that it lacks, dark replay's two draws, the batches of adaptation."""
     most, sizes = batches_of("replay", monkeypatch, **{"train.batch_size": 2, "memory.batches": "every-task"})
     assert max(sizes) == most == 4
@@ -101,7 +101,7 @@ def test_every_preset_is_admitted(name, method, monkeypatch):
     refuse_too_large(config, World(stream, NO_MODEL, CPU))
 
 
-def test_memory_alive_together_is_counted_and_not_what_is_gone():
+def test_memory_alive_at_once_is_counted_and_freed_memory_is_not():
     with _Alive() as alive:
         first = torch.empty(1000)
         second = first + 1  # both
@@ -143,7 +143,7 @@ def test_operations_are_those_of_the_passes():
         assert demand_of(config, stream).operations == 30 * products * passes
 
 
-def test_what_does_not_fit_is_refused_at_once(monkeypatch):
+def test_a_run_that_does_not_fit_is_refused_at_once(monkeypatch):
     config = preset("digits", **TINY, **{"data.image_size": 64, "train.batch_size": 200, "network.name": "residual"})
     monkeypatch.setenv(MEMORY, "1.5")
     with pytest.raises(
@@ -176,7 +176,7 @@ def test_an_iteration_of_too_many_operations_is_refused_at_once(monkeypatch):
 
 @pytest.mark.parametrize("variable", [MEMORY, OPERATIONS])
 @pytest.mark.parametrize("text", ["much", "0", "-1", "nan"])
-def test_a_limit_that_is_none_is_named(variable, text, monkeypatch):
+def test_an_invalid_limit_is_named(variable, text, monkeypatch):
     monkeypatch.setenv(variable, text)
     with pytest.raises(LabError, match=f"^{variable}: '{text}' is not a number above 0$"):
         learn(preset("digits", **TINY))
@@ -198,7 +198,7 @@ def trained(tmp_path_factory):
     return records.load(place)
 
 
-def test_a_machine_has_the_memory_that_the_system_says():
+def test_memory_is_that_of_the_system():
     assert GIGABYTE < memory_of(CPU) < 2**50
     if sys.platform == "linux":
         total = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal"))

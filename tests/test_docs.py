@@ -1,4 +1,4 @@
-"""What README and docs say can be done, can be done."""
+"""Everything that README and docs promise works."""
 
 import re
 import subprocess
@@ -15,7 +15,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [ROOT / "README.md", ROOT / "arli_core" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def test_the_readmes_python_runs_as_it_stands():
+def test_the_readmes_python_runs_as_written():
     train, own, notebook = re.findall(r"```python\n(.*?)```", README, re.S)
     train = train.replace('"train.epochs": 2', '"train.epochs": 1, "data.tasks": 2, "train.batch_size": 256')
     expected = {

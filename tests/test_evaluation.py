@@ -52,8 +52,8 @@ def literal_groups(labels, sizes, size, generator):
 
 
 def literal_mixed(groups, labels, sizes, mixing):
-    """The first of each group leave it, all in one queue; whoever waits takes the first free seat after the largest
-    task's number of seats."""
+    """The first of each group leave it, all in one queue; the queue then fills the free seats, shifted by the largest
+    number of guests from one task."""
     leaving = [round(mixing * len(group)) for group in groups]
     queue = [number for group, count in zip(groups, leaving, strict=True) for number in group[:count]]
     if not queue:
@@ -69,7 +69,7 @@ def literal_mixed(groups, labels, sizes, mixing):
 
 
 def literal_vote(logits, labels, sizes, size, generator, mixing=0.0):
-    """Each group believes in one task."""
+    """Each group elects one task."""
     groups = literal_groups(labels, sizes, size, generator)
     if len(sizes) > 1:
         groups = literal_mixed(groups, labels, sizes, mixing)
@@ -104,7 +104,7 @@ def vote(logits, labels, sizes, size=20, mixing=0.0, seed=0):
     return within(logits, voted_tasks(logits, labels, units, len(sizes), evaluation, generator), units)
 
 
-# Of the tasks seen; alike or not. Those that are to come bring units that are never answered with.
+# Sizes of the tasks seen, equal or not. Later tasks add units that are never an answer.
 SIZES = st.lists(st.integers(1, 4), min_size=1, max_size=4).map(tuple)
 LATER = st.lists(st.integers(1, 4), max_size=2).map(tuple)
 
@@ -148,7 +148,7 @@ def test_accuracies_are_the_share_of_hits_per_task(seed, sizes, later, size, mix
     }
     answers = {name: literal_within(rows, tasks, sizes) for name, tasks in tasks_by_protocol.items()}
     assert answers["per_sample"] == best  # the largest of all is the largest of its task
-    if adapts:  # the base model says the task, and the task's own copy the class
+    if adapts:  # the base model decides the task, and the task's own copy the class
         for name, tasks in tasks_by_protocol.items():
             answers[f"{name}_adapted"] = literal_within(adapted.tolist(), tasks, sizes)
     assert measured.keys() == answers.keys()
@@ -164,7 +164,7 @@ def test_accuracies_are_the_share_of_hits_per_task(seed, sizes, later, size, mix
 
 
 class Groups:
-    """What voted_tasks votes over: every call's groups, as lists of indices."""
+    """The groups that voted_tasks uses: every call's groups, as lists of indices."""
 
     def __init__(self, monkeypatch):
         self.mixed, before = [], evaluation._mixed
@@ -195,8 +195,8 @@ def test_guests_are_a_share_of_each_group_and_come_from_other_tasks(mixing, size
         assert all(int(labels[number]) not in host for number in guests)
 
 
-def test_where_one_task_has_most_samples_it_keeps_some_of_them(monkeypatch):
-    """They cannot all be guests elsewhere; whoever is a guest of another task is one."""
+def test_a_task_with_most_of_the_samples_keeps_some_of_them(monkeypatch):
+    """They cannot all be guests of other tasks; the other tasks' guests are."""
     groups = Groups(monkeypatch)
     labels = torch.tensor([0] * 30 + [1] * 10)
     vote(torch.zeros(40, 2), labels, (1, 1), size=10, mixing=1.0)
@@ -216,7 +216,7 @@ def test_without_mixing_and_with_one_task_groups_are_not_touched(monkeypatch):
 
 
 def test_a_vote_is_worth_less_the_more_guests_there_are():
-    """Every sample is sure of its own task: guests are then outvoted, and at a half or more the hosts are."""
+    """Every sample is sure of its own task: guests are outvoted, and at a half or more the hosts are."""
     labels = torch.arange(3).repeat_interleave(100)
     logits = 5 * torch.nn.functional.one_hot(labels, 3).double()
     right = [(vote(logits, labels, (1, 1, 1), size=20, mixing=mixing) == labels).double().mean().item()
@@ -227,7 +227,7 @@ def test_a_vote_is_worth_less_the_more_guests_there_are():
 # What each protocol knows
 
 
-def test_a_vote_of_one_asks_each_sample_alone():
+def test_a_vote_of_one_decides_each_sample_alone():
     """With one sample a group, the largest logit wins, as it does per sample."""
     logits, labels = sample(0, (2, 2, 2), 1, 200)
     assert vote(logits, labels, (2, 2, 2), size=1).tolist() == literal_per_sample(logits.tolist(), 6)
@@ -353,7 +353,7 @@ def test_adaptation_equals_adam_written_out(task, count, epochs, sizes):
     assert torch.equal(generator.get_state(), again.get_state())
 
 
-def test_no_epochs_are_no_adaptation():
+def test_zero_epochs_mean_no_adaptation():
     model = Model(Normed())
     phi = model.initial(torch.Generator().manual_seed(0)).double()
     assert torch.equal(

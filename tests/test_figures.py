@@ -14,7 +14,7 @@ from arli_core.figures import LOOKS, looks, typeset
 RUNS = st.dictionaries(st.text(min_size=1), st.sampled_from(METHODS), min_size=1, max_size=len(METHODS))
 
 
-def test_every_method_has_a_look_told_from_all_others_by_colour_and_without_it():
+def test_every_method_has_a_look_distinct_in_colour_and_without_it():
     assert LOOKS.keys() == set(METHODS)
     for one, other in combinations(LOOKS.values(), 2):
         assert one.colour != other.colour and (one.dashes, one.marker) != (other.dashes, other.marker)
@@ -39,7 +39,7 @@ def lab(rgb: np.ndarray) -> np.ndarray:
     return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
 
 
-def test_the_methods_seen_together_most_are_told_apart_by_colour_with_deuteranopia_too():
+def test_the_commonest_methods_have_distinct_colours_with_deuteranopia_too():
     often = [linear(LOOKS[name].colour) for name in list(LOOKS)[:6]]
     for first, second in combinations(often, 2):
         assert np.linalg.norm(lab(first) - lab(second)) > 14
@@ -56,7 +56,7 @@ def test_a_method_looks_the_same_whatever_stands_beside_it(methods):
         assert styles[first] == LOOKS[method]
 
 
-def test_more_lines_of_one_method_than_there_are_looks_are_drawn_all_the_same():
+def test_more_lines_of_one_method_than_looks_are_still_drawn():
     accuracy = {f"run {at}": np.full((2, 2), at / 20) for at in range(20)}
     lines = figures.accuracy_over_tasks(accuracy, dict.fromkeys(accuracy, "ari")).axes[0].lines
     assert len(lines) == 20 and lines[0].get_color() == LOOKS["ari"].colour
@@ -72,7 +72,7 @@ def test_a_run_has_one_colour_in_all_charts():
         assert line.get_color() == of_vote[line.get_label()] == LOOKS[methods[line.get_label()]].colour
 
 
-def test_names_of_models_become_formulas_wherever_they_stand():
+def test_names_of_models_become_formulas_anywhere_in_a_text():
     assert typeset("φ_b moves to φ_f, φ_12 counts most") == "$φ_{b}$ moves to $φ_{f}$, $φ_{12}$ counts most"
     assert typeset("φᵢ and 3") == "φᵢ and 3"
 

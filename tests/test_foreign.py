@@ -1,4 +1,4 @@
-"""Networks that are not ours: where Grad-CAM looks, which A is theirs, and what is said of what does not fit."""
+"""Networks that are not ours: where Grad-CAM looks, which A is theirs, and the errors for what does not fit."""
 
 import contextlib
 import re
@@ -40,7 +40,7 @@ def no_hooks(network):
 
 
 class Own(nn.Module):
-    """The README's network, whose parts tests exchange."""
+    """The README's network, with parts that tests replace."""
 
     def __init__(self, gate=None, after=None, head=None):
         super().__init__()
@@ -168,7 +168,7 @@ def test_the_gates_own_convolution_is_never_the_default(model):
     assert last_convolution(model, images()).endswith("first")
 
 
-def test_a_convolution_that_reaches_the_answer_through_the_gate_alone_is_no_layer_for_grad_cam():
+def test_a_convolution_that_reaches_the_answer_only_through_the_gate_is_not_for_grad_cam():
     class Masked(nn.Module):
         def __init__(self):
             super().__init__()
@@ -185,7 +185,7 @@ def test_a_convolution_that_reaches_the_answer_through_the_gate_alone_is_no_laye
     assert attribute(model, images(), TARGETS, "Grad-CAM", layer="gate.0").layer == "gate.0"  # asked for by name
 
 
-def test_a_detached_attention_does_not_tell_what_is_the_gates():
+def test_a_detached_attention_does_not_reveal_the_gate():
     model = Native(torch.detach)
     with pytest.raises(ValueError, match=r"A comes without a gradient.* give Grad-CAM a layer by its name"):
         attribute(model, images(), TARGETS, "Grad-CAM")
@@ -198,7 +198,7 @@ def test_a_detached_attention_does_not_tell_what_is_the_gates():
     [nn.Threshold(2.0, 0.0, inplace=True), nn.Hardtanh(0, 0.1, inplace=True), nn.Dropout(0.5, inplace=True)],
     ids=["threshold", "hardtanh", "dropout"],
 )
-def test_what_is_written_into_the_attention_later_does_not_change_what_is_looked_at(after):
+def test_later_writes_into_the_attention_do_not_change_the_look(after):
     model, batch = with_attention(Own(after=after), "gate"), images()
     network = model.module.eval()
     with torch.no_grad():
@@ -245,7 +245,7 @@ def test_a_level_map_is_never_without_a_note():
     assert whole.level.all() and whole.note.startswith("occlusion singles out no place in 3 of 3 images")
 
 
-def test_a_map_that_is_not_finite_is_said():
+def test_a_map_that_is_not_finite_has_a_note():
     class Root(nn.Module):
         def forward(self, batch):
             return batch.sqrt().sum((2, 3))  # of infinite slope at 0
@@ -358,7 +358,7 @@ def test_images_that_do_not_fit_are_named(batch, message, ask):
     assert no_hooks(model)
 
 
-def test_a_network_of_whole_numbers_is_looked_at_and_has_no_attributions():
+def test_a_network_of_whole_numbers_has_a_look_and_no_attributions():
     class Bytes(Own):
         def forward(self, batch):
             return super().forward(batch / 255)
@@ -404,7 +404,7 @@ def test_targets_that_do_not_fit_are_named(targets, message, method):
 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.integers(-3, 8), max_size=5), st.sampled_from([list, np.array, torch.tensor]))
-def test_targets_are_taken_exactly_where_each_is_a_class(targets, kind):
+def test_targets_are_accepted_exactly_where_each_is_a_class(targets, kind):
     model, fits = with_attention(Own(), "gate"), len(targets) == 3 and all(0 <= target < 5 for target in targets)
     with contextlib.nullcontext() if fits else pytest.raises(ValueError, match="targets must be"):
         given_as = kind(targets)
@@ -420,7 +420,7 @@ def test_a_window_that_does_not_fit_is_named(window, method):
 
 
 @pytest.mark.parametrize("window", [1, 12, np.int64(5)])
-def test_any_window_of_the_image_is_taken(window):
+def test_any_window_of_the_image_is_accepted(window):
     assert attribute(Own(), images(), TARGETS, "occlusion", window=window).values.shape == (3, 12, 12)
 
 
@@ -429,7 +429,7 @@ def test_any_window_of_the_image_is_taken(window):
     ("layer", "message"),
     [("gates", "layer 'gates': choose from first, gate, gate.0, gate.1, after, head"), ("", "layer '': choose")],
 )
-def test_a_layer_that_is_not_there_is_named(method, layer, message):
+def test_a_missing_layer_is_named(method, layer, message):
     with pytest.raises(ValueError, match=message):
         attribute(with_attention(Own(), "gate"), images(), TARGETS, method, layer=layer)
 
@@ -479,7 +479,7 @@ def test_a_layer_that_grad_cam_cannot_look_at_is_named(layer, message):
         (Returns(torch.full((3, 5), torch.nan)), "logits must be numbers, and some are NaN"),
     ],
 )
-def test_a_network_that_gives_no_answers_or_no_attention_is_named(model, message):
+def test_a_network_without_logits_or_attention_is_named(model, message):
     with pytest.raises(ValueError, match=message):
         look(model, images())
     assert no_hooks(model)
@@ -523,7 +523,7 @@ def test_a_network_without_a_gradient_is_named(method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_network_that_answers_and_cannot_be_asked_is_named(method):
+def test_a_network_that_answers_but_has_no_attributions_is_named(method):
     class Undone(Own):
         """Writes over what its gradient needs."""
 
@@ -547,7 +547,7 @@ def test_a_network_that_answers_and_cannot_be_asked_is_named(method):
 
 def test_grad_cam_needs_no_gradient_of_the_images():
     class Frozen(Own):
-        """As with a stem that is not trained."""
+        """As in a network whose first layers are not trained."""
 
         def forward(self, batch):
             return super().forward(batch.detach())
@@ -560,7 +560,7 @@ def test_grad_cam_needs_no_gradient_of_the_images():
 
 
 def answers_of(model, batch, layer=None):
-    """Everything that can be asked."""
+    """All looks and attributions."""
     answer = look(model, batch)
     yield answer.attention
     yield answer.logits
@@ -593,7 +593,7 @@ WRAPPED = {
 
 
 @pytest.mark.parametrize("kind", WRAPPED)
-def test_what_wraps_a_network_changes_no_answer(kind):
+def test_a_wrapper_changes_no_answer(kind):
     batch, model = images(), WRAPPED[kind]()
     modes = [part.training for part in model.modules()]
     expected = answers_of(with_attention(Own(), "gate"), batch)
@@ -607,7 +607,7 @@ def test_what_wraps_a_network_changes_no_answer(kind):
 
 @pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode, torch.enable_grad])
 @pytest.mark.parametrize("wanting", [False, True])
-def test_the_mode_that_is_on_changes_no_answer(context, wanting):
+def test_the_gradient_mode_changes_no_answer(context, wanting):
     model = with_attention(Own(), "gate")
     expected = list(answers_of(model, images()))
     with context():
@@ -632,7 +632,7 @@ def test_weights_that_can_have_no_gradient_are_named():
     ("dtype", "places"), [(torch.bfloat16, 2.0**-8), (torch.float16, 2.0**-11), (torch.float64, 2.0**-24)]
 )
 def test_other_types_of_numbers_are_answered_in_float32(dtype, places):
-    """As exactly as the type lets them: an occlusion is a small difference of logits, each rounded to its places."""
+    """To the precision of the type: an occlusion is a small difference of logits, each rounded to its places."""
     batch = images()
     expected = list(answers_of(with_attention(Own(), "gate"), batch))
     largest = abs(expected[1]).max()
@@ -644,7 +644,7 @@ def test_other_types_of_numbers_are_answered_in_float32(dtype, places):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_network_that_writes_into_its_images_leaves_its_users_alone(method):
+def test_a_network_that_writes_into_its_images_leaves_the_callers_untouched(method):
     class Writes(Own):
         def forward(self, batch):
             batch.sub_(0.5)
@@ -679,7 +679,7 @@ def test_a_network_that_fails_is_left_as_it_was(ask):
     assert no_hooks(model) and [part.training for part in network.modules()] == modes
 
 
-def test_names_count_from_the_network_or_from_what_wraps_it():
+def test_names_start_at_the_network_or_at_its_wrapper():
     network = Own()
     for model in (network, with_attention(network, "gate"), nn.DataParallel(network)):
         assert layer_of(model, "gate.0") is network.gate[0]

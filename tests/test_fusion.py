@@ -1,4 +1,4 @@
-"""D, dif, dif* and their fusion against literal double loops, and what the method's Eq. 7, 8 and 11 promise."""
+"""D, dif, dif* and their fusion against literal double loops, and the properties of Eq. 7, 8 and 11."""
 
 import numpy as np
 import pytest
@@ -102,7 +102,7 @@ def test_d_is_a_distance_of_long_models_too(kind, dtype):
 @each_kind
 @light
 @given(models=some_models, data=st.data())
-def test_what_the_layers_bring_makes_up_d(kind, models, data):
+def test_the_parts_of_the_layers_make_up_d(kind, models, data):
     models = with_a_norm(models)
     cuts = data.draw(st.sets(st.integers(1, models.shape[1] - 1))) if models.shape[1] > 1 else set()
     ends = [0, *sorted(cuts), models.shape[1]]
@@ -113,7 +113,7 @@ def test_what_the_layers_bring_makes_up_d(kind, models, data):
     np.testing.assert_allclose(layers.sum(0), whole, rtol=1e-12, atol=1e-300)
     for layer, begin, end in zip(layers, ends, ends[1:], strict=False):
         part = np.zeros_like(models)
-        part[:, begin:end] = models[:, begin:end]  # all other entries alike
+        part[:, begin:end] = models[:, begin:end]  # all other entries equal
         if kind != "relative":
             alone = distance_matrix(part, kind)
             np.testing.assert_allclose(layer, alone**2 if kind == "l2" else alone, rtol=1e-12, atol=1e-300)
@@ -224,7 +224,7 @@ def test_tensors_give_tensors_of_their_own_kind_and_arrays_give_the_same_values(
         np.testing.assert_allclose(tensor.numpy(), reference, rtol=50 * eps, atol=50 * eps)
 
 
-def test_whole_numbers_are_counted_in_float64():
+def test_whole_numbers_are_computed_in_float64():
     assert distance_matrix(torch.tensor([[0, 1], [2, 3]])).dtype == torch.float64
     assert distance_matrix([[0, 1], [2, 3]]).tolist() == [[0, 4], [4, 0]]
     assert distance_matrix(np.array([[0, 1], [2, 3]], dtype=np.uint8)).tolist() == [[0, 4], [4, 0]]
@@ -248,11 +248,11 @@ def test_last_row_of_the_fused_models_is_the_last_row_of_dif_star_alone():
 
 
 @pytest.mark.parametrize(("beta", "task", "tasks"), [(0.0, 3, 5), (1.0, 1, 5), (1.0, 4, 10), (0.5, 10, 10)])
-def test_the_base_keeps_less_of_the_fused_model_as_tasks_go_by(beta, task, tasks):
+def test_the_base_takes_less_of_the_fused_model_as_tasks_go_by(beta, task, tasks):
     assert base_weight(beta, task, tasks) == pytest.approx(np.e ** (-beta * (task - 1) / tasks), rel=1e-15)
 
 
-def test_everything_of_the_fused_model_is_kept_at_the_first_task_and_at_beta_zero():
+def test_the_fused_model_is_the_next_base_at_the_first_task_and_at_beta_zero():
     assert all(base_weight(beta, 1, 5) == 1 for beta in (0, 1, 7))
     assert all(base_weight(0, task, 5) == 1 for task in range(1, 6))
 
@@ -271,6 +271,6 @@ def test_everything_of_the_fused_model_is_kept_at_the_first_task_and_at_beta_zer
         (lambda: fuse(np.full((2, 2), 0.5), np.zeros((3, 4))), "weighs 2 models, but models holds 3"),
     ],
 )
-def test_what_is_not_a_question_is_answered_with_its_cause(call, message):
+def test_invalid_arguments_are_refused_with_the_cause(call, message):
     with pytest.raises(ValueError, match=message):
         call()

@@ -1,4 +1,4 @@
-"""An iteration made again is the one that was trained; and looking at its parts changes nothing."""
+"""An iteration made again equals the trained one; and looking at its parts changes nothing."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -120,7 +120,7 @@ def differs(weights: Mapping[str, np.ndarray], recorded: Mapping[str, np.ndarray
     return float(np.linalg.norm(end - expected) / np.linalg.norm(expected - start))
 
 
-def test_a_run_that_ships_is_trained_to_the_same_record_again():
+def test_a_shipped_run_trains_to_the_same_record_again():
     """The frames of its first task, of the first iterations up to rounding, and the weights after it."""
     before, again = records.load(SHIPPED / "mnist-5k-ari"), Record(records.load(SHIPPED / "mnist-5k-ari").config)
     for event in learn(before.config):
@@ -198,7 +198,7 @@ def test_parts_come_in_the_order_of_the_algorithm(rounds):
     assert kinds == [CleanStep, Attack, AttackedStep] * rounds + [Fusion, Measured]
 
 
-def test_nothing_is_trained_before_it_is_asked_for():
+def test_no_part_runs_before_it_is_requested():
     method, arguments = method_at_start(learned())
     before = method.phi.clone()
     parts = method.parts(*arguments)
@@ -228,7 +228,7 @@ def test_without_strength_there_is_no_attack_to_show():
 
 
 def test_another_iteration_departs_from_the_recorded_one():
-    """So that a run trained elsewhere, or on other data, is told apart."""
+    """So that a run trained elsewhere, or on other data, can be recognised."""
     record = learned()
     iteration = first_of(record, 2)
     assert iteration.departure(learned(seed=1).frames(2)) > 1e-3

@@ -1,4 +1,4 @@
-"""The one loop: what it tells, that it tells the same every time, and that it can be left and taken up anywhere."""
+"""The one loop: its events, the same every time, and that it can be left and resumed anywhere."""
 
 import copy
 import dataclasses
@@ -97,7 +97,7 @@ def test_the_global_random_state_is_neither_read_nor_moved(method, runs):
     assert np.random.get_state()[1].tolist() == before[1]  # noqa: NPY002
 
 
-def test_interleaved_runs_are_as_alone(runs):
+def test_interleaved_runs_equal_runs_alone(runs):
     other = list(learn(tiny("ari", seed=1)))
     together = zip(learn(tiny("ari")), learn(tiny("ari", seed=1)), strict=True)
     one, two = (list(events) for events in zip(*together, strict=True))
@@ -106,7 +106,7 @@ def test_interleaved_runs_are_as_alone(runs):
 
 @each_method
 def test_events_are_detached_from_the_run(method, runs):
-    """Whoever spoils an event spoils his own copy only."""
+    """Writing into an event changes that event only."""
     copies = []
     for event in learn(tiny(method)):
         copies.append(copy.deepcopy(event))
@@ -124,7 +124,7 @@ def test_events_are_frozen(method, runs):
                 setattr(event, name, None)
 
 
-# What is told
+# Events
 
 
 @each_method
@@ -181,7 +181,7 @@ def test_spread_is_even(total, most):
     assert not len(gaps) or gaps.max() - gaps.min() <= 1
 
 
-def test_steps_tell_rate_and_samples(runs):
+def test_steps_report_rate_and_samples(runs):
     stream = Stream(datasets.load("digits"), tiny().data, torch.device("cpu"))
     new = [len(stream.of_task(stream.train, task)) for task in (1, 2)]
     first = tiny("replay").train.learning_rate
@@ -273,7 +273,7 @@ def test_training_images_are_augmented_and_held_out_ones_are_not(method, monkeyp
 
 @pytest.mark.parametrize("method", ["ari", "der++", "replay-balanced"])
 def test_adapted_accuracies_are_of_copies_adapted_to_each_tasks_exemplars(method):
-    """The base model says the task; the copy of that task, which class it is."""
+    """The base model decides the task; that task's copy decides the class."""
     config = tiny(method, **{"adaptation.epochs": 2, "evaluation.group": 7, "evaluation.mixing": 0.2})
     stream = Stream(datasets.load("digits"), config.data, torch.device("cpu"))
     model, units = build("conv", stream.shape, 4), TaskUnits((2, 2))
@@ -319,7 +319,7 @@ def test_all_tasks_are_present_in_every_frame_of_a_preset(runs):
 
 
 @each_method
-def test_weights_are_those_whose_accuracy_is_told(method, runs):
+def test_weights_are_those_whose_accuracy_is_reported(method, runs):
     stream = Stream(datasets.load("digits"), tiny().data, torch.device("cpu"))
     model = build("conv", stream.shape, 4, tiny(method).network.attention)
     for event in of(TaskDone, runs[method]):
@@ -352,7 +352,7 @@ def test_probes_are_held_out_images_and_their_attention(runs):
     np.testing.assert_allclose(last.attention / 255, attention[:, 0].numpy(), atol=0.5 / 255 + 1e-5)
 
 
-def test_without_probes_no_attention_is_told():
+def test_without_probes_no_attention_is_reported():
     events = list(learn(tiny("finetune", **{"recording.probes": 0, "train.epochs": 1})))
     assert not of(Attention, events) and events[0].probes.shape == (0, 1, 8, 8)
 
@@ -364,13 +364,13 @@ def test_one_task_is_a_run_too(method):
     assert [(saved.task, saved.epoch) for saved in of(Saved, events)] == [(1, 1)]
 
 
-def test_more_probes_than_there_are_images_are_as_many_as_there_are():
+def test_there_are_no_more_probes_than_images():
     settings = {"data.tasks": 1, "data.classes_per_task": 1, "train.epochs": 1, "recording.probes": 64}
     started = next(learn(tiny("finetune", **settings)))
     assert len(started.probes) == (datasets.load("digits").test.labels == 0).sum() < 64
 
 
-# Left and taken up
+# Left and resumed
 
 
 @each_method
@@ -402,11 +402,11 @@ def test_resuming_from_any_saved_point_equals_going_on(method, settings):
         assert same(events[place], point)  # and may be used again
 
 
-# What cannot be
+# Runs that cannot be
 
 
 @each_method
-def test_leaving_the_finite_numbers_stops_the_run_with_its_cause(method):
+def test_numbers_that_are_not_finite_stop_the_run_with_the_cause(method):
     config = tiny(method, **{"train.learning_rate": 1e30, "train.optimiser": "sgd", "train.schedule": "constant",
                              "train.loss": "seen"})  # fmt: skip
     events = learn(config)
@@ -430,13 +430,13 @@ def test_distances_too_large_to_square_are_divergence_too(settings):
         list(learn(tiny(**settings)))
 
 
-def test_models_that_coincide_without_eta_are_told_with_their_cause():
+def test_models_that_coincide_without_eta_are_refused_with_the_cause():
     """dif* is undefined then, and eta is the setting that keeps it defined."""
     with pytest.raises(LabError, match="eta"):
         list(learn(tiny(**{"fusion.eta": 0.0, "train.learning_rate": 1e-30, "train.epochs": 1})))
 
 
-def test_a_device_that_is_not_there_is_refused_with_those_that_are(monkeypatch):
+def test_a_missing_device_is_refused_with_the_available_ones(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     for name in ("cuda", "mps"):
@@ -457,7 +457,7 @@ def test_cuda_comes_before_mps_before_the_cpu(monkeypatch):
     ("changes", "message"),
     [({"memory.budget": 1}, r"memory\.budget.*at least 2"), ({"data.tasks": 6}, r"data\.tasks.*at most 5")],
 )
-def test_what_cannot_run_is_refused_at_once(changes, message):
+def test_a_run_that_cannot_start_is_refused_at_once(changes, message):
     """Before the first event, so before anything is written or drawn."""
     with pytest.raises(ConfigError, match=message):
         learn(tiny(**changes))

@@ -1,6 +1,6 @@
-"""What ARI is compared with: each method against itself written out with plain modules, in float64.
+"""The methods that ARI is compared with: each against itself written out with plain modules, in float64.
 
-The literal versions know no flat vectors: they train torch modules with torch's optimisers, BatchNorm minds its own
+The literal versions use no flat vectors: they train torch modules with torch's optimisers, BatchNorm keeps its own
 statistics, and losses are sums over samples and classes.
 """
 
@@ -86,7 +86,7 @@ def toy_stream(**settings):
 
 
 def network_at(seed=1):
-    """A module in float64, somewhere."""
+    """A module in float64, with random parameters."""
     network, generator = Normed().double(), torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for weight in network.parameters():
@@ -159,7 +159,7 @@ def agree(method, network):
 @pytest.mark.parametrize("loss", ["seen", "task"])
 @pytest.mark.parametrize("name", ["finetune", "joint", "replay", "replay-balanced"])
 def test_descent_is_one_optimiser_a_task(name, loss, optimiser):
-    """The four differ in their batches alone; the rate is told with each."""
+    """The four differ in their batches alone; the rate comes with each step."""
     method, stream, network, config = created(name, **{"train.optimiser": optimiser, "train.loss": loss})
     assert type(method) is Descent
     for task in (1, 2):
@@ -175,7 +175,7 @@ def test_descent_is_one_optimiser_a_task(name, loss, optimiser):
                 agree(method, network)
 
 
-# Task models of equal say
+# Task models of equal weight
 
 
 @either
@@ -339,7 +339,7 @@ def test_lwf_descends_on_the_loss_and_the_distillation_of_the_model_before(stren
 
 
 class LiteralMemory:
-    """{index into the training samples: logits when it came into memory}."""
+    """{index into the training samples: logits when it entered the memory}."""
 
     def __init__(self):
         self.stored = {}
@@ -390,7 +390,7 @@ def test_dark_replay_equals_its_equation(alpha, beta, loss):
                 agree(method, network)
 
 
-def test_who_stays_in_memory_keeps_his_logits_and_who_comes_has_those_of_now():
+def test_exemplars_that_stay_keep_their_logits_and_new_ones_get_current_ones():
     method, stream, _, _ = created("der++")
     method.begin(1, 0)
     assert len(method.memory) == len(method.logits) == 0
@@ -429,7 +429,7 @@ def test_the_draws_of_dark_replay_are_those_of_seed_task_and_epoch():
     assert not torch.equal(after(0, 1), after(0, 2)) and not torch.equal(after(0, 1), after(1, 1))
 
 
-def test_exemplars_of_dark_replay_are_augmented_apart_and_their_logits_are_of_the_image_itself():
+def test_exemplars_of_dark_replay_are_augmented_separately_and_their_logits_are_of_the_image_itself():
     stream = toy_stream(**{"augmentation.flip": True, "augmentation.shift": 1})
     method, _, _, _ = created("der++", stream)
     method.begin(2, 0)
@@ -476,7 +476,7 @@ def released(**settings):
 @pytest.mark.parametrize("loss", ["seen", "task"])
 @pytest.mark.parametrize("inner_steps", [1, 2])
 def test_released_ari_is_a_chain_of_steps_of_one_model_with_one_optimiser(inner_steps, loss, optimiser):
-    """No task models, no distances, no weights: that is all that is left of them. The base takes its share back."""
+    """A chain of steps remains, without task models, distances and weights; then the base is mixed in by alpha."""
     settings = {"train.optimiser": optimiser, "train.loss": loss, "fusion.inner_steps": inner_steps}
     method, stream, network, config = released(**settings)
     network.train()
@@ -528,12 +528,12 @@ def test_the_fusion_weights_of_the_released_code_have_no_effect(seed):
     assert all(weights.shape == (3, tensors) for weights in computed)
     for weights in computed:
         np.testing.assert_allclose(weights.sum(0).numpy(), 1)
-    assert max(float((weights - 1 / 3).abs().max()) for weights in computed) > 0.05  # they were no equal say
+    assert max(float((weights - 1 / 3).abs().max()) for weights in computed) > 0.05  # they were not equal
 
 
 @pytest.mark.parametrize("optimiser", ["adam", "radam"])
 def test_moments_leak_from_task_to_task_in_the_released_code(optimiser):
-    """A fresh optimiser for the second task of a batch leads elsewhere."""
+    """A fresh optimiser for the second task of a batch gives another result."""
     settings = {"train.optimiser": optimiser, "attack.epsilon": 0.0, "fusion.beta": 0.0}
     method, stream, network, config = released(**settings)
     method.begin(2, 0)
@@ -550,7 +550,7 @@ def test_moments_leak_from_task_to_task_in_the_released_code(optimiser):
 
 
 def test_the_attack_of_the_released_code_reaches_classes_not_seen_yet():
-    """Other weights of an unseen class, other images; those of ARI do not see them."""
+    """Other weights of an unseen class give other images; ARI's attack ignores them."""
     struck = {}
     for name in ("ari-released", "ari"):
         for gap in (0.0, 3.0):
@@ -575,7 +575,7 @@ def test_the_attack_of_the_released_code_reaches_classes_not_seen_yet():
 
 @pytest.mark.parametrize("name", ["itaml", "ewc", "lwf", "der++", "ari-released", "replay", "ari", "ari-adam"])
 def test_statistics_of_batchnorm_move_and_stay_sound(name):
-    """So that evaluation, which goes by them, is of the model that was trained."""
+    """So that evaluation, which uses them, is of the model that was trained."""
     method, stream, network, _ = created(name, **({"attack.epsilon": 0.1} if "attack.epsilon" in keys(name) else {}))
     if name.startswith("ari"):
         method.pixels = Pixels.of(stream.mean.double(), stream.std.double(), 0.1)
@@ -589,8 +589,8 @@ def test_statistics_of_batchnorm_move_and_stay_sound(name):
 
 
 @pytest.mark.parametrize("name", ["itaml", "ewc", "lwf", "der++", "ari-released", "replay", "ari", "ari-adam"])
-def test_the_base_that_was_held_is_never_changed(name):
-    """phi is replaced: whoever holds it holds a snapshot."""
+def test_a_reference_to_the_base_is_never_changed(name):
+    """phi is replaced: a reference to it is a snapshot."""
     method, stream, _, _ = created(name, **({"attack.epsilon": 0.0} if name in ("ari", "ari-adam") else {}))
     if name == "ari-released":
         method.pixels = Pixels.of(stream.mean.double(), stream.std.double(), 0.1)
@@ -605,7 +605,7 @@ def test_the_base_that_was_held_is_never_changed(name):
 
 
 @pytest.mark.parametrize("name", ["itaml", "ewc", "lwf", "der++", "ari-released", "replay"])
-def test_leaving_the_finite_numbers_is_told_as_no_number(name):
+def test_numbers_that_are_not_finite_are_reported_as_nan(name):
     method, stream, _, _ = created(name, **{"train.optimiser": "sgd", "train.loss": "seen"})
     if name == "ari-released":
         method.pixels = Pixels.of(stream.mean.double(), stream.std.double(), 0.1)

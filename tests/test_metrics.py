@@ -74,7 +74,7 @@ def test_ranges_and_their_order(matrix):
 
 @light
 @given(matrix=accuracies, data=st.data())
-def test_the_average_over_samples_is_the_share_of_all_samples_that_is_right(matrix, data):
+def test_the_average_over_samples_is_the_share_of_all_samples_answered_correctly(matrix, data):
     """Counted one by one, of tasks of any sizes; of equal ones it is the average over tasks."""
     tasks = len(matrix)
     sizes = data.draw(st.lists(st.integers(1, 40), min_size=tasks, max_size=tasks))
@@ -88,13 +88,13 @@ def test_the_average_over_samples_is_the_share_of_all_samples_that_is_right(matr
 
 
 @pytest.mark.parametrize("samples", [(), (3,), (3, 0), (3, -1), (3, math.nan), (1, 2, 3), 5])
-def test_samples_that_are_not_those_of_the_tasks_are_refused(samples):
+def test_sample_counts_that_do_not_fit_the_tasks_are_refused(samples):
     with pytest.raises(ValueError, match="samples of 2 tasks, at least 1 of each"):
         average_over_samples([[0.5, None], [0.5, 0.5]], samples)
 
 
 def test_a_worked_example():
-    """Task 1: 0.9, then 0.95, at last 0.5; task 2: 0.8, then 0.9. The best of before counts, not the last row."""
+    """Task 1: 0.9, then 0.95, at last 0.5; task 2: 0.8, then 0.9. The best earlier accuracy counts."""
     matrix = [[0.9, None, None], [0.95, 0.8, None], [0.5, 0.9, 0.7]]
     assert average_accuracy(matrix) == pytest.approx(0.7)
     assert average_incremental_accuracy(matrix) == pytest.approx((0.9 + (0.95 + 0.8) / 2 + 0.7) / 3)
@@ -121,7 +121,7 @@ def test_inputs_are_left_alone():
     assert listed == lower(matrix, None)
 
 
-def test_tensors_are_taken():
+def test_tensors_are_accepted():
     matrix = torch.tensor([[1.0, 0], [0.5, 1]])
     assert (average_accuracy(matrix), forgetting(matrix), backward_transfer(matrix)) == (0.75, 0.5, -0.5)
 
@@ -129,7 +129,7 @@ def test_tensors_are_taken():
 @pytest.mark.parametrize("measure", MEASURES)
 @pytest.mark.parametrize("bad", [-0.01, 1.01, math.nan, math.inf, None])
 @pytest.mark.parametrize("place", [(0, 0), (1, 0), (1, 1)])
-def test_what_is_no_accuracy_is_refused(measure, bad, place):
+def test_values_that_are_not_accuracies_are_refused(measure, bad, place):
     matrix = [[0.5, None], [0.5, 0.5]]
     matrix[place[0]][place[1]] = bad
     with pytest.raises(ValueError, match=r"\[0, 1\]"):
@@ -138,7 +138,7 @@ def test_what_is_no_accuracy_is_refused(measure, bad, place):
 
 @pytest.mark.parametrize("measure", MEASURES)
 @pytest.mark.parametrize("values", [[0.5], [[0.5, 0.5]], np.zeros((0, 0))])
-def test_only_square_matrices_are_answered(measure, values):
+def test_only_square_matrices_are_accepted(measure, values):
     with pytest.raises(ValueError, match="square"):
         measure(values)
 
@@ -209,7 +209,7 @@ def test_entropy_is_1_where_level_and_0_in_one_pixel(size, seed):
         entropy(-np.ones((1, size, 2)))
 
 
-def test_merits_are_told_together_and_means_over_what_is_known():
+def test_merits_come_together_and_means_are_over_known_values():
     scores = np.random.default_rng(0).random((4, 5, 5))
     objects = scores > 0.6
     objects[3] = True
@@ -237,7 +237,7 @@ def test_a_map_is_level_where_no_place_differs(level, change, place):
 @pytest.mark.parametrize(
     "maps", [np.zeros((2, 2)), np.zeros((1, 0, 3)), [[[1j]]], [[["a"]]], {}, 3, np.zeros((1, 1, 1, 1))]
 )
-def test_what_is_no_map_is_neither_level_nor_uneven(maps):
+def test_only_maps_are_level_or_not(maps):
     with pytest.raises(ValueError, match=r"maps must"):
         is_level(maps)
 

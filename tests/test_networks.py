@@ -61,8 +61,8 @@ def with_mates_of_every_contrast(shape):
 
 
 def varied(model, seed=0):
-    """Initial parameters and a little more, so that none of them is where it was built; less in deep networks,
-    whose responses grow with it layer by layer."""
+    """Initial parameters with a little noise, so that none has its initial value; less in deep networks, whose
+    responses grow with it layer by layer."""
     phi = model.initial(seeded(seed))
     noise = 0.01 if len(model.sizes) > 20 else 0.1
     return phi + noise * torch.randn(phi.shape, generator=seeded(seed + 1))
@@ -83,7 +83,7 @@ def test_logits_per_class_and_one_attention_map_per_image(name, shape):
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("data", ["digits", "mnist-5k", "scenes"])
 def test_attention_of_an_image_does_not_depend_on_its_batch(name, kind, training, data):
-    """In float64, among mates of any contrast, to its rounding; in float32, on real images, to 1e-6, and three times
+    """In float64, among images of any contrast, to its rounding; in float32, on real images, to 1e-6, and three times
     that where responses are divided by a strength down to sqrt(FLOOR), a third, of their mean."""
     dataset = datasets.load(data)
     model = build(name, dataset.shape, 4, kind)
@@ -128,8 +128,8 @@ def test_attention_of_constant_features_is_level(kind):
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-def test_dark_objects_draw_the_attention_that_light_ones_draw(shape):
-    """A(-X) = A(X): the response is taken of absolute values less their mean, whatever the biases."""
+def test_dark_objects_draw_as_much_attention_as_light_ones(shape):
+    """A(-X) = A(X): the response is the absolute value of features minus their mean, whatever the biases."""
     model = build("conv", shape, 4)
     phi, batch = varied(model), images(shape)
     torch.testing.assert_close(model(phi, -batch)[1], model(phi, batch)[1], atol=1e-5, rtol=0)
@@ -140,9 +140,9 @@ def test_dark_objects_draw_the_attention_that_light_ones_draw(shape):
 
 @pytest.mark.parametrize("kind", [SpatialAttention, BorderAttention])
 @pytest.mark.parametrize("seed", range(5))
-def test_whatever_is_learned_more_response_is_never_less_attention(seed, kind):
-    """Raising one response raises, before the normalisation, every place within its 7x7 window: a lone spot on level
-    ground has the highest A of its image near it."""
+def test_more_response_is_never_less_attention_whatever_is_learned(seed, kind):
+    """Raising one response raises, before the normalisation, every place within its 7x7 window: a lone spot on a
+    uniform background has the highest A of its image near it."""
     attention = kind()
     features = torch.zeros(1, 3, 21, 21)
     features[:, :, 10, 10] = 1
@@ -205,8 +205,8 @@ def test_attention_equals_its_formula_in_float64_loops(kind):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_stroke_on_level_ground_outdoes_a_texture_of_stronger_contrast(seed):
-    """Told against what is around it, and only so: over the whole image the texture responds more."""
+def test_a_stroke_on_a_uniform_background_outdoes_a_texture_of_stronger_contrast(seed):
+    """Relative to its surroundings, and only so: over the whole image the texture responds more."""
     generator = seeded(seed)
     features = torch.zeros(1, 1, 40, 40)
     features[..., 20:] = 3 * torch.randn(40, 20, generator=generator).sign()
@@ -219,7 +219,7 @@ def test_a_stroke_on_level_ground_outdoes_a_texture_of_stronger_contrast(seed):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_local_attention_looks_alike_in_all_directions_whatever_it_has_learned(seed):
+def test_local_attention_is_the_same_in_all_directions_whatever_it_has_learned(seed):
     attention = LocalAttention()
     features = torch.randn(2, 3, 18, 18, generator=seeded(seed))
     with torch.no_grad():
@@ -230,8 +230,8 @@ def test_local_attention_looks_alike_in_all_directions_whatever_it_has_learned(s
 
 
 @pytest.mark.parametrize("share", [0.25, 0.6, 0.75])
-def test_told_against_the_border_an_object_may_fill_most_of_the_image(share):
-    """The border's reference knows object from ground whatever the object's size; the mean does up to half."""
+def test_with_border_attention_an_object_may_fill_most_of_the_image(share):
+    """The border's level separates object and background whatever the object's size; the mean does up to half."""
     features = torch.zeros(1, 1, 20, 20)
     side = round(20 * share**0.5)
     begin = (20 - side) // 2
@@ -246,7 +246,7 @@ def test_told_against_the_border_an_object_may_fill_most_of_the_image(share):
 @every_network
 @pytest.mark.parametrize("attention", ATTENTIONS)
 def test_the_networks_own_values_do_not_matter(name, attention):
-    """phi is all there is: nothing learned hides in the module, and nothing there is changed by a call."""
+    """phi is all there is: the module holds nothing learned, and a call changes nothing in it."""
     model = build(name, (1, 8, 8), 4, attention)
     values = copy.deepcopy(model.network.state_dict())
     phi, batch = varied(model), images((1, 8, 8))
@@ -489,14 +489,14 @@ def test_without_attention_a_is_one_and_nothing_else_changes(name):
         torch.testing.assert_close(network(batch)[0], logits)
 
 
-def test_unknown_names_are_told_the_known_ones():
+def test_unknown_names_are_refused_with_the_valid_ones():
     with pytest.raises(ValueError, match="'vgg': choose from conv, masked-conv, mlp, residual, resnet18"):
         build("vgg", (1, 8, 8), 4)
     with pytest.raises(ValueError, match="'bam': choose from per-image, border, local, released, none"):
         build("conv", (1, 8, 8), 4, "bam")
 
 
-def test_the_other_networks_do_without_torchvision():
+def test_the_other_networks_do_not_import_torchvision():
     code = (
         "import sys; from arli_core.networks import build; build('residual', (3, 8, 8), 2);"
         "assert 'torchvision' not in sys.modules"
@@ -640,8 +640,8 @@ def test_attention_alone_is_attention_in_a_batch_though_batchnorm_follows(name):
 
 
 @every_network
-def test_released_attention_moves_with_the_batch_in_training(name):
-    """Why the default is another: one image's A, alone and beside others, is not the same. In evaluation it is."""
+def test_released_attention_depends_on_the_batch_in_training(name):
+    """Why the default is another: in training, A of an image differs alone and in a batch. In evaluation it does not."""
     shape = (3, 40, 40)
     model = build(name, shape, 4, "released")
     phi, batch = model.initial(seeded()), with_mates_of_every_contrast(shape)

@@ -56,7 +56,7 @@ def test_equal_to_literal_loops(seed, sizes, count, data):
 
 @light
 @given(seed=st.integers(0, 10**6), per_task=st.integers(1, 12), tasks=st.integers(1, 5), count=st.integers(1, 300))
-def test_of_tasks_that_are_alike_the_task_loss_is_that_of_a_table_to_the_last_bit(seed, per_task, tasks, count):
+def test_for_tasks_of_one_size_the_task_loss_is_that_of_a_table_to_the_last_bit(seed, per_task, tasks, count):
     """A table of each sample's own logits, as many for each: what it was before tasks could differ, so that what was
     recorded then comes out the same."""
     generator = torch.Generator().manual_seed(seed)
@@ -153,7 +153,7 @@ def test_a_trainee_descends_on_a_copy_and_its_buffers_are_those_of_the_last_pass
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam", "radam"])
-def test_moments_handed_on_go_on_where_they_were(name):
+def test_moments_that_are_passed_on_continue_from_their_state(name):
     config, start = Train(optimiser=name, learning_rate=0.02), torch.tensor([1.0, -2.0, 0.5, 7.0, 7.0])
     whole = Trainee(config, Quadratic, start)
     descended(whole, 7)

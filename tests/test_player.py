@@ -119,7 +119,7 @@ def test_a_whole_recording_stays_small():
         ),
     ],
 )
-def test_a_part_says_what_is_wrong_with_it(make, changes, message):
+def test_invalid_parts_are_named(make, changes, message):
     with pytest.raises(ValueError, match=message):
         make(**changes)
 
@@ -142,7 +142,7 @@ def test_a_part_says_what_is_wrong_with_it(make, changes, message):
         ({"frames_per_second": 0}, r"frames_per_second must be positive, not 0"),
     ],
 )
-def test_a_payload_says_what_does_not_fit(arguments, message):
+def test_parts_that_do_not_fit_a_payload_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         payload(**{"panels": [matrix()], "curves": [curve()], "steps": STEPS} | arguments)
 

@@ -1,4 +1,4 @@
-"""Double precision: who asks for it, devices that have none, and what the mathematics says to what is no number."""
+"""Double precision: where it is used, devices that have none, and the mathematics for what is not a number."""
 
 import ast
 import datetime
@@ -22,7 +22,7 @@ from arli_core.learn import learn
 CORE = Path(precision.__file__).parent
 light = settings(max_examples=60, deadline=None, derandomize=True)
 
-# --- One place asks for float64 -------------------------------------------------------------------------------------
+# --- One place converts to float64 ----------------------------------------------------------------------------------
 
 
 def asks_for_double(file: Path) -> Iterator[int]:
@@ -38,7 +38,7 @@ def asks_for_double(file: Path) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("file", sorted(CORE.rglob("*.py")), ids=lambda file: str(file.relative_to(CORE)))
-def test_no_other_code_makes_a_tensor_float64(file):
+def test_no_other_code_converts_a_tensor_to_float64(file):
     lines = list(asks_for_double(file))
     assert not lines if file.name != "precision.py" else len(lines) == 1
 
@@ -48,14 +48,14 @@ def test_no_other_code_makes_a_tensor_float64(file):
     [("x.double()", True), ("torch.zeros(2, dtype=torch.float64)", True), ("x.to(torch.double)", True),
      ("from torch import float64", True), ("np.float64(1)", False), ("x.float()", False), ("float64(x)", False)],
 )  # fmt: skip
-def test_asking_for_float64_is_seen(code, asks, tmp_path):
+def test_conversions_to_float64_are_detected(code, asks, tmp_path):
     (tmp_path / "code.py").write_text(code)
     assert bool(list(asks_for_double(tmp_path / "code.py"))) is asks
 
 
 class NoFloat64(TorchDispatchMode):
-    """Torch as on a device without float64: a tensor may be of it only after it has been moved away by `cpu()`, and
-    never meets one that has not."""
+    """Torch as on a device without float64: only a tensor that `cpu()` has moved away may be float64, and it never
+    meets one that has not been moved."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ def test_no_method_needs_float64_of_its_device(method, monkeypatch):
 
 @pytest.mark.parametrize("distance", fusion.KINDS)
 @pytest.mark.parametrize("over", ["model", "tensor"])
-def test_training_that_leaves_the_finite_numbers_ends_as_diverged(distance, over):
+def test_training_with_numbers_that_are_not_finite_ends_as_diverged(distance, over):
     """Not as a ValueError of the mathematics."""
     far = {"fusion.distance": distance, "fusion.over": over, "train.learning_rate": 1e30, "train.optimiser": "sgd"}
     with pytest.raises(Diverged, match=r"lower train\.learning_rate"):
@@ -138,7 +138,7 @@ def test_a_device_without_float64_is_simulated_as_one(asking, monkeypatch):
         assert precision.float64(torch.ones(3)).dtype == torch.float64
 
 
-# --- What is no number ----------------------------------------------------------------------------------------------
+# --- What is not a number -------------------------------------------------------------------------------------------
 
 SQUARE = [[0.2, 0.8], [0.5, 0.5]]
 OF_A_MATRIX: dict[str, Callable] = {
@@ -229,7 +229,7 @@ BAD = {
 
 @pytest.mark.parametrize("function", EVERY)
 @pytest.mark.parametrize("bad", BAD)
-def test_what_holds_no_real_numbers_is_a_value_error(bad, function):
+def test_entries_that_are_not_real_numbers_are_a_value_error(bad, function):
     fits = {"known_mean": ("empty", "nothing", "too many dimensions"), "settled": ("nothing",),
             "spread": ("too many dimensions",), "dif": ("empty", "nothing", "too many dimensions")}  # fmt: skip
     if bad in fits.get(function, ()):
@@ -241,7 +241,7 @@ def test_what_holds_no_real_numbers_is_a_value_error(bad, function):
 
 @pytest.mark.parametrize("function", OF_A_MATRIX)
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_what_is_not_finite_is_a_value_error(bad, function):
+def test_values_that_are_not_finite_are_a_value_error(bad, function):
     maps = function.partition(",")[0] in ("overlap", "pointing", "entropy")
     shape = () if ", " in function else (1, 2, 2) if maps else (2,) if function == "confusion" else (2, 2)
     for values in (np.full(shape, bad), np.full(shape, bad).tolist(), torch.full(shape, bad)):
@@ -307,7 +307,7 @@ def test_any_values_give_finite_numbers_or_a_value_error(function, values):
             assert array.dtype.kind in "fiubc" and (function == "entropy" or np.isfinite(array).all())
 
 
-def test_real_numbers_of_every_kind_are_taken():
+def test_real_numbers_of_every_kind_are_accepted():
     for values in ([[True, False], [1, 2]], np.array([[1, 0], [1, 2]], np.uint8), [[1, 0], [1.0, np.float32(2)]],
                    torch.tensor([[1, 0], [1, 2]]), torch.tensor([[1, 0], [1, 2.0]], dtype=torch.bfloat16),
                    torch.tensor([[1, 0], [1, 2.0]], requires_grad=True)):  # fmt: skip

@@ -1,4 +1,4 @@
-"""Unequal tasks in an order of one's own, end to end: what every method trains and records, and what comes of it."""
+"""Unequal tasks in a given order, end to end: what every method trains and records, and all that is made of it."""
 
 import json
 import re
@@ -111,7 +111,7 @@ def test_a_record_on_disk_is_the_same_and_its_answers_are_the_recorded_ones(run,
             np.testing.assert_allclose(accuracies, record.accuracy[name][task - 1], atol=0.04)
         counts = answers.confusion("task_aware")
         assert counts.shape == (len(answers.classes),) * 2 and answers.classes == ORDER[: (4, 6, 8)[task - 1]]
-        for own in (range(4), range(4, 6), range(6, 8)):  # told the task, nothing is answered with another's class
+        for own in (range(4), range(4, 6), range(6, 8)):  # with a known task, no answer is another task's class
             inside = [unit for unit in own if unit < len(counts)]
             assert counts[inside].sum() == counts[np.ix_(inside, inside)].sum()
 
@@ -157,7 +157,7 @@ def test_progress_counts_classes():
     assert [share for _, share in shares] == sorted(share for _, share in shares)
 
 
-# Written down, and read elsewhere
+# Written, and read elsewhere
 
 
 TRAIN = ["train", "--preset", "digits", "--method", "finetune", "--device", "cpu", "--set", "train.epochs=1"]
@@ -212,14 +212,14 @@ def test_a_record_without_numbers_of_samples_says_so_and_opens_as_it_did(home):
         (["data.class_order=3,1,4,5,9,2,6,0,8,3"], ["data.class_order", "each class once", "3 comes twice"]),
     ],
 )
-def test_what_cannot_be_is_refused_before_training(words, parts, home):
+def test_impossible_settings_are_refused_before_training(words, parts, home):
     settings = [word for setting in words for word in ("--set", setting)]
     code, out, err = lab(*TRAIN, *settings, "--out", "never")
     assert code == 2 and not out and not (home / "never").exists()
     assert all(part in err for part in parts) and "Traceback" not in err
 
 
-def test_a_smoke_run_keeps_what_was_asked_for():
+def test_a_smoke_run_keeps_the_requested_settings():
     code, out, _ = lab(*TRAIN, *OWN, "--smoke", "--json")
     data = json.loads(out)["config"]["data"]
     assert code == 0 and (data["classes_per_task"], data["class_order"]) == ([4, 2, 2, 2], list(ORDER))
@@ -251,7 +251,7 @@ def test_increments_can_be_varied_in_a_sweep():
     assert [arm.runs[0].data.units for arm in arms] == [TaskUnits(INCREMENTS), TaskUnits((2,) * 5)]
 
 
-def test_tasks_that_are_alike_are_one_run_however_they_are_written():
+def test_tasks_of_one_size_are_the_same_run_however_they_are_written():
     one, other = (preset("digits", **{"data.classes_per_task": sizes}) for sizes in (2, (2,) * 5))
     assert one == other and name_of(one) == name_of(other)
     assert name_of(one) != name_of(preset("digits", **{"data.classes_per_task": INCREMENTS}))

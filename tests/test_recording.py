@@ -22,7 +22,7 @@ def of_matrix(frame: int, **changes: object) -> Figure:
     return recording(payload([panel], [], STEPS, legend="red is high"), frame)
 
 
-def test_numbers_come_back_from_a_payload_as_they_went():
+def test_numbers_survive_a_payload_unchanged():
     data = payload([MatrixPanel("m", MATRICES, LABELS, "viridis", 0, 1)], [], STEPS)
     np.testing.assert_array_equal(decoded(data["panels"][0]["values"], "<f4"), MATRICES.ravel())
 
@@ -42,7 +42,7 @@ def test_a_matrix_has_its_values_in_its_cells_in_the_player_s_colours(frame):
     assert outline.get_xy() == (0, 2) and outline.get_width() == 3
 
 
-def test_what_is_absent_has_no_number():
+def test_an_absent_entry_has_no_number():
     values = MATRICES.copy()
     values[1, 0] = np.nan
     assert len(of_matrix(1, values=values, marked_row=None).axes[0].texts) == 6
@@ -101,7 +101,7 @@ def test_all_together_make_a_file_of_each_kind(kind):
     assert len(content) > 5000
 
 
-def test_a_frame_that_is_not_there_is_refused():
+def test_a_missing_frame_is_refused():
     for frame in (4, -1):
         with pytest.raises(IndexError, match=f"from 0 to 3, not {frame}"):
             of_matrix(frame)

@@ -55,7 +55,7 @@ def test_equal_values_leave_no_doubt():
     assert t_interval([0.5] * 5).measurable and not t_interval([0.0] * 5).measurable
 
 
-def test_measurable_is_zero_outside():
+def test_measurable_means_zero_lies_outside():
     assert t_interval([1, 1.1, 0.9]).measurable and t_interval([-1, -1.1, -0.9]).measurable
     assert not t_interval([1, -1, 0.5]).measurable
 
@@ -79,13 +79,13 @@ def test_pairing_is_the_t_test_of_the_differences(values, others):
     assert (backward.mean, backward.low, backward.high) == pytest.approx(mirrored, abs=1e-9)
 
 
-def test_only_seeds_that_both_have_count():
+def test_only_common_seeds_count():
     assert paired({0: 1.0, 1: 2.0, 7: 9.0}, {1: 1.5, 2: 0.0, 0: 1.0}) == t_interval([0.0, 0.5])
     assert paired({0: 1.0}, {1: 1.0}) == Interval(0, None, None, None)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_what_is_no_number_is_refused(bad):
+def test_values_that_are_not_numbers_are_refused(bad):
     with pytest.raises(ValueError, match="finite"):
         t_interval([1.0, bad])
 
@@ -108,12 +108,12 @@ def test_confidence_is_a_share(confidence):
         ([[1], [2, 3]], "real numbers"),
     ],
 )
-def test_what_has_no_interval_is_refused(values, message):
+def test_values_without_an_interval_are_refused(values, message):
     with pytest.raises(ValueError, match=message):
         t_interval(values)
 
 
-def test_differences_beyond_the_numbers_are_refused():
+def test_differences_beyond_float64_are_refused():
     with pytest.raises(ValueError, match="beyond the range"):
         paired({0: 10**400, 1: 1}, {0: 1, 1: 1})
     with pytest.raises(ValueError, match="finite"):

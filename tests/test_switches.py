@@ -1,4 +1,4 @@
-"""No setting is idle: for every method, changing any of its settings changes what a run tells.
+"""Every setting has an effect: for every method, changing any of its settings changes a run's events.
 
 The released code sets several that have no effect. Each other value is tried on a run of two tasks in which it can
 act; the first event that differs is enough.
@@ -117,7 +117,7 @@ def same(a, b):
 
 
 def differing(config, events):
-    """The first event of a run that is not the one told before, and that one; None where all are the same."""
+    """The first event of a run that differs from `events`, and its counterpart; None where all are the same."""
     for ours, theirs in zip_longest(learn(config), events):
         if not same(ours, theirs):
             return ours, theirs

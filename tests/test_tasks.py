@@ -65,7 +65,7 @@ def test_tasks_of_any_sizes_have_their_classes_in_the_order_given(data, sizes):
             assert source.up_to(samples, task).tolist() == [at for at, name in enumerate(names) if name not in rest]
 
 
-def test_names_that_the_data_do_not_have_are_refused_with_those_they_have():
+def test_unknown_class_names_are_refused_with_the_valid_ones():
     with pytest.raises(
         ConfigError, match=r"data.class_order: digits has no class 'cat', '11'; its classes: 0,1,2,.*,9$"
     ):
@@ -111,7 +111,7 @@ def test_images_are_normalised_by_the_training_pixels():
     assert images.dtype == torch.float32
 
 
-def test_images_that_are_streamed_are_read_when_they_are_asked_for_and_are_the_same():
+def test_streamed_images_are_read_when_needed_and_are_the_same():
     """A stretch of a few samples reads those alone; which images a pool holds is what its labels say."""
     read = []
 
@@ -131,7 +131,7 @@ def test_images_that_are_streamed_are_read_when_they_are_asked_for_and_are_the_s
     assert other.train.shape == resident.train.shape == (1, 8, 8)
 
 
-def test_training_images_are_augmented_as_configured_and_their_labels_kept():
+def test_training_images_are_augmented_as_configured_and_their_labels_unchanged():
     how = Augmentation(shift=2, flip=True)
     source = Stream(DIGITS, Data(name="digits"), CPU, how)
     samples = source.train[torch.arange(30)]
@@ -152,7 +152,7 @@ def test_more_tasks_than_classes_are_refused_with_the_number_that_fits(tasks, pe
         stream(tasks, per_task)
 
 
-def test_seeds_leave_the_split_alone():
+def test_seeds_do_not_change_the_split():
     """Which sample is for training and which for testing is the data's own: only the order of classes moves."""
     plain, shuffled = stream(), stream(class_order=3)
     for name in ("train", "test"):
@@ -177,7 +177,7 @@ def test_memory_is_shared_equally_by_the_classes_seen_and_within_its_budget(sour
 
 @light
 @given(seed=st.integers(0, 2**31 - 1), budget=st.integers(10, 300))
-def test_nothing_dropped_from_memory_comes_back(seed, budget):
+def test_exemplars_dropped_from_memory_never_come_back(seed, budget):
     earlier = set(exemplars(FIVE, 1, budget, seed).tolist())
     for task in range(2, 6):
         memory = exemplars(FIVE, task, budget, seed)
@@ -244,7 +244,7 @@ def test_with_every_task_each_batch_has_all_and_without_it_few_have():
 @each_stream
 @light
 @given(data=st.data())
-def test_balanced_batches_have_as_many_of_each_class(source, data):
+def test_balanced_batches_have_equally_many_of_each_class(source, data):
     """As many batches and draws as otherwise; a class starts anew only when all of it was drawn."""
     task = data.draw(st.integers(1, source.tasks))
     size, budget = data.draw(st.integers(1, 400)), data.draw(st.integers(10, 400))
@@ -272,7 +272,7 @@ def test_balanced_batches_have_as_many_of_each_class(source, data):
         assert len(order) < len(own) or set(order[: len(own)]) == set(own)
 
 
-def test_balanced_classes_have_no_place_of_their_own():
+def test_balanced_classes_have_no_fixed_place():
     """Which class has one sample more is chance."""
     memory = exemplars(FIVE, 4, 40, seed=0)
     first = {int(FIVE.train.labels[batches(FIVE, 5, memory, 3, "balanced", generator_for(seed))[0][0]])

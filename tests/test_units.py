@@ -1,4 +1,4 @@
-"""Which units belong to which task, against what one would count on one's fingers."""
+"""Which units belong to which task, against a literal count."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def owners(sizes):
 
 @light
 @given(sizes=SIZES)
-def test_tasks_have_runs_of_units_that_follow_one_another(sizes):
+def test_tasks_have_consecutive_units(sizes):
     units, expected = TaskUnits(sizes), owners(sizes)
     assert (units.tasks, units.total) == (len(sizes), len(expected))
     every = list(range(units.total))
@@ -31,7 +31,7 @@ def test_tasks_have_runs_of_units_that_follow_one_another(sizes):
 
 @light
 @given(sizes=SIZES, data=st.data())
-def test_the_task_of_a_unit_is_told_of_numbers_arrays_and_tensors_alike(sizes, data):
+def test_the_task_of_a_unit_is_the_same_for_numbers_arrays_and_tensors(sizes, data):
     units, expected = TaskUnits(sizes), owners(sizes)
     picks = data.draw(st.lists(st.integers(0, units.total - 1)))
     tasks = [expected[unit] for unit in picks]
@@ -45,7 +45,7 @@ def test_the_task_of_a_unit_is_told_of_numbers_arrays_and_tensors_alike(sizes, d
 
 @light
 @given(count=st.integers(1, 9), size=st.integers(1, 9))
-def test_alike_they_are_counted_by_division(count, size):
+def test_tasks_of_one_size_equal_a_division(count, size):
     units = TaskUnits((size,) * count)
     every = torch.arange(count * size)
     assert torch.equal(units.task_of(every), every // size + 1)
@@ -54,7 +54,7 @@ def test_alike_they_are_counted_by_division(count, size):
 
 
 def test_guessing_within_a_task_is_right_as_often_as_it_has_few_classes():
-    """Every task counts alike: not 4 right answers of 10."""
+    """Every task has the same weight: not 4 right answers of 10."""
     assert TaskUnits((4, 2, 2, 2)).chance == pytest.approx((0.25 + 0.5 + 0.5 + 0.5) / 4)
 
 
@@ -69,5 +69,5 @@ def test_guessing_within_a_task_is_right_as_often_as_it_has_few_classes():
         ((50, 10, 10, 20, 5, 5, 5), "7 tasks of 50, then 10 × 2, then 20, then 5 × 3 classes"),
     ],
 )
-def test_they_are_said_in_words(sizes, text):
+def test_sizes_are_described_in_words(sizes, text):
     assert str(TaskUnits(sizes)) == text

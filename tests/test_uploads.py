@@ -1,4 +1,4 @@
-"""Pictures that users upload: read rightly, or refused in words; and 200 strange ones."""
+"""Pictures that users upload: read correctly, or refused with the reason; and 200 strange ones."""
 
 import contextlib
 import io
@@ -60,7 +60,7 @@ def png(width: int, height: int, depth: int, colour: int, pixels: bytes, before:
 
 
 def read(data: bytes, shape: tuple[int, int, int] = COLOUR, name: str = "mine.png") -> Upload:
-    """Read, with all that must hold of what is read; neither warned nor printed."""
+    """An upload, with checks of all that every upload must be; no warning is issued."""
     with warnings.catch_warnings(record=True) as issued:
         warnings.simplefilter("always")
         upload = read_upload(data, name, shape)
@@ -153,7 +153,7 @@ def test_uploads_and_folders_have_one_rule(kind, side, tmp_path):
     np.testing.assert_array_equal(read(data, (3, side, side)).image, pictures.read(path, side, upright=True))
 
 
-def test_notes_tell_what_was_done_in_order():
+def test_notes_list_the_changes_in_order():
     assert read(encoded(smooth(48, 64), format="PNG")).notes == (
         "cut to its central square", "resized from 48x48 to 24x24")  # fmt: skip
     assert read(encoded(smooth(48, 64), format="PNG"), GREY).notes == (
