@@ -641,7 +641,7 @@ def test_attention_alone_is_attention_in_a_batch_though_batchnorm_follows(name):
 
 @every_network
 def test_released_attention_depends_on_the_batch_in_training(name):
-    """Why the default is another: in training, A of an image differs alone and in a batch. In evaluation it does not."""
+    """Why the default is another: in training, A of an image depends on its batch. In evaluation it does not."""
     shape = (3, 40, 40)
     model = build(name, shape, 4, "released")
     phi, batch = model.initial(seeded()), with_mates_of_every_contrast(shape)
