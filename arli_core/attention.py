@@ -26,7 +26,7 @@ class Masks:
     predictions: tuple[str, ...]  # N class names, of all classes seen
     attention: NDArray[np.float32]  # [N, H, W] in [0, 1]
     background: NDArray[np.float32]  # [N, H, W] in [0, 1]
-    objects: NDArray[np.bool_] | None  # [N, H, W]; None where the data do not say
+    objects: NDArray[np.bool_] | None  # [N, H, W]; None where the data have no masks
     auroc: NDArray[np.float64] | None  # [N] of A against the object
 
     def __len__(self) -> int:

@@ -23,7 +23,7 @@ from .foreign import (
     evaluating,
     last_convolution,
     layer_of,
-    misfits_named,
+    naming_misfits,
     trace,
     unwrapped,
     with_attention,
@@ -166,7 +166,7 @@ def attribute(
         if method in ("saliency", "integrated gradients") and not forward.reaches_logits(forward.images):
             raise ValueError(f"{method} needs a gradient, and none leads from the logits to the images")
         logits, inputs = _Logits(network), images.detach().clone().requires_grad_()  # else Captum sets it, and warns
-        with misfits_named(f"{method} fails in this network, although it answers"):
+        with naming_misfits(f"{method} fails in this network, although it answers"):
             if method == "integrated gradients":
                 return _integrated(logits, inputs, classes)
             if cam_layer is not None:

@@ -54,7 +54,7 @@ def answers(module: nn.Module, images: Tensor) -> tuple[Tensor, Any]:
     but logits [N, K]. A is not checked here: see `checked`.
     """
     _check_images(images)
-    with misfits_named(f"the network does not take {_described(module, images)}"):
+    with naming_misfits(f"the network does not take {_described(module, images)}"):
         output = module(images.clone())  # a network may write into its input
     logits, attention = output if isinstance(output, tuple) and len(output) == 2 else (output, None)
     if not isinstance(logits, Tensor) or not logits.is_floating_point():
@@ -90,7 +90,7 @@ def _check_images(images: Tensor) -> None:
 
 
 @contextmanager
-def misfits_named(message: str) -> Iterator[None]:
+def naming_misfits(message: str) -> Iterator[None]:
     """The errors with which torch and torchvision report a misfit become a ValueError that begins with `message`."""
     try:
         yield

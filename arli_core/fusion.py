@@ -114,7 +114,7 @@ def fuse(dif_star: Any, models: Any) -> Any:
         raise ValueError(f"dif_star weighs {weights.shape[1]} models, but models holds {models.shape[0]}")
     first, second = (f"{library(values).__name__} {values.dtype} on {values.device}" for values in (weights, models))
     if first != second:
-        raise ValueError(f"dif_star and models must be alike, not {first} and {second}")
+        raise ValueError(f"dif_star and models must be of the same kind, not {first} and {second}")
     return weights @ models
 
 

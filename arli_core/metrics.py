@@ -23,7 +23,7 @@ def average_accuracy(accuracy: Any) -> float:
 def average_over_samples(accuracy: Any, samples: Any) -> float:
     """sum_j m_j R[N, j] / sum_j m_j, the share of all test samples answered correctly; m_j = samples[j] of task j.
 
-    The average accuracy weighs every task alike, this every sample. samples [N], each at least 1.
+    The average accuracy weighs every task equally, this one every sample. samples [N], each at least 1.
     """
     last, weights = _accuracy(accuracy)[-1], array(samples, "samples")
     if weights.shape != last.shape or not (weights >= 1).all():

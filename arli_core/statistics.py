@@ -55,7 +55,7 @@ def t_interval(values: Iterable[float], confidence: float = CONFIDENCE) -> Inter
 def paired(first: Mapping[int, float], second: Mapping[int, float]) -> Interval:
     """The t interval of the differences first[k] - second[k] over the seeds k that both have.
 
-    Pairing takes out what a seed does to both sides alike: where they rise and fall together, this interval is
-    narrower than one of the difference of two means. ValueError as `t_interval`.
+    Pairing removes what a seed does to both sides: where they rise and fall together, this interval is narrower than
+    one of the difference of two means. ValueError as `t_interval`.
     """
     return t_interval(number(first[k], "values") - number(second[k], "values") for k in first if k in second)

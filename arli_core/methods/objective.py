@@ -25,7 +25,7 @@ def classification_loss(kind: str, logits: Tensor, labels: Tensor, task: int, un
     own = units.task_of(head_units) == units.task_of(labels)[:, None]
     target = (head_units == labels[:, None]).to(logits.dtype)
     size = own.sum(1, keepdim=True).to(logits.dtype)
-    weight = (size.mean() / size).expand_as(logits)  # exactly 1 where tasks are alike
+    weight = (size.mean() / size).expand_as(logits)  # exactly 1 where tasks have equal sizes
     return F.binary_cross_entropy_with_logits(logits[own], target[own], weight[own])
 
 
