@@ -164,8 +164,8 @@ def test_notes_list_the_changes_in_order():
 
 def test_grey_networks_get_luminance():
     pixels = noise(24, 24)
-    grey = read(encoded(pixels, format="PNG"), GREY).image[0]
-    assert abs(grey - pixels @ np.array([0.299, 0.587, 0.114])).max() < 0.6
+    luminance = read(encoded(pixels, format="PNG"), GREY).image[0]
+    assert abs(luminance - pixels @ np.array([0.299, 0.587, 0.114])).max() < 0.6
     grey = pixels[..., 0]
     np.testing.assert_array_equal(read(encoded(grey, format="PNG"), GREY).image[0], grey)
     np.testing.assert_array_equal(read(encoded(grey, format="PNG")).image, np.stack([grey] * 3))
