@@ -206,7 +206,7 @@ def accuracy_over_tasks(
     rows = -(-(tasks + 1) // columns)
     figure = Figure(figsize=(5.4, 1.1 + 1.5 * rows), layout="constrained")
     summary = ", ".join(f"{name} {accuracy[-1].mean():.2f}" for name, accuracy in runs.items())
-    figure.set_label(f"Accuracy on each task over the tasks learned, as lines; their mean in the end: {summary}")
+    figure.set_label(f"Accuracy on each task over the tasks learned, as lines; final means: {summary}")
     figure.patch.set_alpha(0)
     look = looks({name: methods[name] for name in runs})
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()

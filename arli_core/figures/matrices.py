@@ -95,7 +95,7 @@ def confusion(counts: NDArray[np.int64], names: Sequence[str], ink: str = "black
     """Row = class, column = answer [C, C]; colour is the share of the class, 0..1, the numbers are samples."""
     recalls = counts.diagonal() / np.maximum(counts.sum(1), 1)
     figure, axes = bare_axes(
-        (4.8, 3.8), ink, f"Confusion matrix; share of each class answered right: {summary_of(names, recalls)}"
+        (4.8, 3.8), ink, f"Confusion matrix; share of each class answered correctly: {summary_of(names, recalls)}"
     )
     few = len(counts) <= 12
     seaborn.heatmap(
