@@ -208,7 +208,7 @@ def summary(method: str) -> str:
 
 
 def protocols(config: Config) -> tuple[str, ...]:
-    """The names under which a run's accuracies are recorded, which differ in how a sample's task is determined."""
+    """The protocols under which a run's accuracies are recorded; they differ in how a sample's task is determined."""
     adaptation = getattr(config, "adaptation", None)
     adapted = tuple(f"{name}_adapted" for name in PROTOCOLS) if adaptation and adaptation.epochs else ()
     return PROTOCOLS + adapted

@@ -102,7 +102,7 @@ class Record:
 
     @property
     def share_done(self) -> float:
-        """The share of all iterations done, in 0..1: approximate, with a task's iterations taken as its classes."""
+        """The share of all iterations done, in 0..1: approximate, as if a task had as many as it has classes."""
         last, units, within = self.last, self.config.data.units, 0.0
         if last and last.task > len(self.tasks):
             within = (last.iteration + 1) / last.iterations * units.sizes[last.task - 1]
