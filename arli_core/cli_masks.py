@@ -53,7 +53,7 @@ def masks(
     data_root: DataRoot = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure attention masks: merits, the attack's effect, drift over the tasks, what changes A."""
+    """Measure attention masks: merits, the attack's effect, drift over the tasks, what moves A."""
     record = records.load(run)
     if record.note:
         typer.echo(record.note, err=True)
@@ -79,7 +79,7 @@ def masks(
     )
     if measures["drift"]:
         typer.echo(f"AUROC after each task: {', '.join(map(rounded, measures['drift']))}")
-    typer.echo("\nwhat changes A: correlation with A before, AUROC after, same answers")
+    typer.echo("\nwhat moves A: correlation with A before, AUROC after, same answers")
     for change in measures["stability"]:
         figures = "".join(f"{rounded(change[key]):>8}" for key in ("correlation", "auroc", "same_answer"))
         typer.echo(f"{change['change']:<26}{figures}")

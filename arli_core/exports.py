@@ -98,8 +98,8 @@ def script(record: Record) -> str:
     """A Python program that trains the run's configuration anew, prints its figures and draws them into PNG files."""
     drawn = "the accuracy matrix under each protocol" + (", then the last dif*" if _fuses(record) else "")
     title = (
-        f'"""Trains a run of {record.config.method} again.\n\nPrints and draws, as PNG files in this folder: {drawn}. '
-        'It needs the lab: its own\ninterpreter, .venv/bin/python after `make app`, or arli_core on the path.\n"""\n'
+        f'"""Trains a run of {record.config.method} again.\n\nPrints and draws, as PNG files in this folder: {drawn}.'
+        ' It needs the lab: its own\ninterpreter, .venv/bin/python after `make app`, or arli_core on the path.\n"""\n'
     )
     save_line = 'Path(f"{name}.png").write_bytes(figures.export(figure, "png"))'
     parts = [title, _head("from pathlib import Path", save_line), _configured(record), _TRAIN, _ACCURACY]

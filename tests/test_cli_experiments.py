@@ -167,7 +167,7 @@ def test_ctrl_c_in_the_middle_and_the_same_command_goes_on(swept, tmp_path):
         (["--set", "method=ari"], ["--set method", "--methods"]),
         (["--set", "device=cpu"], ["--set device", "--device"]),
         (["--set", "data.tasks=9"], ["data.tasks", "at most 5 tasks"]),
-        (["--against", "itaml"], ["against: itaml is not compared here; valid: ari, replay"]),
+        (["--against", "itaml"], ["against: itaml is not in this comparison; valid: ari, replay"]),
     ],
 )
 def test_bad_sweeps_are_told_before_anything_runs(words, parts, tmp_path, monkeypatch):

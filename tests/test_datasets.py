@@ -572,9 +572,9 @@ def test_swapped_backgrounds_are_at_the_home_they_are_named_after(coded, monkeyp
 
 def test_wrong_correlations_are_refused(some):
     for spurious in (-0.1, 1.1, float("nan")):
-        with pytest.raises(ValueError, match=r"lies in \[0, 1\]"):
+        with pytest.raises(ValueError, match=r"must lie in \[0, 1\]"):
             load("scenes", spurious=spurious)
-    with pytest.raises(ValueError, match="digits has no spurious backgrounds; scenes alone has"):
+    with pytest.raises(ValueError, match="digits has no spurious backgrounds; only scenes has"):
         load("digits", spurious=0.5)
     with pytest.raises(ValueError, match="own or other, not of 'mine'"):
         scenes.swapped("mine")

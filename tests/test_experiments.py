@@ -250,7 +250,7 @@ def test_a_damaged_result_is_named(content, tmp_path):
     (tmp_path / "finished").mkdir()
     (tmp_path / "finished" / "x.json").write_text(content)
     with pytest.raises(
-        RecordError, match=r"x\.json is damaged: .*; remove it, and the same sweep makes its run anew"
+        RecordError, match=r"x\.json is damaged: .*; remove it, and the same sweep makes its run again"
     ):
         made(plan("digits", ["finetune"], 1), tmp_path)
 
@@ -300,7 +300,7 @@ def test_a_table_against_a_literal_computation():
     assert ari["forgetting"] == {"n": 3, "mean": 0.25, "low": 0.25, "high": 0.25}
     assert ari["bwt"] == {"n": 0, "mean": None, "low": None, "high": None}
     assert tables(arms, {})["vote"][1]["mean"] is None
-    with pytest.raises(ConfigError, match="itaml is not compared here; valid: ari, replay, finetune"):
+    with pytest.raises(ConfigError, match="itaml is not in this comparison; valid: ari, replay, finetune"):
         tables(arms, {}, against="itaml")
 
 

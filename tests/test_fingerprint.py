@@ -91,8 +91,8 @@ def dataset(seeds=(0, 1, 2, 3), labels=(0, 0, 1, 1), classes=("a", "b"), test=((
         (dataset((0, 1, 2, 3), (1, 1, 0, 0), ("b", "a"), ((4, 1), (5, 0))), ["the classes are in another order"]),
         (dataset((0, 1, 7, 2, 3), (0, 0, 0, 1, 1)), ["class 'a' has 3 training images instead of 2"]),
         (dataset(test=((4, 0),)), ["class 'b' has 0 test images instead of 1"]),
-        (dataset((0, 1, 2, 7)), ["pictures of class 'b' are others"]),
-        (dataset((1, 0, 2, 3)), ["the same pictures stand in another order: files were renamed, or moved between "
+        (dataset((0, 1, 2, 7)), ["pictures of class 'b' have changed"]),
+        (dataset((1, 0, 2, 3)), ["the same pictures are in another order: files were renamed, or moved between "
                                  "the splits"]),
         (dataset(size=9), ["images are 9x9 pixels in 3 channels instead of 8x8 pixels in 3 channels"]),
     ],
@@ -128,7 +128,7 @@ def test_a_folder_too_large_for_memory_goes_by_names_and_lengths(root):
     (root / "mine" / "bee" / "0.png").write_bytes((root / "mine" / "bee" / "0.png").read_bytes() + b"\0")
     fresh()
     told = differences(before, datasets.load("folder:mine", 8, resident=0).fingerprint)
-    assert told == ["pictures of class 'bee' are others"]
+    assert told == ["pictures of class 'bee' have changed"]
 
 
 def test_masks_are_part_of_the_data():
@@ -137,7 +137,7 @@ def test_masks_are_part_of_the_data():
         Dataset("x", ("a", "b"), Split(images, labels, np.full((2, 8, 8), value)), Split(images, labels)).fingerprint
         for value in (False, True)
     )
-    assert differences(one, other) == ["pictures of class 'a' are others", "pictures of class 'b' are others"]
+    assert differences(one, other) == ["pictures of class 'a' have changed", "pictures of class 'b' are others"]
 
 
 # Whoever uses a run again
@@ -219,7 +219,9 @@ def test_a_sweep_is_not_continued_on_other_data(root, tmp_path):
     picture(root / "mine" / "cat" / "new.png", 77)
     fresh()
     assert sweep(1) == found  # nothing is trained: what was recorded is told
-    with pytest.raises(DataError, match=r"sweep: .*seed1 is not of the same data as .*seed0: class 'cat' has"):
+    with pytest.raises(
+        DataError, match=r"sweep: .*seed1 was not trained on the same data as .*seed0: class 'cat' has"
+    ):
         sweep(2)
     assert experiments.outcomes(tmp_path / "sweep") == found
     (root / "mine" / "cat" / "new.png").unlink()
@@ -252,7 +254,9 @@ def test_the_page_that_sets_runs_side_by_side_says_that_their_data_differ(root, 
         warnings = [each.value for each in page.run().warning] if name == "two" else []
         picture(root / "mine" / "cat" / "new.png", 77)
         fresh()
-    assert any("two is not of the same data as one: class 'cat' has 5 training images" in text for text in warnings)
+    assert any(
+        "two was not trained on the same data as one: class 'cat' has 5 training images" in text for text in warnings
+    )
 
 
 # No silent third case

@@ -300,12 +300,12 @@ def test_a_missing_table_is_named_with_what_to_do(birds, name):
     [
         ("images", "", "damaged"),
         ("images", "1\n", "damaged"),
-        ("image_class_labels", "1 2\n2 1\n", "do not fit each other"),
-        ("image_class_labels", "1 2\n2 1\n3 7\n", "do not fit each other"),
-        ("train_test_split", "1 1\n2 0\n3 x\n", "do not fit each other"),
+        ("image_class_labels", "1 2\n2 1\n", "do not match"),
+        ("image_class_labels", "1 2\n2 1\n3 7\n", "do not match"),
+        ("train_test_split", "1 1\n2 0\n3 x\n", "do not match"),
         ("train_test_split", "1 1\n2 1\n3 1\n", "no image in one of the splits"),
-        ("bounding_boxes", "1 2 3 4 5\n2 1 2 3 4\n3 1 2 3\n", "do not fit each other"),
-        ("bounding_boxes", "1 2 3 4 5\n2 1 2 3 4\n3 1 2 3 wide\n", "do not fit each other"),
+        ("bounding_boxes", "1 2 3 4 5\n2 1 2 3 4\n3 1 2 3\n", "do not match"),
+        ("bounding_boxes", "1 2 3 4 5\n2 1 2 3 4\n3 1 2 3 wide\n", "do not match"),
     ],
 )
 def test_damaged_tables_are_named(birds, name, text, why):
@@ -378,7 +378,7 @@ def test_without_a_list_there_must_be_a_hundred_classes(everything):
     assert equal(load("imagenet-100", 16).train, before.train)
     shutil.rmtree(next((place / "train").iterdir()))
     datasets._load.cache_clear()
-    with pytest.raises(DataError, match=r"99 classes, and neither imagenet100\.txt nor classes\.txt"):
+    with pytest.raises(DataError, match=r"99 classes, but no imagenet100\.txt or classes\.txt"):
         load("imagenet-100", 16)
 
 
@@ -546,7 +546,7 @@ def test_copies_that_other_programs_keep_are_no_images(hidden, root):
     assert reasons(root, "folder:mine") == {listing.HIDDEN: 10}
     example = f"a/{hidden}/0.png, a/{hidden}/1.png, …"
     assert data.notes == ("folder:mine: 8 images to train on and 2 to test on.",
-                          f"Files left out: 10 hidden or another program's own ({example}).")  # fmt: skip
+                          f"Files left out: 10 hidden or made by another program ({example}).")  # fmt: skip
 
 
 def test_where_all_is_read_there_is_nothing_more_to_say(root):
@@ -666,7 +666,7 @@ def test_one_file_is_one_image(link, root):
 def test_what_is_trained_on_does_not_test(root):
     classes_of(root / "mine" / "train")
     (root / "mine" / "test").symlink_to("train")
-    with pytest.raises(DataError, match="one that is trained on tests nothing"):
+    with pytest.raises(DataError, match="a training image cannot test anything"):
         load("folder:mine", 8)
 
 
@@ -879,7 +879,7 @@ def test_the_command_line_says_what_is_left_out(root, tmp_path, monkeypatch):
     settings = ["--set", "data.name=folder:mine", "--set", "data.image_size=8", "--set", "data.tasks=1"]
     settings += ["--set", "train.epochs=1", "--set", "memory.budget=4", "--device", "cpu", "--json"]
     notes = ("folder:mine: 8 images to train on and 2 to test on.",
-             "Files left out: 1 of another kind by the end of their names (a/notes.txt).")  # fmt: skip
+             "Files left out: 1 of another file type (a/notes.txt).")  # fmt: skip
     result = CliRunner().invoke(cli.app, ["train", "--preset", "digits", "--out", "x", *settings])
     assert result.exit_code == 0, result.output
     assert all(result.stderr.count(note) == 1 for note in notes) and json.loads(result.stdout)

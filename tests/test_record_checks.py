@@ -350,7 +350,7 @@ def test_an_imported_run_chooses_no_folder_outside_the_data_root(recorded, check
         lambda: runs.resume("half"),
         lambda: attention.data_stamp(record),
     ):
-        with pytest.raises(RecordError, match="no archive chooses which folders are read here"):
+        with pytest.raises(RecordError, match="an archive may not choose which folders are read here"):
             use()
     # A run of one's own may name any folder: here, one without classes.
     files = resealed(records.files("done"), imported=False)

@@ -222,7 +222,7 @@ def test_no_code_in_a_pickle_is_run(root, tmp_path):
 
     generated.write("cifar-100", root)
     (root / "cifar-100-python" / "train").write_bytes(pickle.dumps({"data": Trap()}, protocol=2))
-    with pytest.raises(DataError, match=r"train is damaged.*mkdir, which this data set has no need of"):
+    with pytest.raises(DataError, match=r"train is damaged.*mkdir, which this data set does not need"):
         load("cifar-100")
     assert not (tmp_path / "sprung").exists()
 
@@ -270,8 +270,8 @@ def test_a_damaged_file_is_named(name, file, harm, root):
     [
         ({"data": np.zeros((2, 3072), np.uint8), "labels": [0, 10]}, "all below 10"),
         ({"data": np.zeros((2, 3072), np.uint8), "labels": [0, -1]}, "all below 10"),
-        ({"data": np.zeros((2, 3072), np.uint8), "labels": [0]}, "one whole number an image"),
-        ({"data": np.zeros((2, 3072), np.uint8), "labels": ["a", "b"]}, "one whole number an image"),
+        ({"data": np.zeros((2, 3072), np.uint8), "labels": [0]}, "one integer per image"),
+        ({"data": np.zeros((2, 3072), np.uint8), "labels": ["a", "b"]}, "one integer per image"),
         ({"data": np.zeros((0, 3072), np.uint8), "labels": []}, "no data"),
         ({"data": np.zeros((2, 100), np.uint8), "labels": [0, 1]}, "uint8 array"),
         ({"data": [1, 2], "labels": [0, 1]}, "uint8 array"),
@@ -290,7 +290,9 @@ def test_files_of_mnist_that_do_not_fit_each_other_are_refused(root):
     generated.write("mnist", root)
     raw = root / "MNIST" / "raw"
     shutil.copy(raw / f"{mnist.FILES[3]}.gz", raw / f"{mnist.FILES[1]}.gz")
-    with pytest.raises(DataError, match=r"train-images.* and train-labels.* do not fit: \(200, 28, 28\) and \(50,\)"):
+    with pytest.raises(
+        DataError, match=r"train-images.* and train-labels.* do not match: \(200, 28, 28\) and \(50,\)"
+    ):
         load("mnist")
     labels = b"\0\0\x08\x01" + struct.pack(">i", 200) + bytes([10] * 200)
     (raw / f"{mnist.FILES[1]}.gz").write_bytes(gzip.compress(labels))

@@ -90,7 +90,7 @@ def vacant(name: str) -> Path:
     _refuse_unportable(name)
     path = root() / name
     if os.path.lexists(path):
-        raise RecordError(f"A run or folder called {name} exists already; nothing was changed. Choose another name.")
+        raise RecordError(f"A run or folder is called {name} already; nothing was changed. Choose another name.")
     return path
 
 
@@ -139,7 +139,7 @@ def _own(name: str) -> Path:
             f"no recorded run is called {name}; runs under {root()}: {', '.join(names()) or 'none yet'}"
         )
     if name in SHIPPED:
-        raise RecordError(f"{name} comes with the lab: it can be neither renamed nor deleted. Nothing was changed.")
+        raise RecordError(f"{name} comes with the lab: it is neither renamed nor deleted. Nothing was changed.")
     return root() / name
 
 
