@@ -295,8 +295,8 @@ def _print_run(record: Record, as_json: bool) -> None:
         print_json(summary)
         return
     config, done, units = record.config, len(record.tasks), record.config.data.units
-    what = f"{config.method} on {config.data.name}, seed {config.seed}"
-    typer.echo(f"{what}: {record.status}, {done} of {units.tasks} tasks of {units.classes}")
+    title = f"{config.method} on {config.data.name}, seed {config.seed}"
+    typer.echo(f"{title}: {record.status}, {done} of {units.tasks} tasks of {units.classes}")
     if record.error:
         typer.echo(record.error)
     if record.note:

@@ -112,9 +112,9 @@ def opened(content: bytes) -> dict[str, Any]:
     return index
 
 
-def _parsed(content: bytes, what: str) -> Any:
+def _parsed(content: bytes, kind: str) -> Any:
     if len(content) > INDEX_BYTES:
-        raise ValueError(f"it has {len(content) / 2**20:.0f} MB; {what} has at most {INDEX_BYTES // 2**20}")
+        raise ValueError(f"it has {len(content) / 2**20:.0f} MB; {kind} has at most {INDEX_BYTES // 2**20}")
     try:
         return json.loads(content)
     except RecursionError:

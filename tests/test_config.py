@@ -88,7 +88,7 @@ RUN = {key for key in VALID if key.split(".")[0] in
        ("seed", "device", "data", "augmentation", "network", "train", "evaluation", "recording")}  # fmt: skip
 REHEARSAL = {"memory.budget", "memory.batches", "adaptation.epochs"}
 ARI = REHEARSAL | {key for key in VALID if key.startswith(("attack", "fusion"))} - {"fusion.base_rate"}
-# What each method reads beside what every method does, said in full.
+# What each method reads besides what all methods do, written out in full.
 OWN = {
     "ari": ARI,
     "ari-adam": ARI | {"fusion.base_rate"},
@@ -241,8 +241,8 @@ def test_protocols_are_three_and_six_where_a_method_adapts(method):
 @given(data=st.data())
 def test_what_is_dumped_parses_to_the_same(method, data):
     allowed = sorted(keys(method))
-    chosen = data.draw(st.lists(st.sampled_from(allowed), unique=True))
-    values = {key: data.draw(VALID[key], label=key) for key in chosen if key != "seed"}
+    drawn = data.draw(st.lists(st.sampled_from(allowed), unique=True))
+    values = {key: data.draw(VALID[key], label=key) for key in drawn if key != "seed"}
     if values.get("data.spurious"):
         values["data.name"] = "scenes"  # which alone has it
     if isinstance(values.get("data.classes_per_task"), tuple):
@@ -497,7 +497,7 @@ def test_config_errors_are_errors_of_the_lab():
 def test_configurations_are_frozen_throughout(method):
     config = preset("digits", method)
     sections = [getattr(config, name) for name in type(config).model_fields]
-    for section in [config, *(each for each in sections if isinstance(each, Section))]:
+    for section in [config, *(section for section in sections if isinstance(section, Section))]:
         for name in type(section).model_fields:
             with pytest.raises(ValidationError, match="frozen"):
                 setattr(section, name, getattr(section, name))

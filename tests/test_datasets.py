@@ -119,21 +119,21 @@ def test_arrays_are_read_only(dataset):
 
 
 def test_holdout_divides_train_and_drops_test(dataset):
-    held = dataset.holdout()
-    train, test = rows(held.train.images), rows(held.test.images)
+    divided = dataset.holdout()
+    train, test = rows(divided.train.images), rows(divided.test.images)
     assert train | test == rows(dataset.train.images) and not train & test
     assert not (train | test) & rows(dataset.test.images)
     counts = np.bincount(dataset.train.labels)
-    np.testing.assert_array_equal(np.bincount(held.test.labels), np.rint(counts / 5))
+    np.testing.assert_array_equal(np.bincount(divided.test.labels), np.rint(counts / 5))
     again = datasets._build(dataset.name, datasets.AS_IT_IS, Path()).holdout()
-    assert same(again.train, held.train) and same(again.test, held.test)
+    assert same(again.train, divided.train) and same(again.test, divided.test)
 
 
 def test_holdout_keeps_image_label_and_mask_together():
-    train, held = load("scenes").train, load("scenes").holdout().test
+    train, validation = load("scenes").train, load("scenes").holdout().test
     place = {image.tobytes(): i for i, image in enumerate(train.images)}
-    origin = np.array([place[image.tobytes()] for image in held.images])
-    assert same(train[origin], held)
+    origin = np.array([place[image.tobytes()] for image in validation.images])
+    assert same(train[origin], validation)
 
 
 def test_unknown_name_is_answered_with_the_valid_ones():
@@ -180,9 +180,9 @@ def test_streamed_equals_resident(name):
     assert streamed.shape == resident.shape and (streamed.mean, streamed.std) == (resident.mean, resident.std)
     for a, b in ((streamed, resident), (streamed.holdout(), resident.holdout())):
         assert isinstance(a.train.images, Streamed) and isinstance(b.train.images, np.ndarray)
-        for one, other in ((a.train, b.train), (a.test, b.test)):
-            assert len(one) == len(other) and one.nbytes == other.nbytes
-            assert same(one.resident(), other)
+        for split, other in ((a.train, b.train), (a.test, b.test)):
+            assert len(split) == len(other) and split.nbytes == other.nbytes
+            assert same(split.resident(), other)
 
 
 def test_streamed_is_indexed_as_an_array_is():
@@ -190,12 +190,12 @@ def test_streamed_is_indexed_as_an_array_is():
     streamed = Streamed(lambda i: array[i], np.arange(50), (2, 3))
     assert streamed.shape == array.shape and len(streamed) == 50
     assert streamed.dtype == array.dtype and streamed.nbytes == array.nbytes
-    chosen = np.array([4, 4, 49, -1, 0])
-    for index in (chosen, chosen[:0], array[:, 0, 0] > 99, slice(3, 20, 2), slice(0), 7, -1, np.int64(3)):
-        found = streamed[index]
-        np.testing.assert_array_equal(found, array[index])
-        assert found.dtype == array.dtype
-    np.testing.assert_array_equal(streamed.pick(chosen)[1:3], array[chosen][1:3])
+    picks = np.array([4, 4, 49, -1, 0])
+    for index in (picks, picks[:0], array[:, 0, 0] > 99, slice(3, 20, 2), slice(0), 7, -1, np.int64(3)):
+        samples = streamed[index]
+        np.testing.assert_array_equal(samples, array[index])
+        assert samples.dtype == array.dtype
+    np.testing.assert_array_equal(streamed.pick(picks)[1:3], array[picks][1:3])
     np.testing.assert_array_equal(streamed.pick(array[:, 0, 0] > 99)[:], array[array[:, 0, 0] > 99])
     np.testing.assert_array_equal(np.stack(list(streamed)), array)
     with pytest.raises(IndexError):
@@ -419,8 +419,8 @@ def test_the_mask_lies_where_the_image_differs_from_its_background(parts, compos
 def test_half_of_the_objects_are_lighter_and_half_darker():
     data = load("scenes")
     assert data.train.lighter.sum() == 2000 and data.test.lighter.sum() == 500
-    each = np.bincount(data.train.labels, weights=data.train.lighter)  # of 400; standard deviation 10
-    assert each.min() > 150 and each.max() < 250
+    lighter_of_class = np.bincount(data.train.labels, weights=data.train.lighter)  # of 400; standard deviation 10
+    assert lighter_of_class.min() > 150 and lighter_of_class.max() < 250
 
 
 def test_contrast_has_its_sign_and_at_least_its_least_size(parts):
@@ -477,10 +477,10 @@ def origins(background: np.ndarray) -> np.ndarray:
 
 
 def test_train_and_test_backgrounds_share_no_pixel(some, coded):
-    seen = {region: origins(scenes.layers(some.images, 0, region).background) for region in ("train", "test")}
-    for origin in seen.values():
+    blocks = {region: origins(scenes.layers(some.images, 0, region).background) for region in ("train", "test")}
+    for origin in blocks.values():
         assert len(set(origin[:, 0, 0] // (213 * 320))) == 2  # both photographs are in use
-    assert not set(seen["train"].ravel()) & set(seen["test"].ravel())
+    assert not set(blocks["train"].ravel()) & set(blocks["test"].ravel())
 
 
 def homes_of(background: np.ndarray) -> np.ndarray:
@@ -496,17 +496,17 @@ def homes_of(background: np.ndarray) -> np.ndarray:
 
 
 def test_homes_share_no_tile_and_leave_none():
-    each = [set(tiles) for tiles in scenes.HOMES.tolist()]
-    assert len(each) == 10 and sum(map(len, each)) == 18 and set().union(*each) == set(range(18))
+    homes = [set(tiles) for tiles in scenes.HOMES.tolist()]
+    assert len(homes) == 10 and sum(map(len, homes)) == 18 and set().union(*homes) == set(range(18))
 
 
 def test_without_correlation_backgrounds_are_those_of_every_earlier_process(some, coded):
     """The draws, pinned where no JPEG decoder can sway them; a correlation of 0 moves none of them."""
     plain = scenes.layers(some.images, 0, "train")
     assert hashlib.sha256(plain.background.tobytes()).hexdigest()[:16] == "8f30a04252c3db3c"
-    told = scenes.layers(some.images, 0, "train", scenes.homes(some.labels, 0))
+    uncorrelated = scenes.layers(some.images, 0, "train", scenes.homes(some.labels, 0))
     for field in ("background", "alpha", "colour", "lighter"):
-        np.testing.assert_array_equal(getattr(told, field), getattr(plain, field))
+        np.testing.assert_array_equal(getattr(uncorrelated, field), getattr(plain, field))
 
 
 def test_full_correlation_puts_every_background_in_its_home(some, coded):
@@ -521,11 +521,11 @@ def test_a_correlation_is_the_share_of_backgrounds_at_home(some, coded):
     assert abs((half == labels).mean() - 0.5) < 0.03 and abs((most == labels).mean() - 0.95) < 0.015
     assert set(half[half != labels]) == {scenes.ANYWHERE}
     assert (most[half != scenes.ANYWHERE] != scenes.ANYWHERE).all()  # a stronger one adds to a weaker
-    whose = scenes.homes(some.labels, 0.5)
-    found = homes_of(scenes.layers(some.images, 0, "train", whose).background)
-    told = whose != scenes.ANYWHERE
-    np.testing.assert_array_equal(found[told], some.labels[told])
-    assert (found[~told] == some.labels[~told]).mean() < 0.3  # a tenth by chance
+    owners = scenes.homes(some.labels, 0.5)
+    homes = homes_of(scenes.layers(some.images, 0, "train", owners).background)
+    correlated = owners != scenes.ANYWHERE
+    np.testing.assert_array_equal(homes[correlated], some.labels[correlated])
+    assert (homes[~correlated] == some.labels[~correlated]).mean() < 0.3  # a tenth by chance
 
 
 @pytest.mark.parametrize("spurious", [0.5, 1.0])
@@ -553,18 +553,18 @@ def test_swapped_scenes_have_the_test_digits_before_other_backgrounds():
 
 def test_swapped_backgrounds_are_at_the_home_they_are_named_after(coded, monkeypatch):
     """Own: the label's. Other: never the label's, every other about as often."""
-    seen: list[np.ndarray] = []
+    homes: list[np.ndarray] = []
     layers = scenes.layers
 
-    def watched(*asked) -> scenes.Layers:
-        parts = layers(*asked)
-        seen.append(homes_of(parts.background))
+    def watched(*arguments) -> scenes.Layers:
+        parts = layers(*arguments)
+        homes.append(homes_of(parts.background))
         return parts
 
     monkeypatch.setattr(scenes, "layers", watched)
     labels = scenes.swapped("own").labels
     scenes.swapped("other")
-    own, other = seen
+    own, other = homes
     np.testing.assert_array_equal(own, labels)
     steps = np.bincount((other - labels) % 10, minlength=10)  # of 1,000 over nine; standard deviation 10
     assert other.min() >= 0 and steps[0] == 0 and steps[1:].min() > 70 and steps.max() < 150

@@ -54,13 +54,13 @@ def zipped(*entries, **options):
     return content.getvalue()
 
 
-def same_figures(one: Record, other: Record):
+def same_figures(first: Record, second: Record):
     """Accuracies and frames bit for bit, on the CPU."""
-    for protocol in protocols(one.config):
-        np.testing.assert_array_equal(one.accuracy_matrix(protocol), other.accuracy_matrix(protocol))
-    for task in range(1, len(one.tasks) + 1):
-        np.testing.assert_array_equal(one.frames(task).dif_star, other.frames(task).dif_star)
-        np.testing.assert_array_equal(one.frames(task).loss, other.frames(task).loss)
+    for protocol in protocols(first.config):
+        np.testing.assert_array_equal(first.accuracy_matrix(protocol), second.accuracy_matrix(protocol))
+    for task in range(1, len(first.tasks) + 1):
+        np.testing.assert_array_equal(first.frames(task).dif_star, second.frames(task).dif_star)
+        np.testing.assert_array_equal(first.frames(task).loss, second.frames(task).loss)
 
 
 # The archive
@@ -75,7 +75,7 @@ def test_an_archive_comes_back_file_by_file():
 
 
 @pytest.mark.parametrize(
-    ("entries", "told"),
+    ("entries", "message"),
     [
         ([("../run.json", "{}")], "out of place"),
         ([("/run.json", "{}")], "out of place"),
@@ -90,8 +90,8 @@ def test_an_archive_comes_back_file_by_file():
         ([("a/", "")], "empty"),
     ],
 )
-def test_what_is_not_files_of_one_folder_is_refused(entries, told):
-    with pytest.raises(RecordError, match=told):
+def test_what_is_not_files_of_one_folder_is_refused(entries, message):
+    with pytest.raises(RecordError, match=message):
         exports.unpacked(zipped(*entries))
 
 
@@ -176,9 +176,9 @@ def test_the_script_makes_the_run_again_and_its_figures(method, tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     (tmp_path / "again.py").write_text(exports.script(record), encoding="utf-8")
     with np.printoptions():  # the script's are its own
-        found = runpy.run_path(str(tmp_path / "again.py"))["record"]
-    assert found.config == record.config
-    same_figures(found, record)
+        again = runpy.run_path(str(tmp_path / "again.py"))["record"]
+    assert again.config == record.config
+    same_figures(again, record)
     printed = capsys.readouterr().out
     with np.printoptions(precision=4, suppress=True):
         for protocol in protocols(record.config):
@@ -230,7 +230,7 @@ def test_programs_use_public_names_alone(method):
     for program in programs(Record(preset("digits", method))):
         for node in ast.walk(ast.parse(program)):
             if isinstance(node, ast.ImportFrom | ast.Import):
-                names = [each.name for each in node.names] + [getattr(node, "module", "") or ""]
+                names = [alias.name for alias in node.names] + [getattr(node, "module", "") or ""]
             else:
                 names = [node.attr] if isinstance(node, ast.Attribute) else []
             assert not [name for name in names if any(part.startswith("_") for part in name.split("."))]

@@ -38,9 +38,9 @@ def picture(path: Path, seed: int) -> None:
     Image.fromarray(np.random.default_rng(seed).integers(256, size=(8, 8, 3), dtype=np.uint8)).save(path)
 
 
-def pictures(place: Path, classes=CLASSES, each: int = 5) -> Path:
+def pictures(place: Path, classes=CLASSES, count: int = 5) -> Path:
     for number, name in enumerate(classes):
-        for image in range(each):
+        for image in range(count):
             picture(place / name / f"{image}.png", 100 * number + image)
     return place
 
@@ -82,7 +82,7 @@ def dataset(seeds=(0, 1, 2, 3), labels=(0, 0, 1, 1), classes=("a", "b"), test=((
 
 
 @pytest.mark.parametrize(
-    ("now", "told"),
+    ("now", "changes"),
     [
         (dataset(), []),
         (dataset(classes=("a", "c")), ["class 'b' is now called 'c'"]),
@@ -97,20 +97,22 @@ def dataset(seeds=(0, 1, 2, 3), labels=(0, 0, 1, 1), classes=("a", "b"), test=((
         (dataset(size=9), ["images are 9x9 pixels in 3 channels instead of 8x8 pixels in 3 channels"]),
     ],
 )  # fmt: skip
-def test_a_change_is_named(now, told):
-    assert differences(dataset().fingerprint, now.fingerprint) == told
+def test_a_change_is_named(now, changes):
+    assert differences(dataset().fingerprint, now.fingerprint) == changes
 
 
 def test_labels_that_change_places_are_noticed():
     """As many of each class, with the same pictures, but other ones are test images."""
     moved = dataset((0, 4, 2, 3), test=((1, 0), (5, 1)))
-    (told,) = differences(dataset().fingerprint, moved.fingerprint)
-    assert "another order" in told
+    (change,) = differences(dataset().fingerprint, moved.fingerprint)
+    assert "another order" in change
 
 
 def test_a_fingerprint_is_read_from_what_it_wrote():
-    found = dataset().fingerprint
-    assert Fingerprint.parse(found.plain()) == found and found.digest == dataset().fingerprint.digest
+    fingerprint = dataset().fingerprint
+    assert (
+        Fingerprint.parse(fingerprint.plain()) == fingerprint and fingerprint.digest == dataset().fingerprint.digest
+    )
 
 
 def test_streamed_images_without_names_go_by_their_pixels():
@@ -127,17 +129,17 @@ def test_a_folder_too_large_for_memory_goes_by_names_and_lengths(root):
     assert datasets.load("folder:mine", 8, resident=0).fingerprint == before
     (root / "mine" / "bee" / "0.png").write_bytes((root / "mine" / "bee" / "0.png").read_bytes() + b"\0")
     fresh()
-    told = differences(before, datasets.load("folder:mine", 8, resident=0).fingerprint)
-    assert told == ["pictures of class 'bee' have changed"]
+    changes = differences(before, datasets.load("folder:mine", 8, resident=0).fingerprint)
+    assert changes == ["pictures of class 'bee' have changed"]
 
 
 def test_masks_are_part_of_the_data():
     images, labels = np.zeros((2, 3, 8, 8), np.uint8), np.array([0, 1])
-    one, other = (
+    first, second = (
         Dataset("x", ("a", "b"), Split(images, labels, np.full((2, 8, 8), value)), Split(images, labels)).fingerprint
         for value in (False, True)
     )
-    assert differences(one, other) == ["pictures of class 'a' have changed", "pictures of class 'b' are others"]
+    assert differences(first, second) == ["pictures of class 'a' have changed", "pictures of class 'b' have changed"]
 
 
 # Whoever uses a run again
@@ -194,8 +196,8 @@ def test_resume_is_refused_and_the_run_stays_as_it_was(root, tmp_path):
 
 
 def test_a_run_on_validation_does_not_mind_test_images_that_it_never_sees(root, tmp_path):
-    for side, each in (("train", 5), ("test", 2)):
-        pictures(root / "mine" / side, each=each)
+    for side, count in (("train", 5), ("test", 2)):
+        pictures(root / "mine" / side, count=count)
     last(runs.train(config(**{"data.evaluate_on": "validation"}), tmp_path / "run"))
     picture(root / "mine" / "test" / "ant" / "new.png", 77)
     fresh()
@@ -215,15 +217,15 @@ def test_a_sweep_is_not_continued_on_other_data(root, tmp_path):
         list(experiments.make(arms, tmp_path / "sweep"))
         return experiments.outcomes(tmp_path / "sweep")
 
-    found = sweep(1)
+    outcomes = sweep(1)
     picture(root / "mine" / "cat" / "new.png", 77)
     fresh()
-    assert sweep(1) == found  # nothing is trained: what was recorded is told
+    assert sweep(1) == outcomes  # nothing is trained: the recorded runs are returned
     with pytest.raises(
         DataError, match=r"sweep: .*seed1 was not trained on the same data as .*seed0: class 'cat' has"
     ):
         sweep(2)
-    assert experiments.outcomes(tmp_path / "sweep") == found
+    assert experiments.outcomes(tmp_path / "sweep") == outcomes
     (root / "mine" / "cat" / "new.png").unlink()
     fresh()
     assert len(sweep(2)) == 2
@@ -251,7 +253,7 @@ def test_the_page_that_sets_runs_side_by_side_says_that_their_data_differ(root, 
         page = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
         page.switch_page("pages/compare.py")
         page.query_params["view"], page.query_params["runs"] = "runs", "one,two"
-        warnings = [each.value for each in page.run().warning] if name == "two" else []
+        warnings = [warning.value for warning in page.run().warning] if name == "two" else []
         picture(root / "mine" / "cat" / "new.png", 77)
         fresh()
     assert any(
@@ -262,9 +264,9 @@ def test_the_page_that_sets_runs_side_by_side_says_that_their_data_differ(root, 
 # No silent third case
 
 
-def differing(one, other) -> bool:
-    losses = zip(one.tasks, other.tasks, strict=True)
-    return one.accuracy != other.accuracy or not all(np.array_equal(a.loss, b.loss) for a, b in losses)
+def differing(first, second) -> bool:
+    losses = zip(first.tasks, second.tasks, strict=True)
+    return first.accuracy != second.accuracy or not all(np.array_equal(a.loss, b.loss) for a, b in losses)
 
 
 CHANGES = ("add class", "remove class", "rename class", "add picture", "change picture", "remove picture",
@@ -313,24 +315,24 @@ def test_figures_are_the_recorded_ones_or_a_message_names_the_change(
     trained, tmp_path_factory, monkeypatch, kinds, seed
 ):
     place, record, figures = trained
-    here = tmp_path_factory.mktemp("changed")
+    copy = tmp_path_factory.mktemp("changed")
     for name in ("mine", "done", "half"):
-        shutil.copytree(place / name, here / name)
-    monkeypatch.setenv("ARLI_DATA", str(here))
+        shutil.copytree(place / name, copy / name)
+    monkeypatch.setenv("ARLI_DATA", str(copy))
     chance = random.Random(seed)
     for kind in kinds:
-        change(here / "mine", kind, chance)
+        change(copy / "mine", kind, chance)
     fresh()
     refused = []
-    for name, use in (("done", attention.masks_of), ("half", lambda _: last(runs.resume(here / "half")))):
+    for name, use in (("done", attention.masks_of), ("half", lambda _: last(runs.resume(copy / "half")))):
         try:
-            found = use(records.load(here / name))
+            result = use(records.load(copy / name))
         except DataError as error:
             refused.append(str(error))
         else:
-            shown, resumed = (found, None) if name == "done" else (None, found)
-            assert shown is None or shown.predictions == figures
+            masks, resumed = (result, None) if name == "done" else (None, result)
+            assert masks is None or masks.predictions == figures
             assert resumed is None or not differing(resumed, record)
     assert len(refused) in (0, 2) and all("is not what this run was trained on: " in text for text in refused)
     assert kinds or not refused  # what did not change is not refused
-    shutil.rmtree(here)
+    shutil.rmtree(copy)

@@ -93,12 +93,12 @@ def slowly(pixels: np.ndarray, size: int) -> np.ndarray:
 def test_pictures_become_their_central_square(height, width, size, tmp_path):
     pixels = noise(height, width)
     path = save(tmp_path / "x.png", pixels)
-    found = pictures.read(path, size)
-    assert found.shape == (3, size, size) and found.dtype == np.uint8
-    assert abs(found - slowly(pixels, size).transpose(2, 0, 1)).max() < 2.1  # PIL rounds in between
+    image = pictures.read(path, size)
+    assert image.shape == (3, size, size) and image.dtype == np.uint8
+    assert abs(image - slowly(pixels, size).transpose(2, 0, 1)).max() < 2.1  # PIL rounds in between
     grey = pictures.resize(pixels[None, :, :, 0], size)
     assert abs(grey[0] - slowly(pixels[:, :, 0], size)).max() < 2.1
-    np.testing.assert_array_equal(pictures.resize(pixels.transpose(2, 0, 1), size), found)
+    np.testing.assert_array_equal(pictures.resize(pixels.transpose(2, 0, 1), size), image)
 
 
 def test_pictures_of_the_right_size_are_not_changed(tmp_path):
@@ -113,10 +113,10 @@ def test_a_mask_is_true_where_the_object_covers_more_than_half(height, width, si
     mask = np.zeros((height, width), bool)
     mask[height // 4 : height // 2, width // 3 : width // 2 + 3] = True
     share = slowly(mask.astype(float), size)
-    found = pictures.resize_mask(mask, size)
-    assert found.shape == (size, size) and found.dtype == bool and found.any()
+    resized = pictures.resize_mask(mask, size)
+    assert resized.shape == (size, size) and resized.dtype == bool and resized.any()
     clear = abs(share - 0.5) > 0.01  # PIL counts in 255ths
-    np.testing.assert_array_equal(found[clear], (share > 0.5)[clear])
+    np.testing.assert_array_equal(resized[clear], (share > 0.5)[clear])
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -432,9 +432,9 @@ def test_of_plain_class_folders_a_fifth_is_the_test_split(everything):
     assert data.classes == generated.FOLDER_CLASSES
     assert np.bincount(data.train.labels).tolist() == [8] * 4 and np.bincount(data.test.labels).tolist() == [2] * 4
     paths = {pictures.read(path, 16).tobytes(): path.parent.name for path in place.rglob("[!.]*.png")}
-    found = [(image.tobytes(), data.classes[label]) for split in (data.train, data.test)
+    pairs = [(image.tobytes(), data.classes[label]) for split in (data.train, data.test)
              for image, label in zip(split.images, split.labels, strict=True)]  # fmt: skip
-    assert dict(found) == paths and len(found) == len(paths) == 40
+    assert dict(pairs) == paths and len(pairs) == len(paths) == 40
     datasets._load.cache_clear()
     assert equal(load("folder:plain", 16).test, data.test)
 
@@ -476,7 +476,7 @@ def test_folders_apply_the_exif_orientation_and_imagenet_does_not(everything):
         (lambda place: shutil.rmtree(place / "test" / "dots"), "looked for images .*test/dots"),
         (lambda place: (place / "test" / "cats").mkdir(), "classes that train/ lacks: cats"),
         (lambda place: (place / "train" / "cats").mkdir(), "looked for images .*train/cats"),
-        (lambda place: [shutil.rmtree(place / each) for each in ("train", "test")], "no class folders"),
+        (lambda place: [shutil.rmtree(place / side) for side in ("train", "test")], "no class folders"),
         (lambda place: (place / "test" / "dots" / "x.png").write_bytes(b"?"), r"dots/x\.png cannot be read"),
     ],
 )
@@ -589,9 +589,9 @@ def test_beside_test_a_validation_folder_is_left_out_and_said(root):
 @pytest.mark.parametrize(
     ("sides", "why"),
     [
-        (("Train", "training", "test"), "has Train and training, and only one of them can be meant"),
-        (("train", "Testing", "test"), "has Testing and test, and only one of them can be meant"),
-        (("train", "val", "valid"), "has val and valid, and only one of them can be meant"),
+        (("Train", "training", "test"), "has Train and training, but only one of them can be used"),
+        (("train", "Testing", "test"), "has Testing and test, but only one of them can be used"),
+        (("train", "val", "valid"), "has val and valid, but only one of them can be used"),
         (("test", "val"), "has test/, but no train/ beside it"),
         (("validation",), "has validation/, but no train/ beside it"),
         (("Training",), "has Training/, but neither test/ nor val/ beside it"),
@@ -611,7 +611,7 @@ def test_splits_within_a_class_are_not_mixed(names, root):
     for name in names:
         classes_of(root / "mine" / name / "Training")
         classes_of(root / "mine" / name / "Testing")
-    with pytest.raises(DataError, match="mine/a is taken for a class, but has folders to train on and to test on"):
+    with pytest.raises(DataError, match="mine/a is taken for a class, but has training and test folders in it"):
         load("folder:mine")
 
 
@@ -659,7 +659,7 @@ def test_one_file_is_one_image(link, root):
     assert len(load("folder:mine", 8).train) + len(load("folder:mine", 8).test) == 10
     assert reasons(root, "folder:mine") == {listing.AGAIN: 1}
     link(place / "a" / "1.png", place / "b" / "again.png")
-    with pytest.raises(DataError, match=r"a/1\.png and .*b/again\.png are one and the same file, by a link"):
+    with pytest.raises(DataError, match=r"a/1\.png and .*b/again\.png are the same file, by a link"):
         load("folder:mine", 8)
 
 
@@ -675,8 +675,8 @@ def test_files_that_share_a_number_in_a_poor_file_system_are_still_two(root, mon
     stat = Path.stat
 
     def poor(path, **options):
-        found = list(stat(path, **options))
-        return os.stat_result([found[0], 7, *found[2:]])
+        status = list(stat(path, **options))
+        return os.stat_result([status[0], 7, *status[2:]])
 
     monkeypatch.setattr(Path, "stat", poor)
     files = folders.listing("folder:mine", root)
@@ -822,11 +822,11 @@ def test_classes_that_a_run_does_not_use_may_be_small(root):
     classes_of(root / "mine" / "train", "ab", 3)
     classes_of(root / "mine" / "train", "c", 1)
     classes_of(root / "mine" / "test", "abc", 1)
-    held = load("folder:mine", 8).holdout()
+    holdout = load("folder:mine", 8).holdout()
     settings = {"name": "folder:mine", "classes_per_task": 1, "evaluate_on": "validation"}
-    assert len(Stream(held, Data(tasks=2, **settings), torch.device("cpu")).test) == 2
+    assert len(Stream(holdout, Data(tasks=2, **settings), torch.device("cpu")).test) == 2
     with pytest.raises(DataError, match="but c has 1 and 0"):
-        Stream(held, Data(tasks=3, **settings), torch.device("cpu"))
+        Stream(holdout, Data(tasks=3, **settings), torch.device("cpu"))
 
 
 # Within one process
@@ -869,7 +869,7 @@ def test_changed_files_of_the_published_sets_are_seen(name, everything):
     assert not (equal(after.train, before.train) and equal(after.test, before.test))
 
 
-# What is said, and what stays
+# Messages, and what stays
 
 
 def test_the_command_line_says_what_is_left_out(root, tmp_path, monkeypatch):
@@ -885,10 +885,10 @@ def test_the_command_line_says_what_is_left_out(root, tmp_path, monkeypatch):
     assert all(result.stderr.count(note) == 1 for note in notes) and json.loads(result.stdout)
     assert records.load("x").started.notes == notes
     sweep = ["sweep", "--preset", "digits", "--methods", "ari,replay", "--seeds", "1", "--out", str(tmp_path / "s")]
-    for said in (1, 0):  # not where all is made already: then the folder is not looked at
+    for count in (1, 0):  # not where all is made already: then the folder is not looked at
         result = CliRunner().invoke(cli.app, [*sweep, *settings])
         assert result.exit_code == 0, result.output
-        assert all(result.stderr.count(note) == said for note in notes) and json.loads(result.stdout)
+        assert all(result.stderr.count(note) == count for note in notes) and json.loads(result.stdout)
 
 
 def test_an_image_that_is_damaged_while_a_run_trains_costs_nothing(root, tmp_path, monkeypatch):

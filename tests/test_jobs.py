@@ -60,11 +60,11 @@ def test_pausing_stops_progress_and_going_on_resumes_it(jobs):
     wait(job, lambda job: job.record.last)
     job.pause()
     time.sleep(0.3)
-    here = job.record.last
+    step = job.record.last
     time.sleep(0.3)
-    assert job.record.last == here
+    assert job.record.last == step
     jobs.resume("one")
-    wait(job, lambda job: job.record.last != here)
+    wait(job, lambda job: job.record.last != step)
 
 
 def test_a_stopped_run_resumes_and_equals_an_uninterrupted_one(jobs):
@@ -113,9 +113,9 @@ def test_what_goes_wrong_ends_the_job_with_its_message(jobs):
     assert job.state is State.FAILED
     assert "training diverged" in job.error
     assert records.load("one").status == "failed"
-    taken = jobs.start("one", config())
-    wait(taken, lambda job: not job.alive)
-    assert "recorded run already" in taken.error
+    second = jobs.start("one", config())
+    wait(second, lambda job: not job.alive)
+    assert "recorded run already" in second.error
 
 
 def test_an_unexpected_error_ends_the_job_too(jobs, monkeypatch):
@@ -132,7 +132,7 @@ def test_an_unexpected_error_ends_the_job_too(jobs, monkeypatch):
 
 
 def test_the_registry_may_change_while_it_is_read(jobs, monkeypatch):
-    """Whoever goes through the runs goes through those that there were when it began."""
+    """A loop over the runs goes over those that existed when it began."""
     jobs.start("one", config("finetune"), paused=True)
     for read in (jobs.running, jobs.alive, jobs.under_way):
         ahead = [f"{read.__name__}-new"]

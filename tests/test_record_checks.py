@@ -56,7 +56,7 @@ def written(files, path):
 
 
 def as_schema_1(files):
-    """As runs were written before there were digests."""
+    """A run as it was written before there were digests."""
     index = json.loads(files["run.json"]) | {"schema": 1}
     for key in ("data", "digests", "digest", "imported"):
         del index[key]
@@ -411,7 +411,7 @@ def test_what_the_presets_ask_for_lies_within():
 
 def test_a_page_names_the_file_and_not_its_place(checkpoints, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", "/home/some one")
-    for text, shown in {
+    for text, shortened in {
         f"{checkpoints}/mine/task-1.safetensors is damaged": "mine/task-1.safetensors is damaged",
         f"no recorded run at {checkpoints}/x; runs under {checkpoints}: a": "no recorded run at x; runs under "
                                                                            "checkpoints: a",
@@ -423,7 +423,7 @@ def test_a_page_names_the_file_and_not_its_place(checkpoints, tmp_path, monkeypa
         "input should be one of a, or folder:NAME, got 'folder:/x/y'": "input should be one of a, or folder:NAME, "
                                                                       "got 'folder:/x/y'",
     }.items():  # fmt: skip
-        assert without_places(text) == shown
+        assert without_places(text) == shortened
 
 
 def test_a_message_is_shown_where_no_folder_is_known(monkeypatch):
@@ -442,7 +442,7 @@ def test_pages_show_no_error_but_by_that_way():
 
 
 @pytest.mark.parametrize("page", ["runs", "masks", "matrix", "forgetting", "train"])
-def test_a_damaged_run_is_told_on_every_page_without_its_place(page, recorded, checkpoints):
+def test_a_damaged_run_is_reported_on_every_page_without_its_place(page, recorded, checkpoints):
     files = {**recorded["done"], "task-2.safetensors": recorded["done"]["task-2.safetensors"][:-9] + b"otherwise"}
     written(files, checkpoints / "mine")
     test = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
@@ -450,6 +450,6 @@ def test_a_damaged_run_is_told_on_every_page_without_its_place(page, recorded, c
     test.query_params["again" if page == "train" else "run"] = "mine"
     test.run()
     assert not test.exception
-    told = "\n".join(element.value for element in test.error)
-    assert str(checkpoints.parent) not in told
-    assert "task-2.safetensors" in told or page == "train"
+    message = "\n".join(element.value for element in test.error)
+    assert str(checkpoints.parent) not in message
+    assert "task-2.safetensors" in message or page == "train"

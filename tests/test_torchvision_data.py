@@ -1,6 +1,6 @@
-"""MNIST, Fashion-MNIST and CIFAR: their formats, their downloads, and what is said where they cannot be had.
+"""MNIST, Fashion-MNIST and CIFAR: their formats, their downloads, and the messages where they cannot be obtained.
 
-Nothing here needs the internet: archives in the true formats come from a server of the test's own.
+Nothing here needs the internet: archives in the real formats come from a server of the test's own.
 """
 
 import gzip
@@ -38,10 +38,10 @@ def root(tmp_path, monkeypatch) -> Iterator[Path]:
     monkeypatch.setenv("ARLI_DATA", str(root))
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setattr(mnist, "DEBIAN", tmp_path / "none")
-    for each in (published.MNIST, published.FashionMNIST):
-        monkeypatch.setattr(each, "mirrors", [NOWHERE])
-    for each in (published.CIFAR10, published.CIFAR100):
-        monkeypatch.setattr(each, "url", NOWHERE + each.filename)
+    for kind in (published.MNIST, published.FashionMNIST):
+        monkeypatch.setattr(kind, "mirrors", [NOWHERE])
+    for kind in (published.CIFAR10, published.CIFAR100):
+        monkeypatch.setattr(kind, "url", NOWHERE + kind.filename)
     datasets._load.cache_clear()
     yield root
     datasets._load.cache_clear()
@@ -77,7 +77,7 @@ def test_generated_sets_follow_from_their_seed(name, tmp_path):
 def test_generated_images_replace_nothing(root):
     generated.write("mnist", root)
     before = load("mnist")
-    with pytest.raises(DataError, match="there already"):
+    with pytest.raises(DataError, match="exists already"):
         generated.write("mnist", root, seed=1)
     datasets._load.cache_clear()
     np.testing.assert_array_equal(load("mnist").train.images, before.train.images)
@@ -150,8 +150,8 @@ def test_files_are_found_by_kaggles_names_too(placed, plain, name, root):
         target.write_bytes(gzip.decompress(packed.read_bytes()) if plain else packed.read_bytes())
         packed.unlink()
     datasets._load.cache_clear()
-    found = load(name)
-    for split, other in ((found.train, before.train), (found.test, before.test)):
+    after = load(name)
+    for split, other in ((after.train, before.train), (after.test, before.test)):
         np.testing.assert_array_equal(split.images, other.images)
         np.testing.assert_array_equal(split.labels, other.labels)
 
@@ -165,10 +165,10 @@ def test_a_folder_around_the_unpacked_archive_is_looked_into(layout, root):
     (root / layout.archive.removesuffix(".tar.gz")).mkdir()
     (root / "aside").rename(root / layout.archive.removesuffix(".tar.gz") / layout.folder)
     datasets._load.cache_clear()
-    found = load(name)
-    assert found.classes == before.classes
-    np.testing.assert_array_equal(found.train.images, before.train.images)
-    np.testing.assert_array_equal(found.test.labels, before.test.labels)
+    after = load(name)
+    assert after.classes == before.classes
+    np.testing.assert_array_equal(after.train.images, before.train.images)
+    np.testing.assert_array_equal(after.test.labels, before.test.labels)
 
 
 def test_the_idx_format_to_the_letter(tmp_path):
@@ -382,7 +382,7 @@ def test_a_download_with_another_checksum_is_refused(offered, server, root):
 
 def test_a_truncated_archive_leaves_nothing(offered, server, root, monkeypatch):
     """Even one that passes its checksum."""
-    path = max(server[1].iterdir(), key=lambda each: each.stat().st_size)
+    path = max(server[1].iterdir(), key=lambda path: path.stat().st_size)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     trust(offered, server[1], monkeypatch)
     with pytest.raises(DataError, match=r"looked for .* could not be fetched: .*Put .*--data-root"):
@@ -489,12 +489,12 @@ def test_without_a_home_the_data_root_must_be_named(monkeypatch):
 def test_each_data_root_has_its_own_data(tmp_path, monkeypatch):
     for place, seed in (("a", 1), ("b", 2)):
         generated.write("mnist", tmp_path / place, (2, 1), seed)
-    found = []
+    loaded = []
     for place in ("a", "b", "a"):
         monkeypatch.setenv("ARLI_DATA", str(tmp_path / place))
-        found.append(load("mnist"))
-    assert found[0] is found[2]
-    assert not np.array_equal(found[0].train.images, found[1].train.images)
+        loaded.append(load("mnist"))
+    assert loaded[0] is loaded[2]
+    assert not np.array_equal(loaded[0].train.images, loaded[1].train.images)
     monkeypatch.setenv("ARLI_DATA", str(tmp_path / "b"))
     assert load("digits") is load("digits")
 

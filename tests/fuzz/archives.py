@@ -292,32 +292,32 @@ def _header(rng: random.Random, files: Files) -> tuple[str, bytes]:
 def _files(rng: random.Random, files: Files) -> tuple[str, bytes]:
     """Files gone, exchanged, renamed, added."""
     names = list(files)
-    one, other = rng.choice(names), rng.choice(names)
+    file, other = rng.choice(names), rng.choice(names)
     spoilt = dict(files)
     match rng.randrange(5):
         case 0:
-            del spoilt[one]
-            text = f"{one} gone"
+            del spoilt[file]
+            text = f"{file} gone"
         case 1:
-            spoilt[one], spoilt[other] = files[other], files[one]
-            text = f"{one} and {other} exchanged"
+            spoilt[file], spoilt[other] = files[other], files[file]
+            text = f"{file} and {other} exchanged"
         case 2:
             new = rng.choice(["task-0.safetensors", "task-3.safetensors", "weights-99999999.safetensors",
                               "RUN.JSON", "progress-1-1.safetensors", "progress-9-9.safetensors",
                               "task-١.safetensors"])  # fmt: skip
-            spoilt[new] = spoilt.pop(one)
-            text = f"{one} called {new}"
+            spoilt[new] = spoilt.pop(file)
+            text = f"{file} called {new}"
         case 3:
             new = rng.choice(
                 ["notes.txt", ".writing-x", "run.json ", "task-1.safetensors\0", "x" * 300, "weights-3.safetensors"]
             )
-            spoilt[new] = rng.choice([b"", b"{}", files[one]])
+            spoilt[new] = rng.choice([b"", b"{}", files[file]])
             text = f"{hostile.short(new)} added"
         case _:
-            spoilt[one] = rng.choice(
-                [b"", b"{}", b"\xff" * 1000, b"[" * 200_000, b'{"schema": 1' + b" " * 10**6, files[one] * 2]
+            spoilt[file] = rng.choice(
+                [b"", b"{}", b"\xff" * 1000, b"[" * 200_000, b'{"schema": 1' + b" " * 10**6, files[file] * 2]
             )
-            text = f"{one} holds {len(spoilt[one])} other bytes"
+            text = f"{file} holds {len(spoilt[file])} other bytes"
     return text, _packed(rng, spoilt)
 
 
