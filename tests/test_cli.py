@@ -223,7 +223,7 @@ def test_spectrum_counts_tasks_from_1_and_frames_from_either_end():
     first = printed("spectrum", "tiny", "--task", 1)
     assert (first["task"], first["present"], len(first["dif_star"])) == (1, [1], 2)
     assert first != printed("spectrum", "tiny", "--task", 1, "--frame", 0)
-    assert printed("spectrum", "half")["task"] == 1  # under way counts
+    assert printed("spectrum", "half")["task"] == 1  # a task under way counts
 
 
 def test_spectrum_prints_its_figures():
@@ -557,7 +557,7 @@ def test_a_damaged_file_is_named(run, name, words, damage, home):
 
 
 def edited(**changes):
-    """run.json with other values, dotted keys with __; `...` removes one."""
+    """Edits run.json: other values under dotted keys, written with __; `...` removes a key."""
 
     def edit(text):
         index = json.loads(text)
@@ -615,7 +615,7 @@ def test_weights_of_another_network_are_reported(home, tmp_path, rewrite):
 
 
 def started(home, *words):
-    """Real training, once its second task is under way."""
+    """A real training process, returned once its second task is under way."""
     process = subprocess.Popen(
         [sys.executable, "-m", "arli_core", *words],
         cwd=ROOT,

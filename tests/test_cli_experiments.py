@@ -47,7 +47,7 @@ def printed(*words):
 
 
 def refused(*words):
-    """The message of a command that cannot be done: exit code 2, one line on stderr, nothing on stdout."""
+    """The message of a command that is refused: exit code 2, one line on stderr, nothing on stdout."""
     code, out, err = lab(*words)
     assert (code, out) == (2, "")
     (line,) = [line for line in err.splitlines() if line.strip()]
@@ -105,11 +105,11 @@ def test_the_same_as_text(swept, monkeypatch):
                                     "incremental", "forgetting", "difference", "of", "averages"]  # fmt: skip
         for text, line in zip(table[1:4], result["tables"][protocol], strict=True):
             assert text.split()[0] == line["method"] and f"{line['mean']:.3f} [{line['low']:.3f}, " in text
-        assert table[1].count("[") == 2 and table[3].count("[") == 1  # finetune differs from itself in nothing
+        assert table[1].count("[") == 2 and table[3].count("[") == 1  # finetune is the reference: no difference
 
 
 def ended(group, within=20):
-    """Whether all processes of a group end in time."""
+    """Whether all processes of a group end within so many seconds."""
     for _ in range(within * 100):
         try:
             os.killpg(group, 0)
@@ -121,7 +121,8 @@ def ended(group, within=20):
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 def test_ctrl_c_in_the_middle_and_the_same_command_goes_on(swept, tmp_path):
-    """To all processes of a terminal, two of which are training; what is left then ends as one process would."""
+    """Ctrl-C reaches all processes of a terminal, two of which are training; the rest then ends as with one
+    process."""
     words = [*SWEEP, "--set", "train.epochs=6", "--out", str(tmp_path / "cut")]
     process = subprocess.Popen(
         [sys.executable, "-m", "arli_core", *words, "--jobs", "2"],
@@ -270,7 +271,7 @@ def test_data_are_looked_for_under_the_data_root(words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     message = refused(*words, "--preset", "paper-imagenet100", "--data-root", tmp_path / "photographs")
     assert str(tmp_path / "photographs" / "imagenet-100") in message
-    assert data_root() == tmp_path / "no-data"  # for this command alone
+    assert data_root() == tmp_path / "no-data"  # for this command only
     (tmp_path / "file").write_text("mine")
     code, _, err = lab(*words, "--preset", "digits", "--data-root", tmp_path / "file")
     assert code == 2 and "--data-root" in err

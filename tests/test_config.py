@@ -1,4 +1,4 @@
-"""One validation for command line, page, file and URL: what it takes, and what it answers."""
+"""One validation for command line, page, file and URL: what it accepts, and its messages."""
 
 import json
 from typing import get_args
@@ -46,7 +46,7 @@ VALID = {
     "data.tasks": st.integers(1, 200),
     "data.classes_per_task": count
     | st.lists(count, min_size=2, max_size=6).map(tuple).filter(lambda n: len({*n}) > 1),
-    "data.class_order": st.none() | st.integers(0, 99),  # and names, in a test of their own
+    "data.class_order": st.none() | st.integers(0, 99),  # names have a test of their own
     "data.evaluate_on": st.sampled_from(["test", "validation"]),
     "augmentation.shift": st.integers(0, 64),
     "augmentation.flip": st.booleans(),
@@ -106,7 +106,7 @@ OWN = {
 
 
 def test_every_setting_is_known_here():
-    """A new one is added above, so that it is dumped and parsed as the others are."""
+    """A new setting must be added above, so that it is dumped and parsed like the others."""
     assert RUN | set().union(*OWN.values()) == set(VALID)
     assert {"fusion.eta", "fusion.reset", "fusion.weights", "fusion.over", "fusion.distance"} <= OWN["ari"]
 
@@ -131,7 +131,7 @@ WORLDS = {
 
 @pytest.mark.parametrize("method", ["ari", "ari-paper"])
 def test_settings_from_before_ari_adam_had_its_name_mean_what_they_did(method):
-    """`fusion.base_rate` was a switch of ari: None is Eq. 11, a number what is called ari-adam now."""
+    """`fusion.base_rate` was a switch of ari: None is Eq. 11, a number is what is now called ari-adam."""
     literal = preset("mnist-5k", method, 3).model_dump()
     literal["fusion"]["base_rate"] = None
     assert parse(literal) == preset("mnist-5k", method, 3)
@@ -197,7 +197,7 @@ def test_spurious_backgrounds_are_of_scenes_alone():
         assert preset("scenes", **{"data.name": name, "data.spurious": 0}).data.spurious == 0
         with pytest.raises(ConfigError, match=f"^data[.]spurious: .*0 for {name}, or data[.]name scenes, got 0.5"):
             preset("scenes", **{"data.name": name, "data.spurious": 0.5})
-    with pytest.raises(ConfigError, match=r"^data[.]name: [^;]*$"):  # what is wrong first, and not twice
+    with pytest.raises(ConfigError, match=r"^data[.]name: [^;]*$"):  # only the first fault is reported
         preset("scenes", **{"data.name": "cifar", "data.spurious": 0.5})
 
 
@@ -244,7 +244,7 @@ def test_what_is_dumped_parses_to_the_same(method, data):
     drawn = data.draw(st.lists(st.sampled_from(allowed), unique=True))
     values = {key: data.draw(VALID[key], label=key) for key in drawn if key != "seed"}
     if values.get("data.spurious"):
-        values["data.name"] = "scenes"  # which alone has it
+        values["data.name"] = "scenes"  # only scenes has it
     if isinstance(values.get("data.classes_per_task"), tuple):
         values["data.tasks"] = len(values["data.classes_per_task"])
     if method in WEIGHING and values.get("data.tasks", 0) > 10:
@@ -270,7 +270,7 @@ NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 @light
 @given(data=st.data(), sizes=st.lists(st.integers(1, 4), min_size=1, max_size=5).map(tuple))
 def test_increments_and_an_order_are_read_as_they_are_written(data, sizes):
-    """As values, on the command line and in an address, in a file."""
+    """As values, on the command line, in an address, and in a file."""
     names = tuple(data.draw(st.lists(NAMES, min_size=sum(sizes), max_size=sum(sizes), unique=True)))
     config = preset("digits", "ari", **{"data.classes_per_task": list(sizes), "data.class_order": list(names)})
     assert config.data.units == TaskUnits(sizes) and config.data.tasks == len(sizes)
@@ -346,7 +346,7 @@ def test_a_single_class_is_named_in_a_list():
 
 @each_method
 def test_what_no_setting_names_keeps_its_default(method):
-    """So a run recorded before a setting came up is still read."""
+    """So a run recorded before a setting existed can still be read."""
     plain = preset("digits", method)
     dumped = plain.model_dump()
     del dumped["recording"], dumped["train"]["epochs"]
@@ -471,7 +471,7 @@ def test_unknown_keys_are_answered_with_the_valid_ones():
     ],
 )
 def test_settings_that_a_method_does_not_have_are_refused(method, key):
-    """Nothing without effect can be written down."""
+    """A setting without effect cannot be written down."""
     with pytest.raises(ConfigError) as raised:
         preset("digits", method, **{key: 1})
     message = str(raised.value)

@@ -1,4 +1,5 @@
-"""The data that come with packages: what they contain, that their splits share nothing, that they stay the same."""
+"""The data that come with packages: what they contain, that their splits share nothing, and that they stay the
+same."""
 
 import hashlib
 import subprocess
@@ -79,7 +80,7 @@ def test_mean_and_std_standardise_the_training_pixels(dataset):
 
 
 def test_no_image_occurs_twice(dataset):
-    """Neither within a split nor in both, which an index that had slipped into both would bring about."""
+    """Neither within a split nor across both, as when an index slips into both."""
     train, test = rows(dataset.train.images), rows(dataset.test.images)
     assert (len(train), len(test)) == SIZES[dataset.name]
     assert not train & test
@@ -99,7 +100,7 @@ def test_two_fresh_builds_are_equal_bit_for_bit(dataset):
 
 
 def test_the_choices_are_those_of_every_earlier_process():
-    """Or recorded runs could not be compared. Of the scenes, only what no JPEG decoder can sway."""
+    """Otherwise recorded runs could not be compared. Of the scenes, only what does not depend on the JPEG decoder."""
     arrays = load("digits").test.images, load("mnist-5k").test.images, load("scenes").test.masks
     digests = [hashlib.sha256(array.tobytes()).hexdigest()[:16] for array in arrays]
     assert digests == ["8cff3a5d9c006052", "5a2044868b4eb7de", "4cc0498e688951a0"]
@@ -451,7 +452,7 @@ def test_brightness_does_not_betray_the_object():
 
 
 def test_colours_vary_in_hue(parts):
-    """Each channel is the one that moves most somewhere, and some channels go against the others."""
+    """In some scene, each channel is the one that moves most; some channels move against the others."""
     move = (parts.colour - mean_under_stroke(parts)) * np.where(parts.lighter, 1, -1)[:, None]
     assert np.bincount(move.argmax(axis=1), minlength=3).min() > 0.05 * len(move)
     assert (move.min(axis=1) < -0.01).mean() > 0.05
@@ -459,7 +460,7 @@ def test_colours_vary_in_hue(parts):
 
 @pytest.fixture
 def coded(monkeypatch) -> Iterator[None]:
-    """Photographs whose every 2 x 2 block has its own colour, so that each pixel tells which block it came from."""
+    """Photographs whose every 2 x 2 block has its own colour, so that each pixel identifies its block."""
     block = np.arange(2 * 213 * 320).reshape(2, 213, 320)
     code = 64 + np.stack([block % 128, block // 128 % 128, block // 128**2 * 8], axis=-1)  # bytes 64..191
     photos = np.pad(code.repeat(2, axis=1).repeat(2, axis=2), ((0, 0), (0, 1), (0, 0), (0, 0))).astype(np.uint8)
@@ -484,7 +485,7 @@ def test_train_and_test_backgrounds_share_no_pixel(some, coded):
 
 
 def homes_of(background: np.ndarray) -> np.ndarray:
-    """The class [N] in whose home all of each coded background lies; -1 where it is in no home or in several."""
+    """The class [N] whose home contains the whole coded background; -1 where no single home does."""
     photo, y, x = np.unravel_index(origins(background), (2, 213, 320))
     place = np.cumsum(np.tile(~np.eye(3, 4, k=1, dtype=bool), (2, 1)).ravel()) - 1  # index of each training tile
     tile = place[12 * photo + 4 * (y // 71) + x // 80]
@@ -501,7 +502,7 @@ def test_homes_share_no_tile_and_leave_none():
 
 
 def test_without_correlation_backgrounds_are_those_of_every_earlier_process(some, coded):
-    """The draws, pinned where no JPEG decoder can sway them; a correlation of 0 moves none of them."""
+    """The draws, where they do not depend on the JPEG decoder; a correlation of 0 changes none of them."""
     plain = scenes.layers(some.images, 0, "train")
     assert hashlib.sha256(plain.background.tobytes()).hexdigest()[:16] == "8f30a04252c3db3c"
     uncorrelated = scenes.layers(some.images, 0, "train", scenes.homes(some.labels, 0))
@@ -512,7 +513,7 @@ def test_without_correlation_backgrounds_are_those_of_every_earlier_process(some
 def test_full_correlation_puts_every_background_in_its_home(some, coded):
     parts = scenes.layers(some.images, 0, "train", scenes.homes(some.labels, 1))
     np.testing.assert_array_equal(homes_of(parts.background), some.labels)
-    assert len(set(origins(parts.background)[:, 0, 0])) > 0.9 * len(some)  # from all over it
+    assert len(set(origins(parts.background)[:, 0, 0])) > 0.9 * len(some)  # spread over the whole home
 
 
 def test_a_correlation_is_the_share_of_backgrounds_at_home(some, coded):
@@ -536,7 +537,7 @@ def test_a_correlation_changes_training_backgrounds_and_nothing_else(spurious):
     for field in ("labels", "masks", "lighter"):
         np.testing.assert_array_equal(getattr(data.train, field), getattr(plain.train, field))
     changed = (data.train.images != plain.train.images).any(axis=(1, 2, 3))
-    assert changed.mean() > 0.9  # but where the draw was at home by itself
+    assert changed.mean() > 0.9  # except where the draw was from the home anyway
     small = load("scenes", 16, spurious)
     np.testing.assert_array_equal(small.train.images[7], pictures.resize(data.train.images[7], 16))
 
@@ -552,7 +553,7 @@ def test_swapped_scenes_have_the_test_digits_before_other_backgrounds():
 
 
 def test_swapped_backgrounds_are_at_the_home_they_are_named_after(coded, monkeypatch):
-    """Own: the label's. Other: never the label's, every other about as often."""
+    """Own: the label's home. Other: never the label's, and all others about equally often."""
     homes: list[np.ndarray] = []
     layers = scenes.layers
 

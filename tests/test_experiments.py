@@ -188,7 +188,7 @@ def test_another_question_takes_what_matches(whole, monkeypatch):
     made(explicit, folder)
     ari = [row for row in csv_of(folder) if row["method"] == "ari"]
     assert {row["fusion.distance"] for row in ari} == {"l1"} and len(ari) == 2 * 2 * len(PROTOCOLS)
-    (folder / "results.csv").write_text(before)  # others read this folder too
+    (folder / "results.csv").write_text(before)  # other tests read this folder too
 
 
 def test_a_run_that_diverges_is_a_row_and_not_the_end(tmp_path, monkeypatch):
@@ -224,7 +224,7 @@ def test_runs_are_kept_when_asked(tmp_path):
 
 
 def test_a_failure_that_was_not_noted_down_is_tried_again(tmp_path, monkeypatch):
-    """Killed between the end of a run and its row: a failed run is trained anew, a finished one only read."""
+    """Killed between the end of a run and its row: a failed run is trained again, a finished one is only read."""
     arms = plan(
         "digits", ["finetune"], 1, {"train.learning_rate": [0.01, 1e20]}, {"train.epochs": 1, "data.tasks": 2}
     )

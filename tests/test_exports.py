@@ -131,7 +131,7 @@ def test_a_changed_byte_is_noticed():
             name, files = exports.unpacked(changed)
         except RecordError:
             continue
-        assert files == records.files("ari") or name != "ari"  # it hit a date or the like
+        assert files == records.files("ari") or name != "ari"  # the change hit a date or the like
 
 
 def test_what_is_too_large_is_refused_before_it_is_unpacked(monkeypatch):
@@ -175,7 +175,7 @@ def test_the_script_makes_the_run_again_and_its_figures(method, tmp_path, monkey
     record = records.load(method)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "again.py").write_text(exports.script(record), encoding="utf-8")
-    with np.printoptions():  # the script's are its own
+    with np.printoptions():  # the script sets its own
         again = runpy.run_path(str(tmp_path / "again.py"))["record"]
     assert again.config == record.config
     same_figures(again, record)
@@ -191,7 +191,7 @@ def test_the_script_makes_the_run_again_and_its_figures(method, tmp_path, monkey
 
 
 def test_programs_take_as_many_threads_as_the_run_had():
-    """Sums in another order have other last digits, and a run amplifies them."""
+    """Sums in another order differ in the last digits, and a run amplifies the difference."""
     record = records.load("ari")
     assert record.environment["threads"] == str(torch.get_num_threads())
     for program in programs(dataclasses.replace(record, environment={**record.environment, "threads": "3"})):

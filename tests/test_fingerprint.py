@@ -1,4 +1,4 @@
-"""A run knows its data: whoever uses it again sees the figures that were recorded, or reads what changed."""
+"""A run knows its data: used again, it gives the recorded figures, or a message that says what changed."""
 
 import random
 import shutil
@@ -64,7 +64,7 @@ def begun(run: Path, **changes) -> None:
 
 
 def fresh() -> None:
-    """As another process finds the data."""
+    """Forgets loaded data, as in a new process."""
     datasets._load.cache_clear()
 
 
@@ -102,7 +102,7 @@ def test_a_change_is_named(now, changes):
 
 
 def test_labels_that_change_places_are_noticed():
-    """As many of each class, with the same pictures, but other ones are test images."""
+    """Equally many of each class, with the same pictures, but different ones are test images."""
     moved = dataset((0, 4, 2, 3), test=((1, 0), (5, 1)))
     (change,) = differences(dataset().fingerprint, moved.fingerprint)
     assert "another order" in change
@@ -142,7 +142,7 @@ def test_masks_are_part_of_the_data():
     assert differences(first, second) == ["pictures of class 'a' have changed", "pictures of class 'b' have changed"]
 
 
-# Whoever uses a run again
+# Using a run again
 
 USES = {
     "masks": lambda record: attention.masks_of(record).predictions,
@@ -167,7 +167,7 @@ def test_a_class_added_is_named_by_all_that_use_the_run(use, root, tmp_path):
 
 
 def test_a_change_is_seen_by_a_process_that_goes_on(root, tmp_path):
-    """A server has the data in memory, and what it computed of them."""
+    """A server keeps the data, and what it computed from them, in memory."""
     pictures(root / "mine")
     last(runs.train(config(), "mine"))
     page = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)

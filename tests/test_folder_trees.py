@@ -1,7 +1,7 @@
 """Folders of class folders against an independent reading: 30 trees with all that folders of real users hold.
 
-What is compared with (`labelled`, `pixels`, `fifth`) walks by itself and calls PIL by itself; how many files a tree
-has is counted as it is made.
+The independent reading (`labelled`, `pixels`, `fifth`) walks the folders and calls PIL itself; the files of a tree
+are counted as it is made.
 """
 
 import os
@@ -116,7 +116,7 @@ class Tree:
         self.count += 1
 
     def link(self, path: Path, target: Path | str, files: int = 1) -> None:
-        """`files`: how many files it brings."""
+        """A link; `files`: how many files it adds."""
         path.symlink_to(target)
         self.count += files
 
@@ -293,7 +293,7 @@ def test_a_tree_is_read_as_an_independent_reading_reads_it(seed, root, tmp_path)
 
 
 def test_the_trees_hold_what_they_are_for(root, tmp_path):
-    """Every reason to leave a file out comes about, in both layouts; and every kind of picture is read."""
+    """Every reason to leave a file out occurs, in both layouts, and every kind of picture is read."""
     reasons, suffixes, layouts = set(), set(), set()
     for seed in TREES:
         grown(seed, root / str(seed), tmp_path / f"elsewhere {seed}")

@@ -71,7 +71,8 @@ def equal(a: Split, b: Split) -> bool:
 
 
 def slowly(pixels: np.ndarray, size: int) -> np.ndarray:
-    """The central square, resized by the triangle filter as wide as the step: by its definition, one axis a time."""
+    """The central square, resized by a triangle filter as wide as the step: from its definition, one axis at a
+    time."""
     height, width = pixels.shape[:2]
     side = min(height, width)
     result = pixels.astype(float)
@@ -252,7 +253,7 @@ def test_boxes_are_masks_and_go_the_way_of_the_image(birds):
 
 @pytest.mark.parametrize("beside", [False, True])
 def test_segmentations_come_before_boxes(birds, beside):
-    """Grey values are the share of annotators: above the middle, the pixel is the bird's."""
+    """Grey values are the share of annotators: above the middle, the pixel belongs to the bird."""
     place = birds.parent / "segmentations" if beside else birds / "segmentations"
     values = np.array([0, 51, 102, 153, 204, 255], np.uint8)
     maps = {}
@@ -464,7 +465,7 @@ def test_folders_apply_the_exif_orientation_and_imagenet_does_not(everything):
     save(own, pixels, exif=exif)
     np.testing.assert_array_equal(load("folder:mine", 16).train.images[0].transpose(1, 2, 0), pixels[::-1, ::-1])
     theirs = sorted((everything / "imagenet-100" / "train" / "n10000000").iterdir())[0]
-    save(theirs, pixels, format="PNG", exif=exif)  # as a few of the published ones are, whatever they are called
+    save(theirs, pixels, format="PNG", exif=exif)  # as a few of the published ones are, despite their names
     np.testing.assert_array_equal(load("imagenet-100", 16).train.images[0].transpose(1, 2, 0), pixels)
 
 
@@ -607,7 +608,7 @@ def test_folders_that_could_be_meant_in_two_ways_are_refused(sides, why, root):
 
 @pytest.mark.parametrize("names", ["a", "ab"])
 def test_splits_within_a_class_are_not_mixed(names, root):
-    """As an archive unpacked into a folder of its own name has them, or one that has the classes above the splits."""
+    """As in an archive unpacked into a folder of its own name, or in one with the classes above the splits."""
     for name in names:
         classes_of(root / "mine" / name / "Training")
         classes_of(root / "mine" / name / "Testing")
@@ -617,7 +618,7 @@ def test_splits_within_a_class_are_not_mixed(names, root):
 
 @pytest.mark.parametrize("sides", [("train",), ("train", "test"), ("train", "val", "a")])
 def test_a_split_without_class_folders_is_no_class(sides, root):
-    """As where the test images of a competition lie beside its training images."""
+    """As where a competition's test images lie beside its training images."""
     classes_of(root / "mine", sides)
     with pytest.raises(DataError, match=r"neither test/ nor val/|has no class folders"):
         load("folder:mine")
@@ -685,7 +686,7 @@ def test_files_that_share_a_number_in_a_poor_file_system_are_still_two(root, mon
 
 @pytest.mark.parametrize("suffix", [".eps", ".tga"])
 def test_what_would_start_a_program_or_be_taken_for_an_image_is_not_opened(suffix, tmp_path):
-    """A file is known by its content: one of a kind that is not read is refused, whatever it is called."""
+    """A file is recognised by its content: a kind that is not read is refused, whatever its name."""
     path = tmp_path / "x.png"
     Image.fromarray(noise(9, 9)).save(tmp_path / f"x{suffix}")
     (tmp_path / f"x{suffix}").rename(path)
@@ -739,7 +740,7 @@ def test_names_that_no_system_has_are_an_answer(root):
 @pytest.mark.parametrize("constant", [[0], [2], [0, 1]])
 @pytest.mark.parametrize("value", [0, 7, 128, 255])
 def test_a_constant_channel_is_zero_when_normalised(constant, value, root):
-    """Fluorescence in one colour: the others say nothing, and are not divided by nothing."""
+    """As in fluorescence images of one colour: the other channels are constant, and are not divided by zero."""
     for name in "ab":
         for i in range(5):
             pixels = noise(8, 8)
@@ -769,7 +770,7 @@ def test_fluorescence_in_blue_alone_is_learned(method, root):
 
 
 def test_a_channel_of_less_than_a_grey_level_is_constant(root):
-    """One pixel that differs would come out as thousands."""
+    """One pixel that differs would otherwise become a value of thousands."""
     for name in "ab":
         for i in range(5):
             pixels = noise(8, 8)
@@ -885,14 +886,14 @@ def test_the_command_line_says_what_is_left_out(root, tmp_path, monkeypatch):
     assert all(result.stderr.count(note) == 1 for note in notes) and json.loads(result.stdout)
     assert records.load("x").started.notes == notes
     sweep = ["sweep", "--preset", "digits", "--methods", "ari,replay", "--seeds", "1", "--out", str(tmp_path / "s")]
-    for count in (1, 0):  # not where all is made already: then the folder is not looked at
+    for count in (1, 0):  # no note where all runs exist already: the folder is not read
         result = CliRunner().invoke(cli.app, [*sweep, *settings])
         assert result.exit_code == 0, result.output
         assert all(result.stderr.count(note) == count for note in notes) and json.loads(result.stdout)
 
 
 def test_an_image_that_is_damaged_while_a_run_trains_costs_nothing(root, tmp_path, monkeypatch):
-    """Images too many for the memory are read when they are asked for: a test image, after all of training."""
+    """Images that exceed the memory are read on demand: a test image only after all of training."""
     monkeypatch.setattr(datasets.load, "__defaults__", (None, 0.0, 0))
     classes_of(root / "mine" / "train", "ab", 4)
     classes_of(root / "mine" / "test", "ab", 2)
@@ -903,7 +904,7 @@ def test_an_image_that_is_damaged_while_a_run_trains_costs_nothing(root, tmp_pat
     image = root / "mine" / "test" / "b" / "1.png"
     good = image.read_bytes()
     progress = runs.train(config, tmp_path / "run")
-    next(progress)  # what it is trained on is recorded
+    next(progress)  # its data are recorded
     image.write_bytes(b"damaged")
     with pytest.raises(DataError, match=r"test/b/1\.png cannot be read"):
         list(progress)

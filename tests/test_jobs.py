@@ -1,4 +1,4 @@
-"""Live runs: one worker thread each, driven from outside."""
+"""Live runs: one worker thread each, controlled from outside."""
 
 import signal
 import subprocess
@@ -104,7 +104,7 @@ def test_files_of_a_run_are_moved_only_while_it_does_not_train(jobs):
     wait(job, lambda job: not job.alive)
     with jobs.held("one"):
         assert jobs.get("one") is job
-    assert jobs.get("one") is None  # what is at that name now is another run
+    assert jobs.get("one") is None  # the name now belongs to another run
 
 
 def test_what_goes_wrong_ends_the_job_with_its_message(jobs):
@@ -173,7 +173,7 @@ def test_a_run_is_not_started_beside_steps_that_are_still_to_be_made(jobs, monke
 
 
 def test_no_two_turns_are_made_at_once(jobs, monkeypatch):
-    """A run that was paused in the midst of an iteration ends it before another begins its own."""
+    """A run paused in the middle of an iteration finishes it before another run begins its own."""
     begun, may_end, at_once, most = threading.Event(), threading.Event(), [], []
     turn = Job.turn
 
@@ -213,7 +213,7 @@ def test_stopping_waits_for_nobody(jobs, monkeypatch):
     job.stop()  # returns while the iteration is made
     assert job.state is State.STOPPING and job.alive and jobs.under_way() == [[job]]
     job.pause()
-    assert job.state is State.STOPPING  # it is decided
+    assert job.state is State.STOPPING  # a stop cannot be undone
     for attempt in (
         lambda: jobs.step("one"),
         lambda: jobs.resume("one"),

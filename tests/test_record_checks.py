@@ -1,4 +1,4 @@
-"""What may come in from outside, and what lies on disk: no changed bit and no malformed record passes for a run."""
+"""Imports and files on disk: no record with a changed bit or a malformed part passes for a run."""
 
 import io
 import json
@@ -64,7 +64,7 @@ def as_schema_1(files):
 
 
 def resealed(files, **changes):
-    """With an index and digests that fit what was changed, as somebody makes them who means it."""
+    """The files with an index and digests that fit what was changed, as a deliberate forger makes them."""
     index = json.loads(files["run.json"])
     index["digests"] = {name: record_checks.digest(content) for name, content in files.items() if name != "run.json"}
     return {**files, "run.json": sealed(index | changes)}
@@ -75,7 +75,7 @@ def resealed(files, **changes):
 
 @pytest.mark.parametrize("run", ["done", "half"])
 def test_every_flipped_bit_is_noticed(recorded, run, tmp_path):
-    """In every file of a run, twenty bits of each and the first and last; the index has more of them."""
+    """In every file of a run: twenty bits, the first and the last; more in the index."""
     files, chance = recorded[run], np.random.default_rng(12)
     path = written(files, tmp_path / "run")
     for name, content in files.items():
@@ -270,7 +270,7 @@ MALFORMED = {
 
 @pytest.mark.parametrize("damage", MALFORMED.values(), ids=MALFORMED)
 def test_a_malformed_record_is_refused_with_its_fault(damage, recorded, checkpoints):
-    """At the import, and where it lies on disk, with little allocated; what lies there can still be deleted."""
+    """On import and on disk, with little memory allocated; a run on disk can still be deleted."""
     files = damage(recorded["done"])
     tracemalloc.start()
     with pytest.raises(RecordError) as raised:
@@ -284,7 +284,7 @@ def test_a_malformed_record_is_refused_with_its_fault(damage, recorded, checkpoi
     assert peak < 100 * 2**20 and len(str(raised.value)) < 1000
     assert str(checkpoints) not in str(raised.value)
     assert [entry.name for entry in checkpoints.iterdir()] == ["yours"] and path.is_dir()
-    for ask in (records.config_of, records.status_of):  # what pages ask of every run
+    for ask in (records.config_of, records.status_of):  # what pages read of every run
         with suppress(RecordError):
             ask("yours")
     records.delete("yours")
@@ -300,7 +300,7 @@ def test_a_state_of_another_run_is_refused_and_the_run_stays(name, recorded, tmp
 
     files = of_arrays("progress-1-1.safetensors", change)(recorded["half"])
     path = written(files, tmp_path / "run")
-    if name == "state.optimiser.exp_avg":  # `ari` has none, and leaves alone what it does not know
+    if name == "state.optimiser.exp_avg":  # `ari` has none, and ignores what it does not know
         assert deque(runs.resume(path), maxlen=1).pop()[0].finished
         return
     with pytest.raises(RecordError, match="state"):
@@ -336,7 +336,7 @@ def test_where_a_folder_leads(name, outside):
 
 
 def test_an_imported_run_chooses_no_folder_outside_the_data_root(recorded, checkpoints, tmp_path):
-    """Not even to look whether it is there. Its figures can be seen."""
+    """Not even to check whether the folder exists. The run's figures can be seen."""
     place = tmp_path / "private"
     place.mkdir()
     for run in ("done", "half"):
@@ -352,7 +352,7 @@ def test_an_imported_run_chooses_no_folder_outside_the_data_root(recorded, check
     ):
         with pytest.raises(RecordError, match="an archive may not choose which folders are read here"):
             use()
-    # A run of one's own may name any folder: here, one without classes.
+    # A user's own run may name any folder: here, one without classes.
     files = resealed(records.files("done"), imported=False)
     with pytest.raises(DataError, match="private"):
         attention.masks_of(records.load(written(files, checkpoints / "own")))

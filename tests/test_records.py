@@ -1,4 +1,4 @@
-"""Recorded runs: what is written comes back, whenever writing ends; and nothing else is ever touched."""
+"""Recorded runs: what is written can be read back, whenever writing ends, and nothing else is ever touched."""
 
 import dataclasses
 import json
@@ -59,7 +59,7 @@ KEPT = ("config", "started", "accuracy", "tasks", "begun", "weights", "test_samp
 
 
 def differing(first, second, but=()):
-    """The names of what is kept and differs between two records."""
+    """The names of the kept parts in which two records differ."""
     names = [name for name in KEPT if name not in but]
     return [name for name in names if not same(getattr(first, name), getattr(second, name))]
 
@@ -92,7 +92,7 @@ def written(record, path):
 
 @each_method
 def test_what_is_saved_comes_back_at_every_point(method, histories, tmp_path):
-    """Half-way through a task too, its frames so far and the state to go on from included."""
+    """Also half-way through a task, with its frames so far and the state to resume from."""
     path, points = tmp_path / "run", 0
     path.mkdir()
     for record, event in histories[method]:
@@ -301,7 +301,7 @@ def test_one_task_has_nothing_to_forget():
 
 
 class Killed(BaseException):
-    """As when the process ends: nothing catches it."""
+    """Stands for the end of the process: nothing catches it."""
 
 
 def last(progress):
@@ -348,7 +348,7 @@ def test_a_run_resumed_over_and_over_ends_the_same(histories, tmp_path):
 
 
 def without_layers(path):
-    """A record as it was written before layers were, and fingerprints."""
+    """A record as it was written before there were layers and fingerprints."""
     index = json.loads((path / "run.json").read_text()) | {"schema": 1}
     for key in ("layers", "data", "digests", "digest", "imported"):
         del index[key]
@@ -377,7 +377,7 @@ def test_a_record_older_than_layers_is_read_and_resumed(histories, tmp_path):
 
 
 def crash(monkeypatch, at, error):
-    """The `at`-th move of a finished file to its place (from 0) does not happen. Returns what was to be moved."""
+    """The `at`-th move of a finished file to its place (from 0) fails. Returns the files that were to be moved."""
     moved, replace = [], os.replace
 
     def fail(source, target):
@@ -398,7 +398,7 @@ def writes(monkeypatch, path):
 
 
 def test_the_index_is_written_last(monkeypatch, tmp_path):
-    """What is new is in place before the index names it."""
+    """New files are in place before the index names them."""
     moved = writes(monkeypatch, tmp_path / "run")
     assert moved[:2] == ["probes.safetensors", "run.json"] and moved[-1] == "run.json"
     assert moved.count("run.json") == 7
@@ -421,7 +421,7 @@ def test_a_run_killed_between_any_two_files_resumes_to_the_same_end(histories, m
 
 @pytest.mark.parametrize("at", [0, 1])
 def test_a_run_killed_before_its_first_index_leaves_its_place_free(at, histories, monkeypatch, tmp_path):
-    """Nothing is recorded there yet, and nothing of anyone's: the same command must do."""
+    """Nothing is recorded there yet, and nothing belongs to anyone else: the same command must work again."""
     with monkeypatch.context() as patch:
         crash(patch, at, Killed())
         with pytest.raises(Killed):
@@ -766,7 +766,7 @@ def gone(file):
 
 
 def foreign(file):
-    """A sound file of the right kind with other things in it."""
+    """A sound file of the right kind, with other content."""
     store._write_arrays(file, {"something": np.zeros(3)})
 
 

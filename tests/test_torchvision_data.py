@@ -87,7 +87,7 @@ def test_generated_images_replace_nothing(root):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_torchvision_reads_the_same(name, root, monkeypatch):
-    """Its own readers, once they take other checksums."""
+    """torchvision's own readers, once they accept other checksums."""
     generated.write(name, root)
     data = load(name)
     kind: Any = CLASSES[name]
@@ -319,7 +319,7 @@ def server(tmp_path) -> Iterator[tuple[str, Path]]:
     served = tmp_path / "served"
     served.mkdir()
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=served)) as http:
-        http.handle_error = lambda *_: None  # torchvision asks where an address leads, and hangs up
+        http.handle_error = lambda *_: None  # torchvision follows redirects first, and hangs up
         thread = threading.Thread(target=http.serve_forever, args=(0.02,))
         thread.start()
         yield f"http://127.0.0.1:{http.server_port}/", served
@@ -329,7 +329,7 @@ def server(tmp_path) -> Iterator[tuple[str, Path]]:
 
 @pytest.fixture(params=NAMES)
 def offered(request, server, tmp_path, monkeypatch) -> str:
-    """The name of a set whose published place is the server, with the checksums of what lies there."""
+    """The name of a set that is published on the server, with the checksums of the files there."""
     name, (address, served) = request.param, server
     origin = tmp_path / "origin"
     generated.write(name, origin, (2, 1))
@@ -433,7 +433,7 @@ def test_what_the_user_has_put_there_is_not_replaced(root, server, tmp_path, mon
 
 @pytest.mark.parametrize("name", ["cifar-10", "cifar-100"])
 def test_an_archive_in_the_data_root_is_unpacked(name, root, tmp_path):
-    """Brought by hand to a machine without network; its checksum is the user's affair."""
+    """Copied by hand to a machine without network; its checksum is the user's responsibility."""
     kind: Any = CLASSES[name]
     generated.write(name, tmp_path / "origin", (2, 1))
     root.mkdir()
