@@ -34,7 +34,7 @@ class Line:
     values: Mapping[int, float]  # by seed, of the measure that is compared
     difference: Interval | None  # of that measure, paired, to the reference; None for the reference itself
     failed: int
-    seconds: float | None  # the median over the runs that did not fail: other load on a machine moves a mean far
+    seconds: float | None  # the median over the runs that did not fail: other load on a machine distorts a mean
 
 
 def lines(

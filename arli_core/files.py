@@ -30,7 +30,7 @@ def user_cache() -> Path:
 
 
 def of_a_file_manager(name: str) -> bool:
-    """Whether file managers leave files of this name in folders that they show or pack: they are no data."""
+    """Whether file managers leave files of this name in folders that they show or pack: they are nobody's data."""
     return name.startswith("._") or name.lower() in (".ds_store", "thumbs.db", "desktop.ini")
 
 

@@ -64,7 +64,7 @@ def differences(before: Fingerprint, now: Fingerprint) -> list[str]:
     for entry in now.classes:
         if entry.name in earlier:
             changes += _of_the_pictures(earlier[entry.name], entry)
-    # Another split follows from all that is named above; without that, it has to be named itself.
+    # Where changes are named above, a different split follows from them; without any, it is named itself.
     return changes or ["the same pictures are in another order: files were renamed, or moved between the splits"]
 
 

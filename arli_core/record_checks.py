@@ -356,8 +356,7 @@ def _largest_dif(arrays: Arrays, config: Ari, both: NDArray[np.bool_]) -> NDArra
 
 def _gram(gram: NDArray[np.float64], present: NDArray[np.bool_], norm: NDArray[np.float64]) -> None:
     """Checks that G [G, m, m] is the Gram matrix of models of that norm: symmetric and, centred, without negative
-    eigenvalues; and
-    tr G = ||Phi - phi_b||^2 <= (1 + sqrt m)^2 ||Phi||^2."""
+    eigenvalues; and tr G = ||Phi - phi_b||^2 <= (1 + sqrt m)^2 ||Phi||^2."""
     scale = abs(gram).max((1, 2), keepdims=True)
     if scale.max() > SQUARED**2 or (norm < 0).any():
         raise ValueError("gram and norm: they are too large to compute with, or the norm is negative")

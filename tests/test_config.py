@@ -312,7 +312,7 @@ def test_as_many_tasks_as_increments_may_be_said_too_and_no_other_number():
             ConfigError, match=r"classes_per_task: .*one number for each of the 3 tasks of data.tasks, and not 4"
         ):
             parse(below, **(both | {"data.tasks": 3}))
-    with pytest.raises(ConfigError, match=r"without data.tasks, the number of tasks follows from it"):
+    with pytest.raises(ConfigError, match=r"leave out data.tasks to have it follow from them"):
         parse(preset("digits", **both).model_dump(), **{"data.tasks": 5})
     assert parse(preset("digits", **both).model_dump(), **{"data.classes_per_task": 2}).data.units == TaskUnits(
         (2,) * 4

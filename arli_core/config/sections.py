@@ -91,7 +91,7 @@ class Data(Section):
         if len(sizes) != tasks:
             raise ValueError(
                 f"input should be one number for each of the {tasks} tasks of data.tasks, and not {len(sizes)}; "
-                "without data.tasks, the number of tasks follows from it"
+                "leave out data.tasks to have it follow from them"
             )
         return sizes[0] if len(set(sizes)) == 1 else sizes
 

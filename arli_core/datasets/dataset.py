@@ -92,9 +92,9 @@ class Dataset:
     def std(self) -> tuple[float, ...]:
         """Standard deviation of each channel over the training images, with pixels in [0, 1].
 
-        1 for a channel that varies by less than one of 256 grey levels, so that it is 0 or
-        nearly 0 when normalised: its own deviation would be 0, or would turn noise into large values. Raises
-        DataError where every channel is like that: the images show nothing.
+        1 for a channel that varies by less than one of 256 grey levels, so that it is 0 or nearly 0 when normalised:
+        its own deviation would be 0, or would turn noise into large values. Raises DataError where every channel is
+        like that: the images show nothing.
         """
         return self._moments[1]
 
