@@ -299,8 +299,8 @@ class Jobs:
         names = [job.name for job in jobs]
         other = self.running()
         if other and not any(other is racer for job in jobs if self.get(job.name) is job for racer in job.racers):
-            runs = " and ".join(names)
-            raise Busy(f"{other.name} is training. Wait for it, pause it or stop it, then start {runs}.")
+            waiting = " and ".join(names)
+            raise Busy(f"{other.name} is training. Wait for it, pause it or stop it, then start {waiting}.")
         for before in map(self.get, names):
             if before and before.state is State.STOPPING:
                 raise Busy(f"{before.name} is stopping. Wait until it has ended, then start it.")

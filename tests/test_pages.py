@@ -703,7 +703,7 @@ def test_tasks_of_ones_own_are_set_in_the_form(place, monkeypatch):
     [
         ("data.classes_per_task", "4,0", "a number from 1 to 1000, or one for each task, as in 4,2,2,2"),
         ("data.classes_per_task", "", "a number from 1 to 1000, or one for each task, as in 4,2,2,2"),
-        ("data.class_order", "3,1,4", "as many classes as the tasks have, 10"),
+        ("data.class_order", "3,1,4", "all 10 classes of the tasks"),
         ("data.class_order", "3,1,4,5,9,2,6,0,8,3", "name each class once; named more than once: 3"),
         ("data.class_order", "-1", "a seed of at least 0"),
     ],

@@ -81,7 +81,7 @@ def test_generated_images_replace_nothing(root):
         generated.write("mnist", root, seed=1)
     datasets._load.cache_clear()
     np.testing.assert_array_equal(load("mnist").train.images, before.train.images)
-    with pytest.raises(ValueError, match="'digits' is not made of files"):
+    with pytest.raises(ValueError, match="'digits' does not consist of files"):
         generated.write("digits", root)
 
 
