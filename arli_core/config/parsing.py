@@ -106,13 +106,14 @@ def explained(method: Any, error: Any) -> str:
         return f"{key}: {method} has no such setting; valid: {', '.join(valid)}"
     if error["type"].startswith("union_tag"):
         return f"unknown method {shortened(method)}; valid methods: {', '.join(METHODS)}"
+    message = error["msg"].removeprefix("Value error, ")
     if not key:  # about the whole: the message names the settings
-        return error["msg"].removeprefix("Value error, ")
+        return message
     reason = ""
     if error["type"] == "less_than_equal":
         why = "with larger values, numbers do not stay finite" if error["ctx"]["le"] == HUGE else _REASONS.get(key)
         reason = f" ({why})" if why else ""
-    return f"{key}: {error['msg'][0].lower()}{error['msg'][1:]}{reason}, got {shortened(error['input'])}"
+    return f"{key}: {message[0].lower()}{message[1:]}{reason}, got {shortened(error['input'])}"
 
 
 def shortened(value: Any) -> str:
