@@ -66,8 +66,8 @@ def main() -> None:
     app()
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(value: bool) -> None:
+    if value:
         typer.echo(f"arli_core {__version__}")
         raise typer.Exit()
 
@@ -131,25 +131,25 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a preset and record the run."""
-    chosen = _settings(settings or []) | ({"device": device} if device is not None else {})
+    overrides = _settings(settings or []) | ({"device": device} if device is not None else {})
     if smoke:
         if data_root is not None:
             raise ConfigError("--data-root: --smoke generates its data; leave out one of the two")
-        _smoke(preset(preset_name, method, seed, **chosen), chosen, out, overwrite, as_json)
+        _smoke(preset(preset_name, method, seed, **overrides), overrides, out, overwrite, as_json)
         return
     if out is None:
-        raise ConfigError("--out is missing: where to record, as in --out my-run; only --smoke can do without")
-    config = preset(preset_name, method, seed, **chosen)
+        raise ConfigError("--out is missing: say where to record, as in --out my-run; only --smoke can do without")
+    config = preset(preset_name, method, seed, **overrides)
     _follow(lambda: _runs().train(config, out, overwrite), out, as_json, saved_before=False)
 
 
-def _smoke(asked: Config, chosen: dict[str, Any], out: str | None, overwrite: bool, as_json: bool) -> None:
+def _smoke(full: Config, overrides: dict[str, Any], out: str | None, overwrite: bool, as_json: bool) -> None:
     """Run a configuration end to end in as little time as possible. Smoke run: the accuracies mean nothing."""
-    as_asked = isinstance(asked.data.classes_per_task, tuple) or isinstance(asked.data.class_order, tuple)
-    tasks = asked.data.units
-    if not as_asked:
-        count = tasks.tasks if "data.tasks" in chosen else min(tasks.tasks, 2)
-        size = tasks.sizes[0] if "data.classes_per_task" in chosen else min(tasks.sizes[0], 5)
+    tasks_are_given = isinstance(full.data.classes_per_task, tuple) or isinstance(full.data.class_order, tuple)
+    tasks = full.data.units
+    if not tasks_are_given:
+        count = tasks.tasks if "data.tasks" in overrides else min(tasks.tasks, 2)
+        size = tasks.sizes[0] if "data.classes_per_task" in overrides else min(tasks.sizes[0], 5)
         tasks = TaskUnits((size,) * count)
     short = {
         "data.tasks": tasks.tasks,
@@ -159,20 +159,20 @@ def _smoke(asked: Config, chosen: dict[str, Any], out: str | None, overwrite: bo
         "memory.budget": tasks.total,
         "recording.probes": 2,
     }
-    own = {key: value for key, value in short.items() if key in keys(asked.method)}
+    own = {key: value for key, value in short.items() if key in keys(full.method)}
     with tempfile.TemporaryDirectory(prefix="arli-smoke-") as place, data_root_at(Path(place, "data")):
-        name = _generated(asked.data.name, Path(place, "data"))
-        chosen = {**chosen, "data.name": name}
-        if isinstance(asked.data.class_order, tuple) and not _has_classes(name, asked.data.class_order):
+        name = _generated(full.data.name, Path(place, "data"))
+        overrides = {**overrides, "data.name": name}
+        if isinstance(full.data.class_order, tuple) and not _has_classes(name, full.data.class_order):
             typer.echo(f"{name}: the generated classes have other names, so data.class_order is left out", err=True)
-            chosen["data.class_order"] = None
-        config = parse(asked.model_dump(), **(own | chosen))
+            overrides["data.class_order"] = None
+        config = parse(full.model_dump(), **(own | overrides))
         run = out or str(Path(place, "run"))
         _follow(lambda: _runs().train(config, run, overwrite), out, as_json, saved_before=False)
 
 
 def _generated(name: str, root: Path) -> str:
-    """Writes a small set in place of one that is files; returns the name it has, its own but for a user's folder."""
+    """Writes a small set in place of one that is files; returns its name, which is new only for a user's folder."""
     from .datasets import generated
 
     # A user's own folder may be an absolute path: nothing generated goes there.
@@ -184,7 +184,7 @@ def _generated(name: str, root: Path) -> str:
 
 
 def _has_classes(name: str, classes: Iterable[str]) -> bool:
-    """Whether a data set has these classes; one that comes with the lab says itself what it lacks."""
+    """Whether a data set has these classes; one that comes with the lab reports missing ones itself."""
     from . import datasets
     from .datasets import generated
 
@@ -193,7 +193,7 @@ def _has_classes(name: str, classes: Iterable[str]) -> bool:
 
 @app.command()
 def resume(run: Run, data_root: DataRoot = None, as_json: AsJson = False) -> None:
-    """Go on with an interrupted run, to the very end it would have had."""
+    """Go on with an interrupted run; it ends as if it had not been interrupted."""
     _follow(lambda: _runs().resume(run), run, as_json, saved_before=True)
 
 
@@ -206,7 +206,7 @@ app.command("import")(take_in)
 
 
 def _runs() -> ModuleType:
-    """Imported when training begins, and so that Ctrl-C is heard meanwhile: it brings torch."""
+    """Imported when training begins, while Ctrl-C is handled: it imports torch."""
     from . import runs
 
     return runs
@@ -216,13 +216,13 @@ def _follow(begin: Callable[[], Progress], run: str | None, as_json: bool, saved
     """Trains to the end with a progress bar on stderr, then prints what `show` prints; run None: not to be kept."""
     record, noted = None, False
     try:
-        with _terminable(), closing(begin()) as progress, _bar() as tell:
+        with _terminable(), closing(begin()) as progress, _bar() as update:
             for record, event in progress:
                 if record.started and not noted:
                     noted = True
                     for note in record.started.notes:
                         typer.echo(note, err=True)
-                tell(record, event)
+                update(record, event)
     except KeyboardInterrupt:
         if run is None or (record is None and not saved_before):
             typer.echo("\nInterrupted: nothing is recorded.", err=True)
@@ -230,10 +230,10 @@ def _follow(begin: Callable[[], Progress], run: str | None, as_json: bool, saved
             command = f"python -m arli_core resume {shlex.quote(run)}"
             typer.echo(f"\nInterrupted. What was saved stays; go on with: {command}", err=True)
         raise typer.Exit(130) from None
-    except DataError:  # of images that are read while it trains
+    except DataError:  # from images that are read while it trains
         if run is not None and record is not None and record.saved:
             command = f"python -m arli_core resume {shlex.quote(run)}"
-            typer.echo(f"\nWhat was saved stays; once this is mended, go on with: {command}", err=True)
+            typer.echo(f"\nWhat was saved stays; once this is fixed, go on with: {command}", err=True)
         raise
     assert record is not None
     _print_run(record, as_json)
@@ -241,7 +241,7 @@ def _follow(begin: Callable[[], Progress], run: str | None, as_json: bool, saved
 
 @contextmanager
 def _bar() -> Generator[Callable[[Record, Event], None]]:
-    """A bar over iterations, and a line with the accuracies after each task; yields what to tell it."""
+    """A bar over iterations, and a line with the accuracies after each task; yields what updates it."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -253,15 +253,15 @@ def _bar() -> Generator[Callable[[Record, Event], None]]:
     )
     with Progress(*columns, console=Console(stderr=True)) as progress:
 
-        def tell(record: Record, event: Event) -> None:
+        def update(record: Record, event: Event) -> None:
             units = record.config.data.units
             if isinstance(event, Step):
                 before = sum(frames.iterations for frames in record.tasks)
-                # Later tasks are taken to be as long as this one, class by class; exemplars make them longer.
-                left = (units.total - units.seen(event.task - 1)) / units.sizes[event.task - 1]
+                # Later tasks are taken to be as long as this one, per class; exemplars make them longer.
+                remaining = (units.total - units.seen(event.task - 1)) / units.sizes[event.task - 1]
                 state: dict[str, Any] = {
                     "completed": before + event.iteration + 1,
-                    "total": before + event.iterations * left,
+                    "total": before + event.iterations * remaining,
                     "number": event.task,
                     "tasks": units.tasks,
                     "loss": event.loss,
@@ -277,7 +277,7 @@ def _bar() -> Generator[Callable[[Record, Event], None]]:
                     f"after task {event.task} of {units.tasks}: {', '.join(means)}", highlight=False
                 )
 
-        yield tell
+        yield update
 
 
 # --- Reading a run -------------------------------------------------------------------------------------------------
@@ -295,8 +295,8 @@ def _print_run(record: Record, as_json: bool) -> None:
         print_json(summary)
         return
     config, done, units = record.config, len(record.tasks), record.config.data.units
-    what = f"{config.method} on {config.data.name}, seed {config.seed}"
-    typer.echo(f"{what}: {record.status}, {done} of {units.tasks} tasks of {units.classes}")
+    title = f"{config.method} on {config.data.name}, seed {config.seed}"
+    typer.echo(f"{title}: {record.status}, {done} of {units.tasks} tasks of {units.classes}")
     if record.error:
         typer.echo(record.error)
     if record.note:
@@ -322,25 +322,27 @@ def spectrum(
     as_json: AsJson = False,
 ) -> None:
     """Print dif* of one recorded frame: eigenvalues, contraction, residuals."""
-    found = _spectrum(records.load(run), task, frame)
+    summary = _spectrum(records.load(run), task, frame)
     if as_json:
-        print_json(found)
+        print_json(summary)
         return
-    models = [f"task {each}" for each in found["present"]] + ["base"]
-    typer.echo(f"task {found['task']}, frame {found['frame']} of {found['frames']}; models: {', '.join(models)}")
+    models = [f"task {number}" for number in summary["present"]] + ["base"]
+    typer.echo(
+        f"task {summary['task']}, frame {summary['frame']} of {summary['frames']}; models: {', '.join(models)}"
+    )
     for title in ("distance", "dif_star"):
         typer.echo(f"\n{title}")
-        for row in found[title]:
+        for row in summary[title]:
             typer.echo("".join(f"{value:>11.4f}" for value in row))
     # dif* is similar to a symmetric matrix, so its eigenvalues are real up to rounding.
-    lines = {"eigenvalues": _numbers([real for real, _ in found["eigenvalues"]])}
-    weights = found["left_eigenvector"]
+    lines = {"eigenvalues": _numbers([real for real, _ in summary["eigenvalues"]])}
+    weights = summary["left_eigenvector"]
     lines["left eigenvector"] = _numbers(weights) if weights else "not unique: the models fall into camps"
     typer.echo()
     for title, text in lines.items():
         typer.echo(f"{title:<23} {text}")
     for key in ("lambda2", "dobrushin", "residual_eq12", "residual_eq13", "deviation_from_uniform"):
-        typer.echo(f"{key:<23} {found[key]:.6g}")
+        typer.echo(f"{key:<23} {summary[key]:.6g}")
 
 
 def _spectrum(record: Record, task: int | None, frame: int) -> dict[str, Any]:
@@ -349,7 +351,7 @@ def _spectrum(record: Record, task: int | None, frame: int) -> dict[str, Any]:
     if not isinstance(config, Ari):
         valid = ", ".join(WEIGHING)
         raise RecordError(
-            f"{config.method} fuses no models by dif*, so its runs have no spectrum; take a run of one of {valid}"
+            f"{config.method} fuses no models by dif*, so its runs have no spectrum; use a run of one of {valid}"
         )
     number = record.tasks_begun if task is None else task
     frames = record.frames(number)
@@ -397,12 +399,12 @@ def open_app(
     """Open the app in a browser; Ctrl-C ends it."""
     if not APP.is_file():
         raise LabError(f"there is no app at {APP}; start it from a copy of the whole project, where app.py is")
-    chosen = free_port(port)
-    if chosen != port:
-        typer.echo(f"Port {port} is occupied; taking {chosen}.", err=True)
-    typer.echo(f"The app is at http://localhost:{chosen} (Ctrl-C ends it)")
-    runs = {"ARLI_CHECKPOINTS": str(records.root().resolve())}  # a relative path is relative to here
-    command = app_command(chosen, no_browser)
+    available = free_port(port)
+    if available != port:
+        typer.echo(f"Port {port} is occupied; taking {available}.", err=True)
+    typer.echo(f"The app is at http://localhost:{available} (Ctrl-C ends it)")
+    runs = {"ARLI_CHECKPOINTS": str(records.root().resolve())}  # a relative path starts from this folder
+    command = app_command(available, no_browser)
     with _terminable(), subprocess.Popen(command, cwd=APP.parent, env={**os.environ, **runs}) as server:
         try:
             code = server.wait()

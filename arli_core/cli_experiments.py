@@ -35,7 +35,7 @@ KeepRuns = Annotated[bool, typer.Option("--keep-runs", help="Keep the recorded r
 
 def sweep(
     preset_name: Preset,
-    methods: Annotated[str, typer.Option(help=f"One or several of {', '.join(METHODS)}, with commas between.")],
+    methods: Annotated[str, typer.Option(help=f"One or several of {', '.join(METHODS)}, separated by commas.")],
     out: Out,
     seeds: Seeds = 5,
     vary: Annotated[
@@ -48,7 +48,7 @@ def sweep(
     ] = None,
     settings: Settings = None,
     against: Annotated[
-        str | None, typer.Option(metavar="METHOD", help="What differences are to; else what is listed first.")
+        str | None, typer.Option(metavar="METHOD", help="Method to take differences to; else the first listed.")
     ] = None,
     jobs: Jobs = 1,
     device: Device = None,
@@ -56,17 +56,17 @@ def sweep(
     keep_runs: KeepRuns = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compare methods and settings over seeds; interrupted, the same command goes on."""
+    """Compare methods and settings over seeds; after an interruption, the same command goes on."""
     varied = _varied(vary or [])
-    chosen = _settings(settings)
+    fixed = _settings(settings)
     arms = experiments.plan(
-        preset_name, [each.strip() for each in methods.split(",")], seeds, varied, chosen, device or "auto"
+        preset_name, [name.strip() for name in methods.split(",")], seeds, varied, fixed, device or "auto"
     )
-    comparisons.tables(arms, {}, against)  # whom differences are to is known before hours of training
-    found = _made(arms, out, jobs, keep_runs)
-    tables = comparisons.tables(arms, found, against)
+    comparisons.tables(arms, {}, against)  # a wrong --against is reported before hours of training
+    outcomes = _made(arms, out, jobs, keep_runs)
+    tables = comparisons.tables(arms, outcomes, against)
     if as_json:
-        print_json({"rows": experiments.rows(arms, found), "tables": tables})
+        print_json({"rows": experiments.rows(arms, outcomes), "tables": tables})
         return
     _print_tables(tables, arms, against, out)
 
@@ -84,80 +84,83 @@ def ablate(
 ) -> None:
     """Switch parts of ARI on and off, in all combinations: attack, adaptive weights, reset."""
     arms = experiments.ablation(preset_name, seeds, _settings(settings), device or "auto")
-    found = _made(arms, out, jobs, keep_runs)
-    tables, effects = comparisons.tables(arms, found), comparisons.effects(arms, found)
+    outcomes = _made(arms, out, jobs, keep_runs)
+    tables, effects = comparisons.tables(arms, outcomes), comparisons.effects(arms, outcomes)
     if as_json:
-        plain = {protocol: [_plain(each) for each in every] for protocol, every in effects.items()}
-        print_json({"rows": experiments.rows(arms, found), "tables": tables, "effects": plain})
+        plain = {
+            protocol: [_plain(effect) for effect in protocol_effects]
+            for protocol, protocol_effects in effects.items()
+        }
+        print_json({"rows": experiments.rows(arms, outcomes), "tables": tables, "effects": plain})
         return
     _print_tables(tables, arms, None, out)
-    for protocol, every in effects.items():
+    for protocol, protocol_effects in effects.items():
         typer.echo(f"\n{protocol}: main effects on the average accuracy, over all settings of the other switches")
-        for each in every:
-            switch, interval = f"{each.switch}, {each.difference}", _signed(asdict(each.interval))
-            typer.echo(f"{switch:<28} n {each.interval.n:<4} {interval:<26} {each.verdict}")
+        for effect in protocol_effects:
+            switch, interval = f"{effect.switch}, {effect.difference}", _signed(asdict(effect.interval))
+            typer.echo(f"{switch:<28} n {effect.interval.n:<4} {interval:<26} {effect.verdict}")
 
 
 def _settings(pairs: Sequence[str] | None) -> dict[str, Any]:
-    found = settings_of(pairs or [], own=("preset", "device"))
-    _refuse_own(found, "--set")
-    return found
+    values = settings_of(pairs or [], own=("preset", "device"))
+    _refuse_own(values, "--set")
+    return values
 
 
 def _varied(pairs: Sequence[str]) -> dict[str, list[Any]]:
     """`key=a,b` texts as the values of each key."""
-    found: dict[str, list[Any]] = {}
+    varied: dict[str, list[Any]] = {}
     for pair in pairs:
         key, text = halves(pair, "--vary", "fusion.eta=0,0.1,0.85")
-        if key in found:
+        if key in varied:
             raise ConfigError(f"--vary {key} is given twice; put all its values behind one")
-        values = from_text(f"[{text}]")  # so that a value may be a list itself, as in [4,2,2,2],2
+        values = from_text(f"[{text}]")  # a value may be a list itself, as in [4,2,2,2],2
         if not isinstance(values, list) or not values:
-            texts = [each.strip() for each in text.split(",")]
+            texts = [value_text.strip() for value_text in text.split(",")]
             if not all(texts):
                 raise ConfigError(f"--vary {key}: a value is missing in {text!r}; write them as in 0,0.1,0.85")
-            values = [from_text(each) for each in texts]
-        found[key] = values
-    _refuse_own(found, "--vary")
-    return found
+            values = [from_text(value_text) for value_text in texts]
+        varied[key] = values
+    _refuse_own(varied, "--vary")
+    return varied
 
 
-def _refuse_own(found: Mapping[str, Any], option: str) -> None:
+def _refuse_own(settings: Mapping[str, Any], option: str) -> None:
     others = {"method": "sweep --methods", "seed": "--seeds", "preset": "--preset", "device": "--device"}
-    for key in found:
+    for key in settings:
         if key in others:
-            raise ConfigError(f"{option} {key}: this is what {others[key]} is for")
+            raise ConfigError(f"{option} {key}: use {others[key]} for it")
 
 
 def _made(arms: Sequence[Arm], out: Path, jobs: int, keep: bool) -> Mapping[str, experiments.Outcome]:
-    """All finished runs of the folder, once those of the arms are among them; progress on stderr."""
-    every = sum(len(arm.runs) for arm in arms)
+    """Makes the runs of the arms, with progress on stderr; returns all finished runs of the folder."""
+    total = sum(len(arm.runs) for arm in arms)
     done, noted = 0, False
     try:
-        with terminable(), closing(experiments.make(arms, out, jobs, keep)) as progress, _bars(every) as tell:
+        with terminable(), closing(experiments.make(arms, out, jobs, keep)) as progress, _bars(total) as report:
             for news in progress:
                 if isinstance(news, Advanced) and not noted:  # what is finished already needs no data
                     noted = True
                     for note in experiments.notes(arms):
                         typer.echo(note, err=True)
-                tell(news)
+                report(news)
                 done += isinstance(news, Done)
     except KeyboardInterrupt:
         typer.echo(
-            f"\nInterrupted: {done} of {every} runs are finished in {out}. The same command goes on from here.",
+            f"\nInterrupted: {done} of {total} runs are finished in {out}. The same command goes on from here.",
             err=True,
         )
         raise typer.Exit(130) from None
-    found = experiments.outcomes(expanded(out))
-    asked = [experiments.name_of(config) for arm in arms for config in arm.runs]
-    if note := experiments.unknown_data({name: found[name] for name in asked}):
+    outcomes = experiments.outcomes(expanded(out))
+    names = [experiments.name_of(config) for arm in arms for config in arm.runs]
+    if note := experiments.unknown_data({name: outcomes[name] for name in names}):
         typer.echo(note, err=True)
-    return found
+    return outcomes
 
 
 @contextmanager
-def _bars(every: int) -> Generator[Callable[[News], None]]:
-    """A bar over all runs, and one for each that is under way; yields what to tell them."""
+def _bars(total: int) -> Generator[Callable[[News], None]]:
+    """A bar over all runs, and one for each that is under way; yields what updates them."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
     from rich.text import Text
@@ -167,10 +170,10 @@ def _bars(every: int) -> Generator[Callable[[News], None]]:
         under_way: dict[str, TaskID] = {}
         done = 0
 
-        def tell(news: News) -> None:
+        def report(news: News) -> None:
             nonlocal done
             if not progress.tasks:  # not before: where nothing can run, there is a message and no bar
-                progress.add_task("runs", total=every, far=f"0 of {every}")
+                progress.add_task("runs", total=total, far=f"0 of {total}")
             name = f"{news.arm.label}, seed {news.seed}"
             if isinstance(news, Advanced):
                 if name not in under_way:
@@ -180,11 +183,11 @@ def _bars(every: int) -> Generator[Callable[[News], None]]:
             if name in under_way:
                 progress.remove_task(under_way.pop(name))
             done += 1
-            progress.update(progress.task_ids[0], completed=done, far=f"{done} of {every}")
+            progress.update(progress.task_ids[0], completed=done, far=f"{done} of {total}")
             if news.error:
                 progress.console.print(Text(f"{name} failed: {news.error}"))
 
-        yield tell
+        yield report
 
 
 # --- Printing ------------------------------------------------------------------------------------------------------
@@ -221,14 +224,14 @@ def _cells(line: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
     ]
 
 
-def _interval(found: Mapping[str, Any], write: Callable[[float | None], str]) -> str:
-    if found["low"] is None:
-        return write(found["mean"])
-    return f"{write(found['mean'])} [{write(found['low'])}, {write(found['high'])}]"
+def _interval(interval: Mapping[str, Any], write: Callable[[float | None], str]) -> str:
+    if interval["low"] is None:
+        return write(interval["mean"])
+    return f"{write(interval['mean'])} [{write(interval['low'])}, {write(interval['high'])}]"
 
 
-def _signed(found: Mapping[str, Any]) -> str:
-    return _interval(found, lambda value: "–" if value is None else f"{value:+.3f}")
+def _signed(interval: Mapping[str, Any]) -> str:
+    return _interval(interval, lambda value: "–" if value is None else f"{value:+.3f}")
 
 
 def _plain(effect: Effect) -> dict[str, Any]:

@@ -25,27 +25,29 @@ def figure9(
 
     kind = figures.kind_of(out)
     record = records.load(run)
-    from .attention import masks_of  # torch: only once the rest is known to be in order
+    from .attention import masks_of  # imports torch: only when the rest is in order
     from .metrics import known_mean
 
     masks = masks_of(record)
     content = figures.export(figures.figure9(masks, masks.spread(images)), kind)
     write_out(out, content)
-    each = None if masks.auroc is None else [_known(value) for value in masks.auroc]
-    mean = None if masks.auroc is None else _known(known_mean(masks.auroc))
+    per_image = None if masks.auroc is None else [_finite(value) for value in masks.auroc]
+    mean = None if masks.auroc is None else _finite(known_mean(masks.auroc))
     if as_json:
-        print_json({"file": str(out), "task": masks.task, "auroc_mean": mean, "auroc_per_image": each})
+        print_json({"file": str(out), "task": masks.task, "auroc_mean": mean, "auroc_per_image": per_image})
         return
     typer.echo(f"{out}: {min(images, len(masks))} of {len(masks)} held-out images, after task {masks.task}")
-    known = "not known: these images have no object masks" if mean is None else f"{mean:.3f}, mean over all images"
-    typer.echo(f"AUROC of attention against the object: {known}")
+    auroc = "not known: these images have no object masks" if mean is None else f"{mean:.3f}, mean over all images"
+    typer.echo(f"AUROC of attention against the object: {auroc}")
 
 
 def masks(
     run: Run,
     task: Annotated[int | None, typer.Option(help="Counted from 1; the last one done if left out.")] = None,
-    images: Annotated[int, typer.Option(min=1, max=1000, help="How many, evenly over the classes.")] = 16,
-    epsilon: Annotated[float | None, typer.Option(min=0, max=1, help="Of the attack; the run's own or 0.03.")] = None,
+    images: Annotated[int, typer.Option(min=1, max=1000, help="How many, spread evenly over the classes.")] = 16,
+    epsilon: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Of the attack; if left out, the run's own or 0.03.")
+    ] = None,
     threshold: Annotated[float, typer.Option(min=0, max=1, help="For coverage and overlap.")] = 0.5,
     captum: Annotated[bool, typer.Option("--captum", help="Measure Captum's methods beside A.")] = False,
     data_root: DataRoot = None,
@@ -55,84 +57,86 @@ def masks(
     record = records.load(run)
     if record.note:
         typer.echo(record.note, err=True)
-    found = _masks(record, task, images, epsilon, threshold, captum)
+    measures = _masks(record, task, images, epsilon, threshold, captum)
     if as_json:
-        print_json(found)
+        print_json(measures)
         return
-    known = "" if found["objects"] else "; where objects are is not known"
-    typer.echo(f"after task {found['task']}: {found['images']} of {found['held_out']} held-out images{known}")
-    tables = {"A": found["merits"], **found["captum"]}
+    suffix = "" if measures["objects"] else "; where the objects are is not known"
+    typer.echo(
+        f"after task {measures['task']}: {measures['images']} of {measures['held_out']} held-out images{suffix}"
+    )
+    tables = {"A": measures["merits"], **measures["captum"]}
     width = max(map(len, tables))
-    typer.echo(" " * width + "".join(f"{key:>12}" for key in found["merits"]))
+    typer.echo(" " * width + "".join(f"{key:>12}" for key in measures["merits"]))
     for name, merits in tables.items():
         typer.echo(f"{name:<{width}}" + "".join(f"{rounded(value):>12}" for value in merits.values()))
-    for note in found["captum_notes"]:
+    for note in measures["captum_notes"]:
         typer.echo(note)
-    attack = found["attack"]
+    attack = measures["attack"]
     typer.echo(
         f"\nattack of eps {attack['epsilon']:g}: correct {rounded(attack['correct_before'])} before, "
         f"{rounded(attack['correct_after'])} after; B lets through {rounded(attack['let_through'])} of it"
     )
-    if found["drift"]:
-        typer.echo(f"AUROC after each task: {', '.join(map(rounded, found['drift']))}")
+    if measures["drift"]:
+        typer.echo(f"AUROC after each task: {', '.join(map(rounded, measures['drift']))}")
     typer.echo("\nwhat moves A: correlation with A before, AUROC after, same answers")
-    for each in found["stability"]:
-        figures = "".join(f"{rounded(each[key]):>8}" for key in ("correlation", "auroc", "same_answer"))
-        typer.echo(f"{each['change']:<26}{figures}")
-    if found["worst"]:
-        typer.echo(f"\nworst: {', '.join(f'{label} ({value:.2f})' for label, value in found['worst'])}")
+    for change in measures["stability"]:
+        figures = "".join(f"{rounded(change[key]):>8}" for key in ("correlation", "auroc", "same_answer"))
+        typer.echo(f"{change['change']:<26}{figures}")
+    if measures["worst"]:
+        typer.echo(f"\nworst: {', '.join(f'{label} ({value:.2f})' for label, value in measures['worst'])}")
 
 
 def _masks(
     record: Record, task: int | None, count: int, epsilon: float | None, threshold: float, captum: bool
 ) -> dict[str, Any]:
-    """Plain JSON values; means over the chosen images."""
-    from . import bench  # torch: only once the run is known to be in order
+    """Plain JSON values; means over the `count` images."""
+    from . import bench  # imports torch: only when the run is in order
     from .attention import learned, masks_of
     from .metrics import known_mean, merits
 
     config = record.config
-    run, found = learned(record, task), masks_of(record, task)
-    chosen = found.spread(count)
-    images, targets = found.images[chosen], found.units[chosen]
-    objects = None if found.objects is None else found.objects[chosen]
+    run, masks = learned(record, task), masks_of(record, task)
+    indices = masks.spread(count)
+    images, targets = masks.images[indices], masks.units[indices]
+    objects = None if masks.objects is None else masks.objects[indices]
 
     def means(maps: Any) -> dict[str, float | None]:
-        return {key: _known(known_mean(values)) for key, values in merits(maps, objects, threshold).items()}
+        return {key: _finite(known_mean(values)) for key, values in merits(maps, objects, threshold).items()}
 
     if epsilon is None:
         epsilon = config.attack.epsilon if isinstance(config, Ari | AriReleased) else 0.03
-    done = bench.strike(run, images, epsilon, targets)
-    told = list(bench.attributions(run, images, targets)) if captum else []
-    auroc = np.array([]) if found.auroc is None else found.auroc[chosen]
+    strike = bench.strike(run, images, epsilon, targets)
+    attributions = list(bench.attributions(run, images, targets)) if captum else []
+    auroc = np.array([]) if masks.auroc is None else masks.auroc[indices]
     order = [at for at in auroc.argsort()[:5] if np.isfinite(auroc[at])]
-    worst = [(found.labels[chosen[at]], float(auroc[at])) for at in order]
+    worst = [(masks.labels[indices[at]], float(auroc[at])) for at in order]
     drift = []
     if objects is not None:
-        drift = [_known(known_mean(merits(maps, objects)["auroc"])) for maps in bench.drift(record, images)[1]]
+        drift = [_finite(known_mean(merits(maps, objects)["auroc"])) for maps in bench.drift(record, images)[1]]
     return {
-        "task": found.task,
-        "images": len(chosen),
-        "held_out": len(found),
+        "task": masks.task,
+        "images": len(indices),
+        "held_out": len(masks),
         "objects": objects is not None,
-        "merits": means(found.attention[chosen]),
-        "captum": {each.method: means(each.scores) for each in told},
-        "captum_notes": [each.note for each in told if each.note],
+        "merits": means(masks.attention[indices]),
+        "captum": {attribution.method: means(attribution.scores) for attribution in attributions},
+        "captum_notes": [attribution.note for attribution in attributions if attribution.note],
         "attack": {
             "epsilon": epsilon,
-            "correct_before": float((done.before.argmax(1) == targets).mean()),
-            "correct_after": float((done.after.argmax(1) == targets).mean()),
-            "let_through": done.let_through if epsilon else None,
+            "correct_before": float((strike.before.argmax(1) == targets).mean()),
+            "correct_after": float((strike.after.argmax(1) == targets).mean()),
+            "let_through": strike.let_through if epsilon else None,
         },
         "drift": drift,
-        "stability": [_plain(asdict(each)) for each in bench.sensitivity(run, images, objects)],
+        "stability": [_plain(asdict(change)) for change in bench.sensitivity(run, images, objects)],
         "worst": worst,
     }
 
 
-def _known(value: float) -> float | None:
+def _finite(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:
-    return {key: _known(value) if isinstance(value, float) else value for key, value in row.items()}
+    return {key: _finite(value) if isinstance(value, float) else value for key, value in row.items()}

@@ -1,4 +1,4 @@
-"""What commands share: options, how settings are written, how results are printed, how Ctrl-C is heard."""
+"""What commands share: options, how settings are written, how results are printed, how Ctrl-C is handled."""
 
 import json
 import os
@@ -15,12 +15,12 @@ from .errors import ConfigError, LabError
 from .files import expanded, write
 
 OWN_OPTIONS = ("preset", "method", "seed", "device")  # settings that --set leaves to the option of their name
-DATA_ROOT = "ARLI_DATA"  # as in datasets/root.py, which is there only with what loads data
+DATA_ROOT = "ARLI_DATA"  # as in datasets/root.py, which would import all that loads data
 
 
 @contextmanager
 def data_root_at(place: Path) -> Generator[None]:
-    """Data sets that are files are found, and put, in this folder; by worker processes begun meanwhile as well."""
+    """Data sets that are files are read from and put into this folder, also by worker processes begun meanwhile."""
     before = os.environ.get(DATA_ROOT)
     os.environ[DATA_ROOT] = str(place)
     try:
@@ -58,15 +58,15 @@ DataRoot = Annotated[
 
 def settings_of(pairs: Iterable[str], own: Iterable[str] = OWN_OPTIONS) -> dict[str, Any]:
     """`key=value` texts as dotted settings; ConfigError for a key that has an option of its own."""
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for pair in pairs:
         key, text = halves(pair, "--set", "train.epochs=3")
         if key in own:
             raise ConfigError(f"--set {key}: use --{key} {text}".rstrip())
-        found[key] = from_text(text)
-        if isinstance(found[key], dict):  # it would take the place of the preset's other values in that section
-            raise ConfigError(f"--set {key}: set what it holds one by one, as in --set train.epochs=3; got {text}")
-    return found
+        settings[key] = from_text(text)
+        if isinstance(settings[key], dict):  # it would replace the preset's other values in that section
+            raise ConfigError(f"--set {key}: set its values one by one, as in --set train.epochs=3; got {text}")
+    return settings
 
 
 def halves(pair: str, option: str, example: str) -> tuple[str, str]:
@@ -77,7 +77,7 @@ def halves(pair: str, option: str, example: str) -> tuple[str, str]:
 
 
 def write_out(out: Path, content: bytes) -> None:
-    """The file that --out names, whole or not at all: where it cannot be written, what was there stays."""
+    """Writes the file that --out names, whole or not at all: where it cannot be written, an old file stays."""
     try:
         write(expanded(out), content)
     except OSError as error:

@@ -33,7 +33,7 @@ def export(
     """Write a run as an archive, a configuration, a script or a notebook."""
     form = _FORMS.get(out.suffix.lower())
     if form is None:
-        raise LabError(f"{out} has no ending of a known form; valid endings: {', '.join(_FORMS)}")
+        raise LabError(f"{out} has an unknown ending; valid endings: {', '.join(_FORMS)}")
     content = form(run)
     write_out(out, content)
     if as_json:
@@ -44,22 +44,22 @@ def export(
 
 def take_in(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A .zip that `export` wrote.")],
-    name: Annotated[str | None, typer.Option(help="Of the run here; else the one it had.")] = None,
+    name: Annotated[str | None, typer.Option(help="New name of the run; else the one it had.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Take in a run that was exported as a .zip."""
+    """Import a run that was exported as a .zip."""
     try:
         source = expanded(file)
         if source.stat().st_size > exports.LIMIT_BYTES:  # before it is in memory
             raise RecordError(f"the archive is too large: at most {exports.LIMIT_BYTES // 2**20} MB are read")
         packed, files = exports.unpacked(source.read_bytes())
-        chosen = packed if name is None else name
-        records.add(chosen, files)
+        new_name = packed if name is None else name
+        records.add(new_name, files)
     except OSError as error:
         raise LabError(f"{file} cannot be read: {error.strerror or error}") from None
     except RecordError as error:
         raise LabError(f"{file} was not imported: {error}") from None
     if as_json:
-        print_json({"run": chosen, "path": str(records.locate(chosen))})
+        print_json({"run": new_name, "path": str(records.locate(new_name))})
         return
-    typer.echo(f"{file}: imported as {chosen}, {records.locate(chosen)}")
+    typer.echo(f"{file}: imported as {new_name}, {records.locate(new_name)}")

@@ -1,9 +1,9 @@
-"""What sweeps say: tables, intervals and effects over the seeds, of runs that are asked for or found in a folder.
+"""What sweeps show: tables, intervals and effects over seeds, of planned runs or of those in a folder.
 
 Pure, but for `read` and `places`, which look into folders.
 
-An arm is what is alike but for the seed. `experiments.plan` makes arms of a question; `regrouped` finds them again in
-what was recorded, so that a folder says by itself what it compares.
+The runs of an arm differ only in the seed. `experiments.plan` makes arms from settings; `regrouped` recovers them
+from what was recorded, so that a folder itself says what it compares.
 """
 
 import json
@@ -22,40 +22,40 @@ from .experiments import MEASURES, Arm, Outcome, in_order, name_of, switches
 from .records import Record
 from .statistics import Interval
 
-# --- What arms say -------------------------------------------------------------------------------------------------
+# --- What arms show ------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Line:
-    """What the runs of an arm say together, under one protocol."""
+    """The combined results of an arm's runs, under one protocol."""
 
     arm: Arm
     measures: Mapping[str, Interval]  # each of MEASURES
     values: Mapping[int, float]  # by seed, of the measure that is compared
     difference: Interval | None  # of that measure, paired, to the reference; None for the reference itself
     failed: int
-    seconds: float | None  # the median over the runs that did not fail: what else a machine did moves a mean far
+    seconds: float | None  # the median over the runs that did not fail: other load on a machine distorts a mean
 
 
 def lines(
-    arms: Sequence[Arm], found: Mapping[str, Outcome], protocol: str, reference: Arm, measure: str = "average"
+    arms: Sequence[Arm], outcomes: Mapping[str, Outcome], protocol: str, reference: Arm, measure: str = "average"
 ) -> list[Line]:
-    """A line for each arm that has the protocol, in their order. Runs that failed count in `failed` alone."""
-    base = _of(reference, found, protocol, measure)
+    """A line for each arm that has the protocol, in their order. Runs that failed count in `failed` only."""
+    base = _of(reference, outcomes, protocol, measure)
     result = []
     for arm in arms:
         if protocol not in protocols(arm.runs[0]):
             continue
-        made = [found[name] for name in map(name_of, arm.runs) if name in found]
-        seconds = [each["seconds"] for each in made if not each["error"]]
-        values = _of(arm, found, protocol, measure)
+        made = [outcomes[name] for name in map(name_of, arm.runs) if name in outcomes]
+        seconds = [outcome["seconds"] for outcome in made if not outcome["error"]]
+        values = _of(arm, outcomes, protocol, measure)
         result.append(
             Line(
                 arm,
-                {key: statistics.t_interval(_of(arm, found, protocol, key).values()) for key in MEASURES},
+                {key: statistics.t_interval(_of(arm, outcomes, protocol, key).values()) for key in MEASURES},
                 values,
                 None if arm is reference else statistics.paired(values, base),
-                failed=sum(1 for each in made if each["error"]),
+                failed=sum(1 for outcome in made if outcome["error"]),
                 seconds=median(seconds) if seconds else None,
             )
         )
@@ -63,19 +63,19 @@ def lines(
 
 
 def tables(
-    arms: Sequence[Arm], found: Mapping[str, Outcome], against: str | None = None
+    arms: Sequence[Arm], outcomes: Mapping[str, Outcome], against: str | None = None
 ) -> dict[str, list[dict[str, Any]]]:
     """By protocol, a row for each arm: mean and 95 % t interval over seeds of each measure (of the average accuracy:
     n, mean, low, high of the row itself), and the paired difference of its average accuracy to the first arm, or the
     first of the method `against`, over the seeds that both have; None for that arm itself.
 
-    Runs that failed count in `failed` alone. ConfigError where no arm has that method.
+    Runs that failed count in `failed` only. ConfigError where no arm has that method.
     """
     reference = next((arm for arm in arms if against in (None, arm.method)), None)
     if reference is None:
-        raise ConfigError(f"against: {against} is not compared here; valid: {', '.join(methods_of(arms))}")
+        raise ConfigError(f"against: {against} is not in this comparison; valid: {', '.join(methods_of(arms))}")
     return {
-        protocol: [_plain(line) for line in lines(arms, found, protocol, reference)]
+        protocol: [_plain(line) for line in lines(arms, outcomes, protocol, reference)]
         for protocol in protocols_of(arms)
     }
 
@@ -97,26 +97,28 @@ def methods_of(arms: Sequence[Arm]) -> list[str]:
 
 
 def protocols_of(arms: Sequence[Arm]) -> list[str]:
-    """Those of any arm, in their order."""
-    return list(dict.fromkeys(each for arm in arms for each in protocols(arm.runs[0])))
+    """The protocols of all arms, in their order."""
+    return list(dict.fromkeys(protocol for arm in arms for protocol in protocols(arm.runs[0])))
 
 
-def measures_of(found: Mapping[str, Outcome]) -> list[str]:
-    """The average accuracy, and the other measures that some run has: older ones know fewer."""
-    figures = [every for outcome in found.values() for every in outcome.get("figures", {}).values()]
-    return [key for key in MEASURES if key == "average" or any(every.get(key) is not None for every in figures)]
+def measures_of(outcomes: Mapping[str, Outcome]) -> list[str]:
+    """The average accuracy, and the other measures that some run has: older runs have fewer."""
+    all_figures = [figures for outcome in outcomes.values() for figures in outcome.get("figures", {}).values()]
+    return [
+        key for key in MEASURES if key == "average" or any(figures.get(key) is not None for figures in all_figures)
+    ]
 
 
-def _of(arm: Arm, found: Mapping[str, Outcome], protocol: str, measure: str) -> dict[int, float]:
+def _of(arm: Arm, outcomes: Mapping[str, Outcome], protocol: str, measure: str) -> dict[int, float]:
     """A measure by seed, of the runs that have it."""
     values = {
-        config.seed: found.get(name_of(config), {}).get("figures", {}).get(protocol, {}).get(measure)
+        config.seed: outcomes.get(name_of(config), {}).get("figures", {}).get(protocol, {}).get(measure)
         for config in arm.runs
     }
     return {seed: value for seed, value in values.items() if value is not None}
 
 
-# --- What an ablation says -----------------------------------------------------------------------------------------
+# --- What an ablation shows ----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -136,9 +138,9 @@ class Effect:
         return "raises the average accuracy" if self.interval.low > 0 else "lowers the average accuracy"
 
 
-def effects(arms: Sequence[Arm], found: Mapping[str, Outcome]) -> dict[str, list[Effect]]:
-    """By protocol, the main effects of an `ablation`: per seed the mean over all settings of the other switches of
-    (one position - the other), and of these the mean and t interval over the seeds of which all runs are there."""
+def effects(arms: Sequence[Arm], outcomes: Mapping[str, Outcome]) -> dict[str, list[Effect]]:
+    """By protocol, the main effects of an `ablation`: per seed, the mean of (one position - the other) over all
+    settings of the other switches; of these, mean and t interval over the seeds whose runs are all there."""
     on = arms[0].varied["attack.epsilon"]
     contrasts = (
         ("attack", "on - off", "attack.epsilon", on, 0),
@@ -148,7 +150,7 @@ def effects(arms: Sequence[Arm], found: Mapping[str, Outcome]) -> dict[str, list
     )
     return {
         protocol: [
-            Effect(switch, difference, contrast(arms, found, protocol, key, *pair))
+            Effect(switch, difference, contrast(arms, outcomes, protocol, key, *pair))
             for switch, difference, key, *pair in contrasts
         ]
         for protocol in protocols_of(arms)
@@ -156,19 +158,19 @@ def effects(arms: Sequence[Arm], found: Mapping[str, Outcome]) -> dict[str, list
 
 
 def contrast(
-    arms: Sequence[Arm], found: Mapping[str, Outcome], protocol: str, key: str, one: Any, other: Any
+    arms: Sequence[Arm], outcomes: Mapping[str, Outcome], protocol: str, key: str, value: Any, baseline: Any
 ) -> Interval:
-    """The mean average accuracy of the arms at one value of a setting less that of those at the other, by seed."""
-    return statistics.paired(*(_mean_of(arms, found, protocol, key, at) for at in (one, other)))
+    """The mean average accuracy of the arms at one value of a setting minus that at the baseline, paired by seed."""
+    return statistics.paired(*(_mean_of(arms, outcomes, protocol, key, setting) for setting in (value, baseline)))
 
 
 def _mean_of(
-    arms: Sequence[Arm], found: Mapping[str, Outcome], protocol: str, key: str, value: Any
+    arms: Sequence[Arm], outcomes: Mapping[str, Outcome], protocol: str, key: str, value: Any
 ) -> dict[int, float]:
     """By seed, the mean average accuracy of the arms with that value, where all of them have one."""
-    every = [_of(arm, found, protocol, "average") for arm in arms if arm.varied[key] == value]
-    seeds = set.intersection(*(set(each) for each in every))
-    return {seed: sum(each[seed] for each in every) / len(every) for seed in sorted(seeds)}
+    by_seed = [_of(arm, outcomes, protocol, "average") for arm in arms if arm.varied[key] == value]
+    seeds = set.intersection(*(set(values) for values in by_seed))
+    return {seed: sum(values[seed] for values in by_seed) / len(by_seed) for seed in sorted(seeds)}
 
 
 # --- What a folder compares ----------------------------------------------------------------------------------------
@@ -178,7 +180,7 @@ def _mean_of(
 class Sweep:
     """The finished runs of one preset in a folder, as arms again.
 
-    An arm's `varied` is what it has otherwise than the preset; what all arms have otherwise is in `common` instead.
+    An arm's `varied` is what differs from the preset; what differs alike in all arms is in `common` instead.
     """
 
     preset: str
@@ -188,7 +190,7 @@ class Sweep:
 
     @property
     def note(self) -> str:
-        """What cannot be known of its runs, in one line."""
+        """What cannot be known about its runs, in one line."""
         return experiments.unknown_data(self.found)
 
     @property
@@ -198,7 +200,7 @@ class Sweep:
 
 
 def root() -> Path:
-    """Where the sweeps are that ship, and where one's own are seen by the page: sweeps/ beside the named runs."""
+    """Where the shipped sweeps are, and where the page finds a user's own: sweeps/ beside the named runs."""
     return records.root() / "sweeps"
 
 
@@ -210,26 +212,26 @@ def places() -> list[Path]:
 
 
 def read(folder: Path) -> tuple[dict[str, Sweep], list[str]]:
-    """By preset what a folder compares, and what is wrong: with each file that is damaged, and with presets whose
-    runs were trained on different data, which are left out."""
-    found, problems = [], []
+    """What a folder compares, by preset, and the problems: files that are damaged, and presets whose runs were
+    trained on different data, which are left out."""
+    finished, problems = [], []
     for file in experiments.outcome_files(folder):
         try:
-            found.append(outcome_of(file))
+            finished.append(outcome_of(file))
         except RecordError as error:
             problems.append(str(error))
     by_preset = {}
-    for name, sweep in regrouped(found).items():
+    for name, sweep in regrouped(finished).items():
         if problem := experiments.mixed(sweep.found):
-            problems.append(f"{folder.name}, {name}: {problem}. Runs of different data are not compared")
+            problems.append(f"{folder.name}, {name}: {problem}. Runs on different data are not compared")
         else:
             by_preset[name] = sweep
     return by_preset, problems
 
 
 def of_other_data(runs: Mapping[str, Record]) -> str:
-    """Which two of some runs ask for the same data and were trained on others, and how they differ; empty where none
-    were, as far as is recorded."""
+    """Which two of these runs ask for the same data but were trained on different ones, and how these differ; empty
+    where there are none, as far as is recorded."""
     return experiments.mixed(
         {
             name: {"config": record.config.model_dump(), "data": record.started.data.plain()}
@@ -240,11 +242,11 @@ def of_other_data(runs: Mapping[str, Record]) -> str:
 
 
 def outcome_of(file: Path) -> tuple[Config, Outcome]:
-    """A finished run with its configuration; RecordError where the file is damaged or a figure is none."""
+    """A finished run with its configuration; RecordError where the file is damaged or a figure is not a number."""
     outcome = experiments.outcome(file)
     try:
         config = parse(outcome["config"])
-        preset(config.preset or "none", config.method)  # which its settings are told against
+        preset(config.preset or "none", config.method)  # with which its settings are compared
     except ConfigError as error:
         raise RecordError(f"{file} holds a configuration that is not valid here: {error}; remove it") from None
     try:
@@ -254,18 +256,20 @@ def outcome_of(file: Path) -> tuple[Config, Outcome]:
     except (AttributeError, TypeError):
         whole = False
     if not whole:
-        raise RecordError(f"{file} is damaged: a figure is no number; remove it, and the same sweep makes it anew")
+        raise RecordError(
+            f"{file} is damaged: a figure is not a number; remove it, and the same sweep makes it again"
+        )
     return config, outcome
 
 
-def regrouped(found: Iterable[tuple[Config, Outcome]]) -> dict[str, Sweep]:
-    """By preset, the runs as arms: methods in their order, and of one method what is as in the preset first."""
+def regrouped(finished: Iterable[tuple[Config, Outcome]]) -> dict[str, Sweep]:
+    """By preset, the runs as arms: methods in their order, and of one method those as in the preset first."""
     groups: dict[str, dict[str, list[tuple[Config, Outcome]]]] = {}
-    for config, outcome in found:
+    for config, outcome in finished:
         assert config.preset
-        arm = name_of(config.model_copy(update={"seed": 0}))
-        groups.setdefault(config.preset, {}).setdefault(arm, []).append((config, outcome))
-    return {name: _sweep(name, list(every.values())) for name, every in sorted(groups.items())}
+        arm_name = name_of(config.model_copy(update={"seed": 0}))
+        groups.setdefault(config.preset, {}).setdefault(arm_name, []).append((config, outcome))
+    return {name: _sweep(name, list(by_arm.values())) for name, by_arm in sorted(groups.items())}
 
 
 def _sweep(name: str, groups: Sequence[Sequence[tuple[Config, Outcome]]]) -> Sweep:
@@ -286,7 +290,7 @@ def _sweep(name: str, groups: Sequence[Sequence[tuple[Config, Outcome]]]) -> Swe
 
 
 def _common(arms: Sequence[Arm]) -> dict[str, Any]:
-    """What every arm that has the setting has otherwise than the preset, and alike."""
+    """The settings that differ from the preset, alike in every arm that has them."""
     common = {}
     for key in {key: None for arm in arms for key in arm.settings}:
         having = [arm.settings.get(key) for arm in arms if key in keys(arm.method)]
@@ -306,10 +310,10 @@ def settings_of(config: Config) -> dict[str, Any]:
 
 
 def differing(config: Config, other: Config) -> dict[str, Any]:
-    """The settings of a configuration that the other has otherwise; not how many tasks there are where increments
-    say so."""
-    those = settings_of(other)
-    return {key: value for key, value in _free(config).items() if those.get(key) != value}
+    """The settings in which a configuration differs from the other; without the number of tasks where class counts
+    imply it."""
+    other_settings = settings_of(other)
+    return {key: value for key, value in _free(config).items() if other_settings.get(key) != value}
 
 
 def _free(config: Config) -> dict[str, Any]:
@@ -323,38 +327,42 @@ def _free(config: Config) -> dict[str, Any]:
 
 def parts(sweep: Sweep) -> list[Arm]:
     """The 12 arms of an ablation as `experiments.ablation` orders them, where all are there; else none."""
-    three = tuple(switches(0))
-    for group in _alike(sweep.arms, three).values():
-        at = {tuple(settings_of(arm.runs[0])[key] for key in three): arm for arm in group if arm.method == "ari"}
+    switched = tuple(switches(0))
+    for group in _alike(sweep.arms, switched).values():
+        at = {tuple(settings_of(arm.runs[0])[key] for key in switched): arm for arm in group if arm.method == "ari"}
         for epsilon in sorted({epsilon for epsilon, *_ in at if epsilon > 0}):
-            wanted = list(product(*switches(epsilon).values()))
-            if all(each in at for each in wanted):
-                return [replace(at[each], varied=dict(zip(three, each, strict=True))) for each in wanted]
+            combinations = list(product(*switches(epsilon).values()))
+            if all(combination in at for combination in combinations):
+                return [
+                    replace(at[combination], varied=dict(zip(switched, combination, strict=True)))
+                    for combination in combinations
+                ]
     return []
 
 
 def curves(sweep: Sweep) -> dict[str, dict[str, dict[Any, Arm]]]:
-    """By setting, and by the label of what is alike but for it, the arms by its value, wherever there are several.
+    """By setting, and by the label of the arms that differ only in it, these by its value, wherever there are
+    several.
 
     The setting with the most arms comes first.
     """
-    found = {}
+    result = {}
     for key in sorted({key for arm in sweep.arms for key in arm.varied}):
-        every = {}
+        by_label = {}
         for group in _alike([arm for arm in sweep.arms if key in keys(arm.method)], (key,)).values():
             if len(group) < 2:
                 continue
             rest = {other: value for other, value in group[-1].varied.items() if other != key}
             at = {settings_of(arm.runs[0])[key]: arm for arm in group}
             label = replace(group[-1], varied=rest).label
-            every[label] = {value: at[value] for value in sorted(at, key=in_order)}
-        if every:
-            found[key] = every
-    return dict(sorted(found.items(), key=lambda each: -sum(map(len, each[1].values()))))
+            by_label[label] = {value: at[value] for value in sorted(at, key=in_order)}
+        if by_label:
+            result[key] = by_label
+    return dict(sorted(result.items(), key=lambda item: -sum(map(len, item[1].values()))))
 
 
 def _alike(arms: Sequence[Arm], but_for: Sequence[str]) -> dict[str, list[Arm]]:
-    """The arms by method and all settings other than those."""
+    """The arms by method and all settings other than `but_for`."""
     groups: dict[str, list[Arm]] = {}
     for arm in arms:
         rest = {key: value for key, value in _free(arm.runs[0]).items() if key not in but_for}

@@ -1,4 +1,4 @@
-"""What can go wrong in a way that its user can mend: one tree, so that clients catch one name."""
+"""What can go wrong in a way that a user can fix: one tree, so that clients catch one name."""
 
 
 class LabError(Exception):
@@ -14,11 +14,11 @@ class RecordError(LabError):
 
 
 class DataError(LabError):
-    """A data set whose files are missing, damaged, or not to be had."""
+    """A data set whose files are missing, damaged, or not available."""
 
 
 class Diverged(LabError):
-    """Training left the finite numbers."""
+    """Training reached numbers that are not finite."""
 
 
 class Busy(LabError):

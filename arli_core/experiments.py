@@ -1,11 +1,11 @@
-"""Sweeps and ablations: many runs in one folder, resumable; comparisons.py has what they say together.
+"""Sweeps and ablations: many runs in one folder, resumable; comparisons.py evaluates them.
 
     FOLDER/results.csv           a view of all finished runs: one row per run and protocol
-    FOLDER/finished/NAME.json    what is known of a finished run: configuration, accuracy matrices, figures
+    FOLDER/finished/NAME.json    the outcome of a finished run: configuration, accuracy matrices, figures
     FOLDER/runs/NAME/            the recorded run, while it is under way or where it is to be kept
 
-NAME tells preset, method, seed and, by a digest, all other settings that a result depends on. So a question asked
-anew, or another question that shares runs with it, finds what is finished and goes on with what was cut.
+NAME gives preset, method, seed and a digest of all other settings that a result depends on. So the same sweep again,
+or another that shares runs with it, finds the finished runs and resumes the interrupted ones.
 """
 
 import csv
@@ -49,12 +49,12 @@ Row = dict[str, Any]
 Outcome = Mapping[str, Any]  # the content of a file in finished/
 
 
-# --- What is asked -------------------------------------------------------------------------------------------------
+# --- Planning the runs ---------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One line of a table: a method, what is varied of it, all that was set, and a run for each seed."""
+    """One line of a table: a method, its varied settings, all settings that were set, and a run for each seed."""
 
     method: str
     varied: Mapping[str, Any]
@@ -76,21 +76,21 @@ def plan(
 ) -> list[Arm]:
     """Each method of a preset with each combination of the varied values, with the seeds 0 .. seeds-1.
 
-    What a method does not have is left out of its arms, and its runs are made once. Raises ConfigError for a key
-    that none of the methods has, and for values out of range.
+    A setting that a method does not have is left out of its arms, so its runs are made once. Raises ConfigError for a
+    key that none of the methods has, and for values out of range.
     """
     varied, settings = dict(varied or {}), dict(settings or {})
     if seeds < 1:
         raise ConfigError(f"seeds: at least 1 is needed, got {seeds}")
     _each_once("methods", list(methods))
     for method in methods:
-        preset(name, method)  # both names are known from here on
+        preset(name, method)  # both names are valid from here on
     own = {method: keys(method) for method in methods}
-    every = sorted(set().union(*own.values()))
+    valid = sorted(set().union(*own.values()))
     for key in (*settings, *varied):
-        if key not in every:
+        if key not in valid:
             have = "have" if len(methods) > 1 else "has"
-            raise ConfigError(f"{key}: {' and '.join(methods)} {have} no such setting; valid: {', '.join(every)}")
+            raise ConfigError(f"{key}: {' and '.join(methods)} {have} no such setting; valid: {', '.join(valid)}")
         if key in settings and key in varied:
             raise ConfigError(f"{key} is both set and varied; choose one")
     for key, values in varied.items():
@@ -100,10 +100,10 @@ def plan(
         changed = [key for key in varied if key in own[method]]
         fixed = {key: value for key, value in settings.items() if key in own[method]}
         for values in itertools.product(*(varied[key] for key in changed)):
-            chosen = dict(zip(changed, values, strict=True))
-            every_setting = {**LEAN, **fixed, **chosen, "device": device}
+            combination = dict(zip(changed, values, strict=True))
+            every_setting = {**LEAN, **fixed, **combination, "device": device}
             runs = tuple(preset(name, method, seed, **every_setting) for seed in range(seeds))
-            arms.append(Arm(method, chosen, fixed | chosen, runs))
+            arms.append(Arm(method, combination, fixed | combination, runs))
     return arms
 
 
@@ -115,7 +115,7 @@ def ablation(name: str, seeds: int, settings: Mapping[str, Any] | None = None, d
     fixed = dict(settings or {})
     for key in ("fusion.weights", "fusion.reset"):
         if key in fixed:
-            raise ConfigError(f"{key} is what an ablation switches itself; leave it out")
+            raise ConfigError(f"an ablation varies {key} itself; leave it out")
     config = preset(name, "ari", **fixed)
     epsilon = config.model_dump()["attack"]["epsilon"]
     if epsilon == 0:
@@ -133,12 +133,12 @@ def switches(epsilon: float) -> dict[str, tuple[Any, ...]]:
     }
 
 
-def _each_once(what: str, values: list[Any]) -> None:
+def _each_once(name: str, values: list[Any]) -> None:
     if not values:
-        raise ConfigError(f"{what}: at least one is needed")
+        raise ConfigError(f"{name}: at least one is needed")
     for value in values:
         if values.count(value) > 1:
-            raise ConfigError(f"{what}: {text_of(value)} is listed twice")
+            raise ConfigError(f"{name}: {text_of(value)} is listed twice")
 
 
 def name_of(config: Config) -> str:
@@ -162,7 +162,7 @@ class Advanced:
 
 @dataclass(frozen=True)
 class Done:
-    """A run of an arm is finished, or was when it was asked for. error: that of a run which failed."""
+    """A run of an arm is finished, now or already before. error: that of a failed run."""
 
     arm: Arm
     seed: int
@@ -176,26 +176,28 @@ def make(arms: Sequence[Arm], folder: Path, jobs: int = 1, keep: bool = False) -
     """Makes all runs that are not finished in the folder, in `jobs` processes; closing the generator ends them.
 
     A run that diverges is finished, with its error. keep: leave the recorded runs in FOLDER/runs. Raises
-    ConfigError, DataError before anything runs where a configuration cannot run here or the data are others than
-    those of runs that the folder has, and RecordError where the folder cannot be written or holds a results.csv of
-    someone else.
+    ConfigError or DataError, before anything runs, where a configuration cannot run here or the data differ from
+    those of runs in the folder, and RecordError where the folder cannot be written or holds a results.csv that no
+    sweep made.
     """
     folder = files.expanded(folder).absolute()
-    every = {name_of(config): (arm, config) for arm in arms for config in arm.runs}
+    planned = {name_of(config): (arm, config) for arm in arms for config in arm.runs}
     finished = outcomes(folder)
-    waiting = [(name, config) for name, (_, config) in every.items() if name not in finished]
+    waiting = [(name, config) for name, (_, config) in planned.items() if name not in finished]
     _check(waiting)
-    _refuse_mixed(folder, {**finished, **_as_they_will_be(waiting)})
+    _refuse_mixed(folder, {**finished, **_expected_outcomes(waiting)})
     _claim(folder)
     try:
-        for name, (arm, config) in every.items():
+        for name, (arm, config) in planned.items():
             if name in finished:
                 if not finished[name].get("kept"):  # Ctrl-C may have come before it was removed
                     shutil.rmtree(folder / "runs" / name, ignore_errors=True)
                 yield Done(arm, config.seed, finished[name]["error"])
-        with closing(_here(waiting, folder) if jobs == 1 else _in_workers(waiting, folder, jobs)) as progress:
+        with closing(
+            _in_this_process(waiting, folder) if jobs == 1 else _in_workers(waiting, folder, jobs)
+        ) as progress:
             for name, news in progress:
-                arm, config = every[name]
+                arm, config = planned[name]
                 if not isinstance(news, Mapping):
                     yield Advanced(arm, config.seed, news)
                     continue
@@ -211,11 +213,11 @@ def make(arms: Sequence[Arm], folder: Path, jobs: int = 1, keep: bool = False) -
         _write_csv(folder, arms)
 
 
-_Told = Generator[tuple[str, float | Outcome]]  # of the run named: the share done, at last what came of it
+_Progress = Generator[tuple[str, float | Outcome]]  # name of a run; its share done, at the end its outcome
 
 
 def _check(waiting: Sequence[tuple[str, Config]]) -> None:
-    """What no configuration shows by itself: too few classes or exemplars, a missing data set or device."""
+    """Raises what no configuration shows by itself: too few classes or exemplars, a missing data set or device."""
     if not waiting:
         return
     from .learn import learn
@@ -225,60 +227,62 @@ def _check(waiting: Sequence[tuple[str, Config]]) -> None:
 
 
 def notes(arms: Sequence[Arm]) -> list[str]:
-    """What was read of the folders that the runs train on, and what was left out."""
+    """What was read from the folders that the runs train on, and what was left out."""
     from . import datasets
 
-    read = dict.fromkeys((data.name, data.image_size, data.spurious) for data in (arm.runs[0].data for arm in arms))
-    return list(dict.fromkeys(note for one in read for note in datasets.load(*one).notes))
+    sources = dict.fromkeys(
+        (data.name, data.image_size, data.spurious) for data in (arm.runs[0].data for arm in arms)
+    )
+    return list(dict.fromkeys(note for arguments in sources for note in datasets.load(*arguments).notes))
 
 
-def _as_they_will_be(waiting: Sequence[tuple[str, Config]]) -> dict[str, Outcome]:
-    """Of runs that are still to be made, what `mixed` asks of an outcome: the data as they are now."""
+def _expected_outcomes(waiting: Sequence[tuple[str, Config]]) -> dict[str, Outcome]:
+    """For runs that are still to be made, what `mixed` needs of an outcome: the data as they are now."""
     if not waiting:
         return {}
     from .world import data_of
 
-    outcomes: dict[str, Outcome] = {}
+    expected: dict[str, Outcome] = {}
     prints: dict[str, Any] = {}
     for name, config in waiting:
         plain = config.model_dump()
         key = _data_key(plain)
         if key not in prints:
             prints[key] = data_of(config).fingerprint.plain()
-        outcomes[name] = {"config": plain, "data": prints[key]}
-    return outcomes
+        expected[name] = {"config": plain, "data": prints[key]}
+    return expected
 
 
-def _refuse_mixed(folder: Path, found: Mapping[str, Outcome]) -> None:
-    if problem := mixed(found):
-        raise DataError(f"{folder}: {problem}. Bring the data back to what they were, or choose another --out")
+def _refuse_mixed(folder: Path, outcomes: Mapping[str, Outcome]) -> None:
+    if problem := mixed(outcomes):
+        raise DataError(f"{folder}: {problem}. Restore the data as they were, or choose another --out")
 
 
-def mixed(found: Mapping[str, Outcome]) -> str:
-    """Which two runs ask for the same data and were trained on others, and how they differ; empty where none were.
-    What a run of an older version was trained on is not known."""
+def mixed(outcomes: Mapping[str, Outcome]) -> str:
+    """Which two runs ask for the same data but were trained on different ones, and how these differ; empty where
+    there are none. What a run of an older version was trained on is not known."""
     first: dict[str, tuple[str, Fingerprint]] = {}
-    for name, outcome in found.items():
+    for name, outcome in outcomes.items():
         if outcome.get("data"):
             data = Fingerprint.parse(outcome["data"])
             other, before = first.setdefault(_data_key(outcome["config"]), (name, data))
             if changes := in_words(before, data):
-                return f"{name} is not of the same data as {other}: {changes}"
+                return f"{name} was not trained on the same data as {other}: {changes}"
     return ""
 
 
-def unknown_data(found: Mapping[str, Outcome]) -> str:
-    """What cannot be known of these runs, in one line; empty where nothing is amiss."""
-    old = sum(1 for outcome in found.values() if not outcome.get("data") and not outcome["error"])
-    return f"{records.UNKNOWN} {old} of {len(found)} runs." if old else ""
+def unknown_data(outcomes: Mapping[str, Outcome]) -> str:
+    """What cannot be known about these runs, in one line; empty where there is nothing of the kind."""
+    old = sum(1 for outcome in outcomes.values() if not outcome.get("data") and not outcome["error"])
+    return f"{records.UNKNOWN} {old} of {len(outcomes)} runs." if old else ""
 
 
 def _data_key(config: Mapping[str, Any]) -> str:
-    """Equal where the same data are asked for, whatever is done with their classes."""
+    """Equal where the same data are asked for, however their classes are used."""
     return json.dumps([config["data"].get(key) for key in ("name", "image_size", "spurious", "evaluate_on")])
 
 
-def _here(waiting: Sequence[tuple[str, Config]], folder: Path) -> _Told:
+def _in_this_process(waiting: Sequence[tuple[str, Config]], folder: Path) -> _Progress:
     if not waiting:
         return
     with _one_thread():
@@ -287,22 +291,22 @@ def _here(waiting: Sequence[tuple[str, Config]], folder: Path) -> _Told:
 
 
 def _train(config: Config, place: Path) -> Iterator[float | Outcome]:
-    """Trains a run from where it stands."""
+    """Trains a run from where it stopped."""
     from . import runs
 
     state = records.status_of(place) if (place / "run.json").exists() else None
     if state != "finished":
-        # One that failed was cut before its failure was noted down: it fails again, or what stood in its way is gone.
+        # A failed one was interrupted before its failure was noted: it fails again, or the cause of it is gone.
         progress = runs.resume(place) if state == "unfinished" else runs.train(config, place, overwrite=True)
         try:
             with closing(progress):
                 for record, event in progress:
                     if isinstance(event, Step):
                         yield record.share_done
-        except (ConfigError, Diverged):  # it is in the record; any other error would strike the other runs as well
+        except (ConfigError, Diverged):  # the record has it; any other error would hit the other runs as well
             pass
     record = records.load(place)
-    figures = {name: {key: each(record, name) for key, each in _MEASURES.items()} for name in record.accuracy}
+    figures = {name: {key: measure(record, name) for key, measure in _MEASURES.items()} for name in record.accuracy}
     yield {
         **record.summary(),
         "figures": figures if record.finished else {},  # over fewer tasks they would be figures of something else
@@ -313,7 +317,7 @@ def _train(config: Config, place: Path) -> Iterator[float | Outcome]:
 
 @contextmanager
 def _one_thread() -> Generator[None]:
-    """Sums in one order, so that a result depends neither on `jobs` nor on the cores there are."""
+    """Sums in one order, so that a result depends neither on `jobs` nor on the number of cores."""
     import torch
 
     before = torch.get_num_threads()
@@ -324,27 +328,27 @@ def _one_thread() -> Generator[None]:
         torch.set_num_threads(before)
 
 
-def _in_workers(waiting: Sequence[tuple[str, Config]], folder: Path, jobs: int) -> _Told:
+def _in_workers(waiting: Sequence[tuple[str, Config]], folder: Path, jobs: int) -> _Progress:
     context, todo = get_context("spawn"), list(reversed(waiting))
     workers: dict[Any, Any] = {}  # the process at the other end of each connection
     try:
         for _ in range(min(jobs, len(todo))):
-            here, there = context.Pipe()
-            process = context.Process(target=_work, args=(there, folder), daemon=True)
+            parent_end, worker_end = context.Pipe()
+            process = context.Process(target=_work, args=(worker_end, folder), daemon=True)
             with _ctrl_c_ignored():
                 process.start()
-                workers[here] = process
-            there.close()
-            here.send(todo.pop())
+                workers[parent_end] = process
+            worker_end.close()
+            parent_end.send(todo.pop())
         while workers:
             ready: list[Any] = connection.wait(list(workers))
-            for each in ready:
+            for end in ready:
                 try:
-                    news = each.recv()
+                    news = end.recv()
                 except (EOFError, OSError):
-                    workers[each].join()
+                    workers[end].join()
                     raise LabError(
-                        f"a worker process ended with exit code {workers[each].exitcode}; if memory was short, use "
+                        f"a worker process ended with exit code {workers[end].exitcode}; if memory was short, use "
                         f"fewer --jobs"
                     ) from None
                 if isinstance(news, LabError):
@@ -353,29 +357,29 @@ def _in_workers(waiting: Sequence[tuple[str, Config]], folder: Path, jobs: int) 
                 if not isinstance(news[1], Mapping):
                     continue
                 if todo:
-                    each.send(todo.pop())
+                    end.send(todo.pop())
                 else:
-                    each.close()
-                    workers.pop(each).join()
+                    end.close()
+                    workers.pop(end).join()
     finally:
         for process in workers.values():
-            process.terminate()  # a recorded run bears it at any moment
+            process.terminate()  # a recorded run survives it at any moment
             process.join()
 
 
 def _work(to_parent: Any, folder: Path) -> None:
-    """What a worker process does: runs as they are sent, until there are no more."""
+    """The work of a worker process: it makes the runs that it is sent, until there are no more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent ends this one
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
     try:
         with _one_thread():
             while True:
                 name, config = to_parent.recv()
-                told = 0.0
+                reported = 0.0
                 for news in _train(config, folder / "runs" / name):
-                    if isinstance(news, Mapping) or time.monotonic() - told > 0.1:
+                    if isinstance(news, Mapping) or time.monotonic() - reported > 0.1:
                         to_parent.send((name, news))
-                        told = time.monotonic()
+                        reported = time.monotonic()
     except EOFError:
         return
     except LabError as error:
@@ -416,15 +420,15 @@ def outcome_files(folder: Path) -> list[Path]:
 
 
 def outcome(file: Path) -> Outcome:
-    """What came of one run; RecordError where the file is damaged."""
+    """The outcome of one run; RecordError where the file is damaged."""
     try:
         with file.open("rb") as source:
             content = checks.outcome(source.read(checks.INDEX_BYTES + 1))
         content["config"] = in_current_names(content["config"])
         _rows(content, list(content["settings"]))
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        told = f"{file} is damaged: {error!r:.300}; remove it, and the same sweep makes its run anew"
-        raise RecordError(told) from None
+        message = f"{file} is damaged: {error!r:.300}; remove it, and the same sweep makes its run again"
+        raise RecordError(message) from None
     return content
 
 
@@ -432,8 +436,8 @@ def _claim(folder: Path) -> None:
     if (folder / "results.csv").exists() and not (folder / "finished").is_dir():
         raise RecordError(f"{folder} holds a results.csv that no sweep made; choose another --out")
     try:
-        for each in ("finished", "runs"):
-            (folder / each).mkdir(parents=True, exist_ok=True)
+        for name in ("finished", "runs"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RecordError(f"{folder} cannot be written: {error.strerror or error}; choose another --out") from None
 
@@ -446,23 +450,23 @@ def _write(file: Path, content: bytes) -> None:
 
 
 def _write_csv(folder: Path, arms: Sequence[Arm]) -> None:
-    """Of all that is finished in the folder: other questions, asked before or beside, keep their rows."""
-    every = outcomes(folder)
-    asked = {key for arm in arms for key in arm.settings}
-    names = sorted(asked.union(*(outcome["settings"] for outcome in every.values())))
+    """Writes results.csv from all finished runs in the folder: other sweeps there keep their rows."""
+    finished = outcomes(folder)
+    settings = {key for arm in arms for key in arm.settings}
+    names = sorted(settings.union(*(outcome["settings"] for outcome in finished.values())))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["preset", "method", *names, "seed", "protocol", *MEASURES, *COSTS])
-    found = [row for outcome in every.values() for row in _rows(outcome, names)]
-    for row in sorted(found, key=lambda row: _place(row, names)):
+    table = [row for outcome in finished.values() for row in _rows(outcome, names)]
+    for row in sorted(table, key=lambda row: _place(row, names)):
         writer.writerow(["" if value is None else text_of(value) for value in row.values()])
     _write(folder / "results.csv", text.getvalue().encode())
 
 
-def rows(arms: Sequence[Arm], found: Mapping[str, Outcome]) -> list[Row]:
+def rows(arms: Sequence[Arm], outcomes: Mapping[str, Outcome]) -> list[Row]:
     """The rows of the arms' runs, arm by arm: columns as in results.csv, null where unknown or not of the method."""
     names = sorted({key for arm in arms for key in arm.settings})
-    made = [found[name] for arm in arms for name in map(name_of, arm.runs) if name in found]
+    made = [outcomes[name] for arm in arms for name in map(name_of, arm.runs) if name in outcomes]
     return [row for outcome in made for row in _rows(outcome, names)]
 
 
@@ -492,8 +496,8 @@ def _value(config: Mapping[str, Any], key: str) -> Any:
 
 def _place(row: Row, names: Sequence[str]) -> tuple[Any, ...]:
     method = METHODS.index(row["method"]) if row["method"] in METHODS else len(METHODS)
-    known = (*PROTOCOLS, *(f"{name}_adapted" for name in PROTOCOLS))
-    protocol = known.index(row["protocol"]) if row["protocol"] in known else len(known)
+    protocols = (*PROTOCOLS, *(f"{name}_adapted" for name in PROTOCOLS))
+    protocol = protocols.index(row["protocol"]) if row["protocol"] in protocols else len(protocols)
     return row["preset"], method, [in_order(row[key]) for key in names], row["seed"], protocol
 
 

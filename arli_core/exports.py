@@ -1,7 +1,7 @@
-"""A run in forms that leave the lab: an archive, its configuration, and programs that make it again.
+"""A run in forms that can leave the lab: an archive, its configuration, and programs that make it again.
 
 Pure: values in, text or bytes out; records/ knows the files. A run may come from anyone, so in a program its texts
-stand as literals alone, never as code or prose.
+stand only as literals, never as code or prose.
 """
 
 import io
@@ -18,12 +18,13 @@ from .errors import RecordError
 from .files import of_a_file_manager
 from .records import Record
 
-DIRECTORY_BYTES = 2**18  # of the list of its files: a run of 200 tasks has an eighth of it
+DIRECTORY_BYTES = 2**18  # of an archive's list of files: that of a run of 200 tasks takes an eighth
 LIMIT_BYTES = 512 * 2**20  # of an archive, packed and unpacked: ten tasks of a ResNet-18 fit
 
 
 def archive(name: str, files: Mapping[str, bytes]) -> bytes:
-    """A .zip of a run's files, as from `records.files`, in a folder `name`: unpacked in checkpoints/, it is there."""
+    """A .zip of a run's files, as from `records.files`, in a folder `name`: unpacked in checkpoints/, the run is
+    there."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as packed:
         for file, data in files.items():
@@ -35,7 +36,7 @@ def unpacked(data: bytes) -> tuple[str, dict[str, bytes]]:
     """The (name, files) of an `archive`, each file by its bare name; `records.add` says whether they are a run.
 
     What file managers add of their own, as `__MACOSX/` and `.DS_Store`, is left out. Nothing is written. Raises
-    RecordError for what is no whole .zip, holds anything but files of one folder, or more than LIMIT_BYTES.
+    RecordError where it is not a whole .zip, holds anything but files of one folder, or more than LIMIT_BYTES.
     """
     if len(data) > LIMIT_BYTES:
         raise RecordError(f"the archive is too large: at most {LIMIT_BYTES // 2**20} MB are read")
@@ -45,14 +46,14 @@ def unpacked(data: bytes) -> tuple[str, dict[str, bytes]]:
         with zipfile.ZipFile(io.BytesIO(data)) as packed:
             return _read(packed)
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError) as error:
-        raise RecordError(f"it is no .zip archive, or a damaged one: {error}") from None
+        raise RecordError(f"it is not a .zip archive, or a damaged one: {error}") from None
 
 
 def _directory_bytes(data: bytes) -> int:
-    """How long the list of a .zip's files says it is, before anything of it is read: each entry takes a hundred times
-    its length in memory."""
+    """The length that a .zip gives for its list of files, before any of the list is read: in memory, each entry takes
+    a hundred times its length."""
     end, mark = len(data) - 22, b"PK\x05\x06"
-    if data[end : end + 4] != mark or data[-2:] != b"\0\0":  # there is a comment behind it, or none of this
+    if data[end : end + 4] != mark or data[-2:] != b"\0\0":  # there is a comment behind it, or no such mark
         end = data.rfind(mark, max(0, end - 2**16))
     return int.from_bytes(data[end + 12 : end + 16], "little") if end >= 0 else 0
 
@@ -61,26 +62,26 @@ def _read(packed: zipfile.ZipFile) -> tuple[str, dict[str, bytes]]:
     entries = [entry for entry in packed.infolist() if not (entry.is_dir() or _added(entry.filename))]
     if sum(entry.file_size for entry in entries) > LIMIT_BYTES:
         raise RecordError(f"unpacked, the archive is too large: at most {LIMIT_BYTES // 2**20} MB are read")
-    found: dict[str, bytes] = {}
+    files: dict[str, bytes] = {}
     folders = set()
     for entry in entries:
         folder, slash, file = entry.filename.partition("/")
         folders.add(folder)
         if not slash or "/" in file or "\\" in entry.filename or folder in ("", ".", "..") or len(folders) > 1:
-            raise RecordError(f"{entry.filename!r} is out of place: an archive holds one folder, a run's files in it")
-        if file in found:
+            raise RecordError(f"{entry.filename!r} is out of place: an archive holds one folder with a run's files")
+        if file in files:
             raise RecordError(f"{entry.filename!r} is in the archive twice")
         if entry.flag_bits & 1:
             raise RecordError(f"{entry.filename!r} is encrypted; archives of runs are not")
         if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise RecordError(f"{entry.filename!r} is packed in a way that is not read here; valid is deflate")
+            raise RecordError(f"{entry.filename!r} is compressed in a way that is not read here; valid: deflate")
         with packed.open(entry) as source:
-            found[file] = source.read(entry.file_size)  # not read(): what follows a size that lies stays packed
-        if len(found[file]) != entry.file_size:
+            files[file] = source.read(entry.file_size)  # not read(): what exceeds a false size stays packed
+        if len(files[file]) != entry.file_size:
             raise RecordError(f"{entry.filename!r} is not complete")
-    if not found:
+    if not files:
         raise RecordError("the archive is empty")
-    return folders.pop(), found
+    return folders.pop(), files
 
 
 def _added(path: str) -> bool:
@@ -95,26 +96,26 @@ def configuration(config: Config) -> str:
 
 def script(record: Record) -> str:
     """A Python program that trains the run's configuration anew, prints its figures and draws them into PNG files."""
-    what = "the accuracy matrix under each protocol" + (", then the last dif*" if _fuses(record) else "")
+    drawn = "the accuracy matrix under each protocol" + (", then the last dif*" if _fuses(record) else "")
     title = (
-        f'"""Trains a run of {record.config.method} again.\n\nPrints and draws, as PNG files here: {what}. It needs '
-        'the lab: its own\ninterpreter, .venv/bin/python after `make app`, or arli_core on the path.\n"""\n'
+        f'"""Trains a run of {record.config.method} again.\n\nPrints and draws, as PNG files in this folder: {drawn}.'
+        ' It needs the lab: its own\ninterpreter, .venv/bin/python after `make app`, or arli_core on the path.\n"""\n'
     )
-    shown = 'Path(f"{name}.png").write_bytes(figures.export(figure, "png"))'
-    parts = [title, _head("from pathlib import Path", shown), _configured(record), _TRAIN, _ACCURACY]
+    save_line = 'Path(f"{name}.png").write_bytes(figures.export(figure, "png"))'
+    parts = [title, _head("from pathlib import Path", save_line), _configured(record), _TRAIN, _ACCURACY]
     return "\n".join([*parts, _DIF_STAR] if _fuses(record) else parts)
 
 
 def notebook(record: Record) -> str:
     """The same program as a Jupyter notebook, its figures in place and the equations beside them."""
-    shown = 'display(Image(figures.export(figure, "png"), width=110 * figure.get_figwidth(), alt=name))'
+    display_line = 'display(Image(figures.export(figure, "png"), width=110 * figure.get_figwidth(), alt=name))'
     cells = [
         _prose(
             f"# A run of {record.config.method}, made again\n\n"
-            "The configuration below is the recorded run's. `learn` trains it and tells what happens as events; a "
+            "The configuration below is the recorded run's. `learn` trains it and reports what happens as events; a "
             "`Record` collects them."
         ),
-        _code(_head("from IPython.display import Image, display", shown)),
+        _code(_head("from IPython.display import Image, display", display_line)),
         _code(_configured(record)),
         _code(_TRAIN),
         _prose(
@@ -130,8 +131,8 @@ def notebook(record: Record) -> str:
                 "## The last dif*\n\n"
                 r"$$\mathrm{dif} = D\circ D + \eta, \qquad "
                 r"\mathrm{dif}^*_{ij} = \mathrm{dif}_{ij} \Big/ \sum_k \mathrm{dif}_{ik}$$" + "\n\n"
-                r"White is the equal share $1/(n+1)$, red more, blue less. The outlined last row weighs the models "
-                r"that become $\varphi_f$."
+                r"White is the equal share $1/(n+1)$, red more, blue less. The outlined last row holds the weights "
+                r"of the models in $\varphi_f$."
             ),
             _code(_DIF_STAR),
         ]
@@ -146,7 +147,7 @@ def _fuses(record: Record) -> bool:
     return isinstance(record.config, Ari)
 
 
-def _head(first: str, shown: str) -> str:
+def _head(first: str, body: str) -> str:
     return f"""\
 {first}
 
@@ -162,7 +163,7 @@ np.set_printoptions(precision=4, suppress=True)
 
 
 def show(figure, name):
-    {shown}
+    {body}
 
 """
 
@@ -175,7 +176,7 @@ def _configured(record: Record) -> str:
     return f"""\
 # Recorded on {device!r} with {versions!r}.
 # On the CPU, the same versions and number of threads give the same figures.
-{f"torch.set_num_threads({int(threads)})" if threads.isdecimal() else "# How many torch had is not recorded."}
+{f"torch.set_num_threads({int(threads)})" if threads.isdecimal() else "# The number of threads is not recorded."}
 config = parse(
 {settings}
 )

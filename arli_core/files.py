@@ -30,14 +30,14 @@ def user_cache() -> Path:
 
 
 def of_a_file_manager(name: str) -> bool:
-    """Whether file managers leave files of this name in folders that they show or pack: nobody's data."""
+    """Whether file managers leave files of this name in folders that they show or pack: they are nobody's data."""
     return name.startswith("._") or name.lower() in (".ds_store", "thumbs.db", "desktop.ini")
 
 
 def write(path: Path, content: bytes) -> None:
-    """Beside its place and then moved there: whatever happens meanwhile, a reader finds the old content or the new.
+    """Writes a file beside its place and then moves it there: a reader always finds the old content or the new.
 
-    A link is followed, and a file that is replaced keeps its permissions. Raises OSError, and leaves the old file.
+    A link is followed, and a file that is replaced keeps its permissions. Raises OSError and leaves the old file.
     """
     target = Path(os.path.realpath(path))
     with tempfile.TemporaryDirectory(prefix=".writing-", dir=target.parent) as place:

@@ -27,7 +27,7 @@ class ClassPrint:
 @dataclass(frozen=True)
 class Fingerprint:
     """shape: (C, H, W) of one image. classes: in the data set's order. order: a digest of both splits as they stand,
-    sample by sample, so that pictures which only changed their places are noticed as well."""
+    sample by sample, so that pictures that only change places are noticed as well."""
 
     shape: tuple[int, int, int]
     classes: tuple[ClassPrint, ...]
@@ -35,7 +35,7 @@ class Fingerprint:
 
     @property
     def digest(self) -> str:
-        """A short text, equal for equal fingerprints alone."""
+        """A short text, equal only for equal fingerprints."""
         return hashlib.sha256(json.dumps(self.plain()).encode()).hexdigest()[:32]
 
     def plain(self) -> dict[str, Any]:
@@ -44,36 +44,36 @@ class Fingerprint:
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> "Fingerprint":
-        """From what `plain` gave, through JSON too. ValueError, LookupError or TypeError for anything else."""
+        """From what `plain` returned, also after JSON. ValueError, LookupError or TypeError for anything else."""
         channels, height, width = (_count(value) for value in values["shape"])
         classes = tuple(
-            ClassPrint(_text(one["name"]), _count(one["train"]), _count(one["test"]), _text(one["digest"]))
-            for one in values["classes"]
+            ClassPrint(_text(entry["name"]), _count(entry["train"]), _count(entry["test"]), _text(entry["digest"]))
+            for entry in values["classes"]
         )
         return cls((channels, height, width), classes, _text(values["order"]))
 
 
 def differences(before: Fingerprint, now: Fingerprint) -> list[str]:
-    """What became of the data, in words; empty where they are the same."""
+    """How the data have changed, in words; empty where they are the same."""
     if before == now:
         return []
     changes = _of_the_classes(before, now)
     if before.shape != now.shape:
-        return [*changes, f"images are {_size(now)} instead of {_size(before)}"]  # no two pictures are alike then
-    earlier = {one.name: one for one in before.classes}
-    for one in now.classes:
-        if one.name in earlier:
-            changes += _of_the_pictures(earlier[one.name], one)
-    # Pictures that are split otherwise follow from all that is named above; alone, they have to be named themselves.
-    return changes or ["the same pictures stand in another order: files were renamed, or moved between the splits"]
+        return [*changes, f"images are {_size(now)} instead of {_size(before)}"]  # then every picture differs
+    earlier = {entry.name: entry for entry in before.classes}
+    for entry in now.classes:
+        if entry.name in earlier:
+            changes += _of_the_pictures(earlier[entry.name], entry)
+    # Where changes are named above, a different split follows from them; without any, it is named itself.
+    return changes or ["the same pictures are in another order: files were renamed, or moved between the splits"]
 
 
 def refuse_other(name: str, before: Fingerprint, now: Fingerprint) -> None:
     """DataError, with what differs, where a data set of that name is no longer what a run was trained on."""
     if changes := in_words(before, now):
         raise DataError(
-            f"{name} is not what this run was trained on: {changes}. Bring the data back to what they were, or train "
-            "a new run on these"
+            f"{name} is not what this run was trained on: {changes}. Restore the data as they were, or train a new "
+            "run on these"
         )
 
 
@@ -85,13 +85,13 @@ def in_words(before: Fingerprint, now: Fingerprint) -> str:
 
 
 def _of_the_classes(before: Fingerprint, now: Fingerprint) -> list[str]:
-    old, new = ([one.name for one in data.classes] for data in (before, now))
-    removed = {one.digest: one.name for one in before.classes if one.name not in new}
+    old, new = ([entry.name for entry in data.classes] for data in (before, now))
+    removed = {entry.digest: entry.name for entry in before.classes if entry.name not in new}
     changes = []
-    for one in now.classes:
-        if one.name not in old:
-            was = removed.pop(one.digest, None)
-            changes.append(f"class {was!r} is now called {one.name!r}" if was else f"class {one.name!r} is added")
+    for entry in now.classes:
+        if entry.name not in old:
+            was = removed.pop(entry.digest, None)
+            changes.append(f"class {was!r} is now called {entry.name!r}" if was else f"class {entry.name!r} is added")
     changes += [f"class {name!r} is removed" for name in removed.values()]
     if not changes and old != new:
         changes.append("the classes are in another order")
@@ -104,7 +104,7 @@ def _of_the_pictures(before: ClassPrint, now: ClassPrint) -> list[str]:
         if old != new:
             changes.append(f"class {now.name!r} has {new} {kind} images instead of {old}")
     if not changes and before.digest != now.digest:
-        changes.append(f"pictures of class {now.name!r} are others")
+        changes.append(f"pictures of class {now.name!r} have changed")
     return changes
 
 
@@ -115,11 +115,11 @@ def _size(data: Fingerprint) -> str:
 
 def _count(value: Any) -> int:
     if type(value) is not int or not 0 <= value < 2**53:
-        raise ValueError(f"{value!r:.40} is no count")
+        raise ValueError(f"{value!r:.40} is not a count")
     return value
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"{value!r:.40} is no text")
+        raise ValueError(f"{value!r:.40} is not a text")
     return value

@@ -1,8 +1,9 @@
-"""Runs that train while a page is looked at, each a job, in one process-wide registry.
+"""Runs that train while pages are open, each a job, in one process-wide registry.
 
-A job is addressed by its run's name, so a reload, a page switch or a second tab finds it again. One trains at a
-time: two would each take twice as long, and the pages with them. Two runs that race share one thread and take turns,
-iteration by iteration. When the process ends, its jobs are stopped first, so that no thread is in torch's midst.
+A job is addressed by its run's name, so a reload, a page switch or a second tab finds it again. Only one trains
+at a time: two would each take twice as long and slow the pages down. Two runs that race share one thread and take
+turns, iteration by iteration. When the process ends, its jobs are stopped first, so that no thread is still inside
+torch.
 """
 
 import atexit
@@ -21,13 +22,13 @@ from .records import Record
 
 Progress = Generator[tuple[Record, Event]]
 
-PATIENCE = 30.0  # seconds for the iteration under way when the process ends
+PATIENCE = 30.0  # seconds to wait for the iteration under way when the process ends
 
 
 class State(Enum):
     RUNNING = "running"
     PAUSED = "paused"
-    STOPPING = "stopping"  # asked to stop, and at the end of an iteration
+    STOPPING = "stopping"  # asked to stop: it ends after its iteration
     STOPPED = "stopped"
     FINISHED = "finished"
     FAILED = "failed"
@@ -36,8 +37,7 @@ class State(Enum):
 class Job:
     """One training run. `record` is its newest state, replaced whole after every event and safe to read anytime.
 
-    Pause and stop are its thread's: in a race they are of both runs. To go on, or to make one step, is for `Jobs` to
-    allow.
+    Pause and stop act on its thread: in a race, on both runs. Only `Jobs` lets it go on or make one step.
     """
 
     def __init__(self, name: str, record: Record, begin: Callable[[], Progress]) -> None:
@@ -58,12 +58,12 @@ class Job:
 
     @property
     def training(self) -> bool:
-        """Whether its thread makes iterations now."""
+        """Whether its thread is making iterations now."""
         return self._turns.training
 
     @property
     def racers(self) -> Sequence["Job"]:
-        """The jobs that take turns, or did, in the order in which they were started; this one is among them."""
+        """The jobs that take turns, or did, in the order in which they were started, including this one."""
         return self._turns.jobs
 
     def pause(self) -> None:
@@ -74,12 +74,12 @@ class Job:
         self._turns.stop()
 
     def open(self) -> None:
-        """Before the first turn, by the thread."""
+        """Begins the run; the thread calls it before the first turn."""
         with self._failing():
             self._progress = self._begin()
 
     def turn(self) -> None:
-        """One iteration. What follows a task's last one (evaluation, saving) opens the next turn."""
+        """One iteration. What follows a task's last one (evaluation, saving) is part of the next turn."""
         assert self._progress is not None
         with self._failing():
             for record, event in self._progress:
@@ -107,16 +107,15 @@ class Job:
 class _Turns:
     """The thread that trains one run, or several in lockstep: those that are furthest behind take the next turn.
 
-    Runs on equal batches are so at the same iteration after every turn. One with fewer iterations in a task waits at
-    the task's end; one that fails, or is finished, leaves the others to go on. `one_at_a_time` is held while a turn
-    is made.
+    So runs on equal batches are at the same iteration after every turn. A run with fewer iterations in a task waits
+    at the task's end; when one fails or finishes, the others go on. `one_at_a_time` is held during a turn.
     """
 
     def __init__(self, jobs: Sequence[Job], paused: bool, one_at_a_time: threading.Lock) -> None:
         self.jobs = jobs
         self._one_at_a_time = one_at_a_time
         self.state = State.PAUSED if paused else State.RUNNING
-        self._wanted = threading.Condition()
+        self._changed = threading.Condition()
         self._steps = 0  # turns asked for while paused
         for job in jobs:
             job._turns = self
@@ -128,36 +127,36 @@ class _Turns:
 
     @property
     def training(self) -> bool:
-        """Whether it makes turns now: it runs, or was asked for steps that it has not begun."""
+        """Whether it is making turns now: it runs, or has not begun all steps that were asked for."""
         return self.state is State.RUNNING or (self.state is State.PAUSED and self._steps > 0)
 
     def set(self, state: State) -> None:
-        with self._wanted:
+        with self._changed:
             if self.state is not State.STOPPING:
                 self.state = state
-                self._steps = 0  # steps not made yet are no longer wanted
-                self._wanted.notify()
+                self._steps = 0  # drops steps that are not made yet
+                self._changed.notify()
 
     def step(self) -> None:
-        with self._wanted:
+        with self._changed:
             if self.state is not State.STOPPING:
                 self.state = State.PAUSED
                 self._steps += 1
-                self._wanted.notify()
+                self._changed.notify()
 
     def stop(self) -> None:
-        with self._wanted:
+        with self._changed:
             self.state = State.STOPPING
-            self._wanted.notify()
+            self._changed.notify()
 
     def join(self, seconds: float) -> None:
-        """Waits for the thread's end, so long at most."""
+        """Waits for the thread to end, at most this long."""
         self._thread.join(seconds)
 
     def _may_go_on(self) -> bool:
         """Waits while paused; False when the runs are to stop."""
-        with self._wanted:
-            self._wanted.wait_for(lambda: self._steps or self.state is not State.PAUSED)
+        with self._changed:
+            self._changed.wait_for(lambda: self._steps or self.state is not State.PAUSED)
             if self.state is State.PAUSED:
                 self._steps -= 1
             return self.state is not State.STOPPING
@@ -167,7 +166,7 @@ class _Turns:
             job.open()
         while (going := [job for job in self.jobs if job.alive]) and self._may_go_on():
             behind = min(next_iteration(job.record) for job in going)
-            # Another thread may be at its last turn still, after it was paused or stopped.
+            # Another thread may still be making its last turn, after it was paused or stopped.
             with self._one_at_a_time:
                 for job in going:
                     if next_iteration(job.record) == behind:
@@ -181,22 +180,22 @@ def next_iteration(record: Record) -> tuple[int, int]:
     that would follow.
     """
     if record.last:
-        here = record.last
-        return (here.task, here.iteration + 1) if here.iteration + 1 < here.iterations else (here.task + 1, 0)
+        step = record.last
+        return (step.task, step.iteration + 1) if step.iteration + 1 < step.iterations else (step.task + 1, 0)
     if record.saved is None:
         return 1, 0
     saved, epochs = record.saved, record.config.train.epochs
     if saved.epoch == epochs:
         return saved.task + 1, 0
-    iterations = record.begun.iterations if record.begun else 0  # none of this task yet: it begins
+    iterations = record.begun.iterations if record.begun else 0  # none in this task yet: it begins
     return saved.task, iterations * saved.epoch // epochs
 
 
 class Jobs:
     """The jobs of this process by the name of their run.
 
-    Pages read while others begin and end runs, and never wait: the dictionary is replaced whole, by who holds the
-    lock, and never changed.
+    Pages read while others begin and end runs, and never wait: the dictionary is never changed, only replaced as a
+    whole, under the lock.
     """
 
     def __init__(self) -> None:
@@ -210,32 +209,32 @@ class Jobs:
         return self._jobs.get(name)
 
     def running(self) -> Job | None:
-        """The job that trains now, if any; a paused one does not count, unless it makes the steps asked for."""
+        """The job that trains now, if any; a paused one counts only while it makes the steps asked for."""
         return next((job for job in self._jobs.values() if job.alive and job.training), None)
 
     def alive(self) -> list[Job]:
         return [job for job in self._jobs.values() if job.alive]
 
     def under_way(self) -> list[Sequence[Job]]:
-        """Those that train or are paused, and races that were stopped: each with the jobs it takes turns with."""
-        found = {id(job.racers): job.racers for job in self._jobs.values()}
+        """Groups of jobs that take turns: those with a job training or paused, and races that were stopped."""
+        groups = {id(job.racers): job.racers for job in self._jobs.values()}
         return [
             jobs
-            for jobs in found.values()
+            for jobs in groups.values()
             if any(job.alive or (job.state is State.STOPPED and len(jobs) > 1) for job in jobs)
         ]
 
     def start(self, name: str, config: Config, paused: bool = False) -> Job:
-        """Trains a new run. Busy where another one trains; what else is wrong ends the job as FAILED."""
+        """Trains a new run. Busy where another one trains; any other error ends the job as FAILED."""
         return self.race({name: config}, paused)[0]
 
     def race(self, configs: Mapping[str, Config], paused: bool = False) -> list[Job]:
-        """Trains new runs in lockstep, by their names; as `start`, each of them."""
-        return self._launch([_anew(name, config) for name, config in configs.items()], paused)
+        """Trains new runs, given by name, in lockstep; otherwise as `start`."""
+        return self._launch([_new_job(name, config) for name, config in configs.items()], paused)
 
     def resume(self, *names: str) -> list[Job]:
-        """Goes on with stopped or interrupted runs, in lockstep where they are several, or with paused jobs. Of
-        several, those that have ended stay as they are.
+        """Resumes stopped or interrupted runs, several in lockstep, or paused jobs. Of several, those that have ended
+        stay as they are.
         """
         paused = [job for name in names if (job := self.get(name)) and job.alive]
         if paused:
@@ -243,8 +242,8 @@ class Jobs:
                 self._refuse_while_busy(paused)
                 paused[0]._turns.set(State.RUNNING)
             return paused
-        left = names if len(names) == 1 else [name for name in names if records.status_of(name) == "unfinished"]
-        return self._launch([_further(name) for name in left], paused=False)
+        unfinished = names if len(names) == 1 else [name for name in names if records.status_of(name) == "unfinished"]
+        return self._launch([_resumed_job(name) for name in unfinished], paused=False)
 
     def step(self, name: str) -> None:
         """One iteration of a running or paused job, then it pauses. Busy where another one trains."""
@@ -255,7 +254,7 @@ class Jobs:
                 job._turns.step()
 
     def end(self) -> None:
-        """Stops all jobs, and waits for the iterations that they are at; a longer download is left to itself."""
+        """Stops all jobs, and waits for their current iterations, but not for a long download."""
         with self._lock:
             jobs = self._jobs.values()
         for job in jobs:
@@ -265,8 +264,8 @@ class Jobs:
 
     @contextmanager
     def held(self, *names: str) -> Generator[None]:
-        """While the files of these runs are moved: none of them begins to train, and afterwards their ended jobs are
-        forgotten. Busy where one is running or paused, here or in another process.
+        """Protects these runs while their files are moved: none of them can begin to train, and afterwards their
+        ended jobs are forgotten. Busy where one is running or paused, here or in another process.
         """
         with self._lock:
             for job in self.alive():
@@ -296,12 +295,12 @@ class Jobs:
         return jobs
 
     def _refuse_while_busy(self, jobs: Sequence[Job]) -> None:
-        """Busy where a job trains that is none of these and takes no turns with them, or where these are stopping."""
+        """Busy where a job trains that is not one of these and takes no turns with them, or where one is stopping."""
         names = [job.name for job in jobs]
         other = self.running()
         if other and not any(other is racer for job in jobs if self.get(job.name) is job for racer in job.racers):
-            wanted = " and ".join(names)
-            raise Busy(f"{other.name} is training. Wait for it, pause it or stop it, then start {wanted}.")
+            waiting = " and ".join(names)
+            raise Busy(f"{other.name} is training. Wait for it, pause it or stop it, then start {waiting}.")
         for before in map(self.get, names):
             if before and before.state is State.STOPPING:
                 raise Busy(f"{before.name} is stopping. Wait until it has ended, then start it.")
@@ -312,11 +311,11 @@ class Jobs:
                 raise Busy(f"The files of {name} are being moved. Wait until they are in place.")
 
 
-def _anew(name: str, config: Config) -> Job:
+def _new_job(name: str, config: Config) -> Job:
     return Job(name, Record(config), lambda: _runs().train(config, name))
 
 
-def _further(name: str) -> Job:
+def _resumed_job(name: str) -> Job:
     return Job(name, records.load(name), lambda: _runs().resume(name))
 
 
@@ -326,7 +325,7 @@ def _runs() -> ModuleType:
 
     from . import runs
 
-    # For this thread and those it starts. A second thread is a third faster on idle cores, and slows every page on
-    # busy ones.
+    # For this thread and those that it starts. A second thread is a third faster on idle cores, and slows every page
+    # on busy ones.
     torch.set_num_threads(1)
     return runs

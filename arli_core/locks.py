@@ -1,8 +1,8 @@
-"""One process at a time trains a run, and none moves its files meanwhile.
+"""One process at a time trains a run, and no other moves its files meanwhile.
 
 A lock is a file in the system's temporary folder, held by a process: it is free again however the process ends, and
 the file stays. Each user has files of their own, since nobody may open those of others. Processes of another user, or
-on another machine, are not seen where they share the runs' folder.
+on another machine, that share the runs' folder are not noticed.
 """
 
 import getpass
@@ -21,11 +21,11 @@ from .files import expanded
 
 @contextmanager
 def hold(run: Path) -> Generator[None]:
-    """Holds the lock of a run's folder. Busy where somebody else does, or where that cannot be told."""
+    """Holds the lock of a run's folder. Busy where it is held already, or where that cannot be determined."""
     name = hashlib.sha256(str(expanded(run).resolve()).encode()).hexdigest()[:24]
     user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
     try:
-        # Not of one thread: a generator that trains may be closed by another.
+        # Not bound to one thread: a generator that trains may be closed by another.
         lock = FileLock(Path(tempfile.gettempdir()) / f"arli-lab-{user}-{name}.lock", thread_local=False)
         lock.acquire(blocking=False)
     except Timeout:
@@ -34,8 +34,8 @@ def hold(run: Path) -> Generator[None]:
         ) from None
     except OSError as error:
         raise Busy(
-            f"whether {run.name} is being trained elsewhere cannot be told: its lock in the temporary folder "
-            f"cannot be had ({error.strerror or error}); nothing was changed. Name another temporary folder in TMPDIR"
+            f"whether {run.name} is being trained elsewhere is not known: its lock in the temporary folder cannot be "
+            f"opened ({error.strerror or error}); nothing was changed. Name another temporary folder in TMPDIR"
         ) from None
     try:
         yield
@@ -44,7 +44,7 @@ def hold(run: Path) -> Generator[None]:
 
 
 def refuse_held(run: Path) -> None:
-    """Busy where somebody, this process included, holds the lock, or where that cannot be told."""
+    """Busy where any process, this one included, holds the lock, or where that cannot be determined."""
     with hold(run):
         pass
 

@@ -1,9 +1,9 @@
-"""Two runs against each other: what they have in common, what not, and who leads on what. Configurations and records
-in, words and numbers out.
+"""Two runs against each other: what they share, how they differ, and which leads on which measure. Configurations and
+records in, words and numbers out.
 
 `learn` draws the batches of a task from the seed, the task and the epoch alone, and exemplars from the seed and the
-class: of two runs with the same data, seed, epochs and batch size, those of one `rehearsal` are the same indices in
-the same order, and augmentation moves them alike.
+class: two runs with the same data, seed, epochs, batch size and rehearsal get the same indices in the same order, and
+augmentation moves them alike.
 """
 
 from dataclasses import dataclass
@@ -30,12 +30,12 @@ def _shared(key: str) -> bool:
 
 def matched(first: Config, second: Config) -> Config:
     """`second` on the seed, data and batches of `first`, as far as its method has such settings."""
-    taken = {key: value_of(first, key) for key in _both(first, second) if _shared(key)}
-    return parse(second.model_dump(), **taken)
+    shared = {key: value_of(first, key) for key in _both(first, second) if _shared(key)}
+    return parse(second.model_dump(), **shared)
 
 
 def own_settings(first: Config, second: Config) -> dict[str, tuple[Any, Any]]:
-    """What each has in a way of its own, of the settings that both have."""
+    """The settings that both methods have, where their values differ: (first, second)."""
     both = {key: (value_of(first, key), value_of(second, key)) for key in _both(first, second)}
     return {key: values for key, values in both.items() if values[0] != values[1]}
 
@@ -48,8 +48,8 @@ def _rehearsal(config: Config) -> Any:
 
 
 def same_batches(first: Config, second: Config) -> Literal["all", "first task", "none"]:
-    """Which batches are the same for both: of all tasks, of the first task alone, for it has nothing to rehearse, or
-    none.
+    """Which batches are the same for both: those of all tasks, those of the first task only, where there is nothing
+    to rehearse, or none.
     """
     for key in ("seed", "data", "augmentation", "train.epochs", "train.batch_size"):
         if value_of(first, key) != value_of(second, key):
@@ -67,13 +67,15 @@ def holds(config: Config) -> str:
     if isinstance(config, Rehearsal):
         return {
             "mixed": f"new samples and {config.memory.budget} exemplars, each once an epoch",
-            "every-task": f"new samples and {config.memory.budget} exemplars, of each task at least one",
-            "balanced": f"new samples and {config.memory.budget} exemplars, as many of each class",
+            "every-task": f"new samples and {config.memory.budget} exemplars, at least one of each task",
+            "balanced": f"new samples and {config.memory.budget} exemplars, equally many of each class",
         }[config.memory.batches]
     if isinstance(config, Joint):
         return "all samples of all tasks so far"
     if isinstance(config, DarkExperienceReplay):
-        return f"new samples alone; beside each it draws as many again from {config.memory.budget} exemplars, twice"
+        return (
+            f"new samples alone; beside each batch, two of its size are drawn from {config.memory.budget} exemplars"
+        )
     return "new samples alone: no exemplars are kept"
 
 
@@ -87,13 +89,13 @@ class Line:
 
 
 def standing(first: Record, second: Record) -> list[Line]:
-    """Who leads on what. Accuracies are per-sample and after the last task that both have done; losses are compared
-    where they mean the same, time where both have done as much.
+    """Which run leads on which measure. Accuracies are per-sample, after the last task that both have done; losses
+    are compared where they mean the same, time where both have done equally many tasks.
     """
     runs, configs = (first, second), (first.config, second.config)
     done = min(len(first.tasks), len(second.tasks))
     even = len(first.tasks) == len(second.tasks) and not (first.error or second.error)
-    # What EWC, LwF and DER++ add to the loss is in theirs.
+    # The losses of EWC, LwF and DER++ include what these methods add.
     plain = not any(isinstance(config, Ewc | Lwf | DarkExperienceReplay) for config in configs)
     alike = plain and same_batches(*configs) == "all" and first.config.train.loss == second.config.train.loss
     return [
@@ -113,8 +115,8 @@ def standing(first: Record, second: Record) -> list[Line]:
 
 def _line(what: str, values: list[float | None], best: Any) -> Line:
     first, second = values
-    known = first is not None and second is not None and first != second
-    return Line(what, (first, second), values.index(best(values)) if best and known else None)
+    comparable = first is not None and second is not None and first != second
+    return Line(what, (first, second), values.index(best(values)) if best and comparable else None)
 
 
 def average_accuracies(record: Record) -> list[float]:
@@ -132,6 +134,6 @@ def _first(record: Record, done: int) -> float | None:
 
 
 def _loss(record: Record) -> float | None:
-    """Of the newest recorded iteration."""
+    """The loss of the newest recorded iteration."""
     frames = record.frames(record.tasks_begun) if record.tasks_begun else None
     return float(frames.loss[-1]) if frames is not None and len(frames) else None

@@ -1,4 +1,4 @@
-"""Training with a record: learn, fold, save. What the command line and the app both drive."""
+"""Training with a record: learn, fold, save. Used by the command line and the app."""
 
 import time
 from collections.abc import Generator, Iterator
@@ -20,7 +20,7 @@ Progress = Generator[tuple[Record, Event]]
 def train(config: Config, run: str | Path, overwrite: bool = False) -> Progress:
     """Trains and records a new run; yields the record after each event.
 
-    What cannot run, or cannot be written, raises a LabError before anything on disk is touched; Busy where another
+    A run that cannot start or be written raises a LabError before anything on disk is touched; Busy where another
     process trains there.
     """
     events = learn(config)
@@ -30,7 +30,7 @@ def train(config: Config, run: str | Path, overwrite: bool = False) -> Progress:
 
 
 def resume(run: str | Path) -> Progress:
-    """Goes on with a run from where it was last saved; it ends as if it had not been interrupted.
+    """Resumes a run from where it was last saved; it ends as if it had not been interrupted.
 
     Busy as `train`; DataError, with what differs, where the data are no longer those that it began with.
     """
@@ -54,20 +54,20 @@ def _recorded(events: Iterator[Event], record: Record, path: Path) -> Progress:
 
 
 def _saved(events: Iterator[Event], record: Record, path: Path) -> Progress:
-    # Another number of threads adds up in another order, and so ends with other last digits.
+    # Another number of threads sums in another order, and so ends with different last digits.
     threads = {"threads": str(torch.get_num_threads())}
-    kept = record = replace(record, environment={**record.environment, **threads})
+    saved = record = replace(record, environment={**record.environment, **threads})
     while True:
         began = time.perf_counter()
         try:
             event = next(events, None)
-        except (ConfigError, Diverged) as error:  # it would again; all else can be mended, and the run resumed
-            records.save(replace(kept, error=str(error)), path)
+        except (ConfigError, Diverged) as error:  # it would fail again; after any other error, the run can be resumed
+            records.save(replace(saved, error=str(error)), path)
             raise
         if event is None:
             return
         record = record.after(event, time.perf_counter() - began)
         if isinstance(event, Started | Saved | Finished):
             records.save(record, path)
-            kept = record
+            saved = record
         yield record, event

@@ -27,7 +27,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> Iterator[None]:
-    """As in training: on busy cores a second thread costs ten times what it gains on idle ones."""
+    """As in training: on busy cores a second thread costs ten times as much as it gains on idle ones."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -49,8 +49,8 @@ def trained() -> Callable[..., Record]:
 
 @pytest.fixture(scope="session")
 def rewrite() -> Callable[..., None]:
-    """rewrite(run, change): a recorded run with its files as they lie there, and with what `change` does to its index
-    in place, made whole again as by somebody who means it. Of any schema."""
+    """rewrite(run, change): seals a recorded run anew after its files were edited, with correct digests, as a
+    deliberate forger would; `change` first edits the index in place. For any schema."""
 
     def write(run: Path, change: Callable[[dict[str, Any]], object] = lambda index: None) -> None:
         index = json.loads((run / "run.json").read_bytes())

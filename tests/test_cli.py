@@ -1,4 +1,4 @@
-"""The command line: what it prints, and that whatever goes wrong is one clear message and costs nothing on disk."""
+"""The command line: what it prints, and that every error is one clear message and changes nothing on disk."""
 
 import contextlib
 import errno
@@ -46,7 +46,7 @@ def train(out, *more, preset="digits", **changes):
 
 
 def shell(*words, **options):
-    """The real thing: (exit code, stdout, stderr) of `python -m arli_core`."""
+    """The real command: (exit code, stdout, stderr) of `python -m arli_core`."""
     done = subprocess.run(
         [sys.executable, "-m", "arli_core", *words], capture_output=True, text=True, cwd=ROOT, timeout=100, **options
     )
@@ -59,7 +59,7 @@ def lab(*words):
     return result.exit_code, result.stdout, result.stderr
 
 
-def told(*words):
+def output(*words):
     code, out, _ = lab(*words)
     assert code == 0
     return out
@@ -67,13 +67,13 @@ def told(*words):
 
 def printed(*words):
     """The one JSON object on stdout."""
-    value = json.loads(told(*words, "--json"), parse_constant=pytest.fail)
+    value = json.loads(output(*words, "--json"), parse_constant=pytest.fail)
     assert isinstance(value, dict)
     return value
 
 
 def refused(*words):
-    """The message of a command that cannot be done: exit code 2, one line on stderr, nothing on stdout."""
+    """The message of a command that is refused: exit code 2, one line on stderr, nothing on stdout."""
     code, out, err = lab(*words)
     assert (code, out) == (2, "")
     (line,) = [line for line in err.splitlines() if line.strip()]
@@ -100,8 +100,8 @@ def shipped(tmp_path_factory):
     assert code == 0, err
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ARLI_CHECKPOINTS", str(root))
-        left = {key: value for key, value in TINY.items() if key != "memory.budget"}
-        for _ in runs.train(config.preset("digits", "finetune", device="cpu", **left), "plain"):
+        own_settings = {key: value for key, value in TINY.items() if key != "memory.budget"}
+        for _ in runs.train(config.preset("digits", "finetune", device="cpu", **own_settings), "plain"):
             pass
         for _, event in runs.train(config.preset("digits", device="cpu", **TINY), "half"):
             if isinstance(event, Saved):
@@ -121,27 +121,27 @@ def home(shipped, tmp_path, monkeypatch):
 
 
 def test_version():
-    assert told("--version") == f"arli_core {__version__}\n"
+    assert output("--version") == f"arli_core {__version__}\n"
 
 
 def test_presets():
-    (found,) = printed("presets").values()
-    assert [row["name"] for row in found] == list(config.PRESETS)
-    for row in found:
-        chosen = config.preset(row["name"])
-        data = chosen.data
+    (rows,) = printed("presets").values()
+    assert [row["name"] for row in rows] == list(config.PRESETS)
+    for row in rows:
+        preset = config.preset(row["name"])
+        data = preset.data
         assert (row["dataset"], row["tasks"]) == (data.name, data.tasks)
         assert row["classes_per_task"] == data.classes_per_task
-        assert row["network"] == chosen.network.name and row["method"] == chosen.method
+        assert row["network"] == preset.network.name and row["method"] == preset.method
         assert row["methods"] == list(config.METHODS)
-        assert row["name"] in told("presets") and row["dataset"] in told("presets")
+        assert row["name"] in output("presets") and row["dataset"] in output("presets")
 
 
 def test_help_names_every_command():
-    out = told("--help")
+    out = output("--help")
     for command in ("presets", "train", "resume", "show", "spectrum", "figure9", "masks", "export", "import", "app"):
         assert f"\n  {command} " in out
-        assert "Usage:" in told(command, "--help")
+        assert "Usage:" in output(command, "--help")
 
 
 def test_nothing_imports_torch_before_it_is_needed():
@@ -158,64 +158,64 @@ def test_train_prints_one_json_object_and_progress_elsewhere(shipped):
 
 
 def test_show(home):
-    found = printed("show", "tiny")
-    assert found["config"] == config.preset("digits", device="cpu", **TINY).model_dump()
-    assert found["device"] == "cpu" and found["seconds"] > 0 and found["samples_per_second"] > 0
+    summary = printed("show", "tiny")
+    assert summary["config"] == config.preset("digits", device="cpu", **TINY).model_dump()
+    assert summary["device"] == "cpu" and summary["seconds"] > 0 and summary["samples_per_second"] > 0
     for protocol in PROTOCOLS:
-        matrix = found["accuracy"][protocol]
+        matrix = summary["accuracy"][protocol]
         assert [[value is None for value in row] for row in matrix] == [[False, True], [False, False]]
-        assert found["average"][protocol] == pytest.approx(sum(matrix[1]) / 2)
-        assert found["bwt"][protocol] == pytest.approx(matrix[1][0] - matrix[0][0])
-        assert found["forgetting"][protocol] == pytest.approx(matrix[0][0] - matrix[1][0])
-    assert found == printed("show", home / "tiny")  # a path, and a name
+        assert summary["average"][protocol] == pytest.approx(sum(matrix[1]) / 2)
+        assert summary["bwt"][protocol] == pytest.approx(matrix[1][0] - matrix[0][0])
+        assert summary["forgetting"][protocol] == pytest.approx(matrix[0][0] - matrix[1][0])
+    assert summary == printed("show", home / "tiny")  # a path, and a name
 
 
 def test_show_prints_the_three_matrices():
-    found, out = printed("show", "tiny"), told("show", "tiny")
+    summary, out = printed("show", "tiny"), output("show", "tiny")
     for protocol in PROTOCOLS:
-        _, _, after = out.partition(f"{protocol}: average {found['average'][protocol]:.3f}")
+        _, _, after = out.partition(f"{protocol}: average {summary['average'][protocol]:.3f}")
         header, first, second = after.splitlines()[1:4]
         assert header.split()[-2:] == ["1", "2"]
-        (a, _), (b, c) = found["accuracy"][protocol]
+        (a, _), (b, c) = summary["accuracy"][protocol]
         assert first.split() == ["task", "1", f"{a:.3f}"]
         assert second.split() == ["task", "2", f"{b:.3f}", f"{c:.3f}"]
 
 
 def test_show_of_a_run_under_way():
-    found = printed("show", "half")
-    assert found["accuracy"]["vote"] == [[None, None], [None, None]]
-    assert found["average"] == dict.fromkeys(PROTOCOLS)
-    assert "unfinished, 0 of 2 tasks" in told("show", "half")
+    summary = printed("show", "half")
+    assert summary["accuracy"]["vote"] == [[None, None], [None, None]]
+    assert summary["average"] == dict.fromkeys(PROTOCOLS)
+    assert "unfinished, 0 of 2 tasks" in output("show", "half")
 
 
 def test_one_task_has_nothing_to_forget():
-    found = json.loads(told(*train("one", "--json", data__tasks=1)))
-    assert found["forgetting"] == found["bwt"] == dict.fromkeys(PROTOCOLS)
-    assert "forgetting –" in told("show", "one")
+    summary = json.loads(output(*train("one", "--json", data__tasks=1)))
+    assert summary["forgetting"] == summary["bwt"] == dict.fromkeys(PROTOCOLS)
+    assert "forgetting –" in output("show", "one")
 
 
 def test_spectrum(home):
-    found = printed("spectrum", "tiny")
+    printed_values = printed("spectrum", "tiny")
     frames = records.load("tiny").frames(2)
-    assert (found["task"], found["frame"], found["frames"]) == (2, 2, 3)
-    assert found["present"] == [1, 2]
-    distance = np.array(found["distance"])
+    assert (printed_values["task"], printed_values["frame"], printed_values["frames"]) == (2, 2, 3)
+    assert printed_values["present"] == [1, 2]
+    distance = np.array(printed_values["distance"])
     np.testing.assert_array_equal(distance, frames.matrix("distance", 2))
     weights = distance**2 + config.preset("digits").fusion.eta  # Eq. 7 and 8, anew
     transition = weights / weights.sum(1, keepdims=True)
-    np.testing.assert_allclose(found["dif_star"], transition, rtol=1e-12)
-    np.testing.assert_allclose(found["row_sums"], 1, atol=1e-12)
-    values = np.array(found["eigenvalues"])
+    np.testing.assert_allclose(printed_values["dif_star"], transition, rtol=1e-12)
+    np.testing.assert_allclose(printed_values["row_sums"], 1, atol=1e-12)
+    values = np.array(printed_values["eigenvalues"])
     assert values.shape == (3, 2) and values[0] == pytest.approx([1, 0])
-    assert found["lambda2"] == pytest.approx(np.sort(abs(np.linalg.eigvals(transition)))[-2])
-    assert found["lambda2"] <= found["dobrushin"] <= 1
-    np.testing.assert_allclose(found["left_eigenvector"], weights.sum(0) / weights.sum(), rtol=1e-9)
-    assert 0 <= found["residual_eq12"] <= 1e-12
-    assert found["deviation_from_uniform"] == pytest.approx(abs(transition - 1 / 3).max())
+    assert printed_values["lambda2"] == pytest.approx(np.sort(abs(np.linalg.eigvals(transition)))[-2])
+    assert printed_values["lambda2"] <= printed_values["dobrushin"] <= 1
+    np.testing.assert_allclose(printed_values["left_eigenvector"], weights.sum(0) / weights.sum(), rtol=1e-9)
+    assert 0 <= printed_values["residual_eq12"] <= 1e-12
+    assert printed_values["deviation_from_uniform"] == pytest.approx(abs(transition - 1 / 3).max())
     step = transition - np.eye(3)
     squared = np.trace(step @ frames.matrix("gram", 2) @ step.T)
-    assert found["residual_eq13"] == pytest.approx(squared**0.5 / frames.norm[2], rel=1e-6)
-    assert found["residual_eq13"] > 0
+    assert printed_values["residual_eq13"] == pytest.approx(squared**0.5 / frames.norm[2], rel=1e-6)
+    assert printed_values["residual_eq13"] > 0
 
 
 def test_spectrum_counts_tasks_from_1_and_frames_from_either_end():
@@ -223,45 +223,45 @@ def test_spectrum_counts_tasks_from_1_and_frames_from_either_end():
     first = printed("spectrum", "tiny", "--task", 1)
     assert (first["task"], first["present"], len(first["dif_star"])) == (1, [1], 2)
     assert first != printed("spectrum", "tiny", "--task", 1, "--frame", 0)
-    assert printed("spectrum", "half")["task"] == 1  # under way counts
+    assert printed("spectrum", "half")["task"] == 1  # a task under way counts
 
 
 def test_spectrum_prints_its_figures():
-    out, found = told("spectrum", "tiny"), printed("spectrum", "tiny")
+    out, printed_values = output("spectrum", "tiny"), printed("spectrum", "tiny")
     assert "task 2, frame 2 of 3; models: task 1, task 2, base" in out
     for key in ("lambda2", "dobrushin", "residual_eq12", "residual_eq13", "deviation_from_uniform"):
-        assert f"{key:<23} {found[key]:.6g}\n" in out
+        assert f"{key:<23} {printed_values[key]:.6g}\n" in out
 
 
 @pytest.mark.parametrize(("suffix", "magic"), [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")])
 def test_figure9(suffix, magic, tmp_path):
     file = tmp_path / f"figure.{suffix}"
-    found = printed("figure9", "tiny", "--out", file, "--images", 2)
-    assert 0 <= found["auroc_mean"] <= 1
+    result = printed("figure9", "tiny", "--out", file, "--images", 2)
+    assert 0 <= result["auroc_mean"] <= 1
     assert file.read_bytes().startswith(magic)
 
 
 def test_figure9_measures_all_held_out_images(tmp_path):
-    told(*train("scene", preset="scenes", data__tasks=1, train__epochs=1, recording__probes=0))
+    output(*train("scene", preset="scenes", data__tasks=1, train__epochs=1, recording__probes=0))
     few, more = (printed("figure9", "scene", "--out", tmp_path / "f.png", "--images", n) for n in (1, 5))
     assert few == more
     assert len(few["auroc_per_image"]) == 200 and all(0 <= value <= 1 for value in few["auroc_per_image"])
     assert few["auroc_mean"] == pytest.approx(np.mean(few["auroc_per_image"]))
-    assert f"{few['auroc_mean']:.3f}, mean over all images" in told("figure9", "scene", "--out", tmp_path / "f.png")
+    assert f"{few['auroc_mean']:.3f}, mean over all images" in output("figure9", "scene", "--out", tmp_path / "f.png")
 
 
 def test_masks_are_measured(home):
-    found = printed("masks", "tiny", "--images", 6, "--captum")
-    assert (found["task"], found["images"], found["held_out"], found["objects"]) == (2, 6, 144, True)
-    assert list(found["captum"]) == ["saliency", "integrated gradients", "Grad-CAM", "occlusion"]
-    for merits in (found["merits"], *found["captum"].values()):
+    measures = printed("masks", "tiny", "--images", 6, "--captum")
+    assert (measures["task"], measures["images"], measures["held_out"], measures["objects"]) == (2, 6, 144, True)
+    assert list(measures["captum"]) == ["saliency", "integrated gradients", "Grad-CAM", "occlusion"]
+    for merits in (measures["merits"], *measures["captum"].values()):
         assert list(merits) == ["coverage", "mean", "entropy", "saturation", "auroc", "pointing", "overlap"]
         assert all(0 <= value <= 1 for value in merits.values())
-    assert found["attack"]["epsilon"] == pytest.approx(0.3)  # the run's own
-    assert len(found["drift"]) == 2 and found["drift"][1] == pytest.approx(found["merits"]["auroc"])
-    assert [value for _, value in found["worst"]] == sorted(value for _, value in found["worst"])
+    assert measures["attack"]["epsilon"] == pytest.approx(0.3)  # the run's own
+    assert len(measures["drift"]) == 2 and measures["drift"][1] == pytest.approx(measures["merits"]["auroc"])
+    assert [value for _, value in measures["worst"]] == sorted(value for _, value in measures["worst"])
 
-    out = told("masks", "tiny", "--images", 6, "--epsilon", 0, "--task", 1)
+    out = output("masks", "tiny", "--images", 6, "--epsilon", 0, "--task", 1)
     assert "after task 1: 6 of 72 held-out images\n" in out
     assert "attack of eps 0: correct" in out and "B lets through – of it" in out
     assert "inverted" in out and "saliency" not in out
@@ -276,7 +276,7 @@ def test_maps_of_captum_that_say_nothing_are_named(home, monkeypatch):
     assert [note.split(" singles out no place in 2 of 2 images (1, 2)")[0] for note in notes] == [
         *("saliency", "integrated gradients", "Grad-CAM of network.third", "occlusion")
     ]
-    out = told("masks", "tiny", "--images", 2, "--captum")
+    out = output("masks", "tiny", "--images", 2, "--captum")
     assert all(note in out for note in notes)
 
 
@@ -285,20 +285,20 @@ def test_a_run_is_exported_and_imported_under_another_name(run, home, tmp_path):
     file = tmp_path / "run.zip"
     assert printed("export", run, "--out", file) == {"file": str(file), "bytes": file.stat().st_size}
     assert printed("import", file, "--name", "taken-in") == {"run": "taken-in", "path": str(home / "taken-in")}
-    kept = contents(home / run)
+    exported = contents(home / run)
     shutil.rmtree(home / run)
-    assert f"imported as {run}" in told("import", file)
-    for name in (run, "taken-in"):  # which says in its index that it was imported; else nothing is changed
-        there = contents(home / name)
-        index, before = json.loads(there.pop("run.json")), json.loads(kept["run.json"])
-        assert there == {file: content for file, content in kept.items() if file != "run.json"}
+    assert f"imported as {run}" in output("import", file)
+    for name in (run, "taken-in"):  # its index says that it was imported; nothing else is changed
+        imported = contents(home / name)
+        index, before = json.loads(imported.pop("run.json")), json.loads(exported["run.json"])
+        assert imported == {file: content for file, content in exported.items() if file != "run.json"}
         assert index.pop("imported") and not before.pop("imported")
         assert index.pop("digest") != before.pop("digest") and index == before
 
 
 def test_a_run_is_exported_as_settings_and_programs(home, tmp_path):
     for suffix in ("json", "py", "ipynb"):
-        told("export", home / "tiny", "--out", tmp_path / f"run.{suffix}")
+        output("export", home / "tiny", "--out", tmp_path / f"run.{suffix}")
     assert json.loads((tmp_path / "run.json").read_text()) == printed("show", "tiny")["config"]
     compile((tmp_path / "run.py").read_text(encoding="utf-8"), "run.py", "exec")
     assert json.loads((tmp_path / "run.ipynb").read_text(encoding="utf-8"))["nbformat"] == 4
@@ -321,19 +321,19 @@ def test_an_export_onto_a_full_disk_leaves_the_old_file(out, home, tmp_path, mon
 
 def test_paths_on_the_command_line_may_begin_with_the_home_directory(home, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    told("export", "tiny", "--out", "~/run.zip")
-    told("figure9", "tiny", "--out", "~/fig.png", "--images", 1)
+    output("export", "tiny", "--out", "~/run.zip")
+    output("figure9", "tiny", "--out", "~/fig.png", "--images", 1)
     assert (tmp_path / "run.zip").is_file() and (tmp_path / "fig.png").is_file()
-    told("import", "~/run.zip", "--name", "brought")
-    told("train", "--preset", "digits", "--method", "finetune", "--out", "~/other/run", "--device", "cpu",
+    output("import", "~/run.zip", "--name", "brought")
+    output("train", "--preset", "digits", "--method", "finetune", "--out", "~/other/run", "--device", "cpu",
          "--set", "data.tasks=2", "--set", "train.epochs=1", "--set", "train.batch_size=500")  # fmt: skip
     assert records.load(tmp_path / "other" / "run").finished
     assert not list(Path.cwd().glob("~*"))
 
 
-def test_what_cannot_be_exported_or_imported_is_told(home, tmp_path):
+def test_what_cannot_be_exported_or_imported_is_reported(home, tmp_path):
     file = tmp_path / "run.zip"
-    told("export", "tiny", "--out", file)
+    output("export", "tiny", "--out", file)
     with untouched(home):
         assert "valid endings: .zip, .json, .py, .ipynb" in refused("export", "tiny", "--out", tmp_path / "run.tar")
         assert "cannot be written" in refused("export", "tiny", "--out", tmp_path / "no" / "run.zip")
@@ -342,20 +342,20 @@ def test_what_cannot_be_exported_or_imported_is_told(home, tmp_path):
         assert "cannot name a run" in refused("import", file, "--name", "../away")
         assert "cannot be read" in refused("import", tmp_path / "nothing.zip")
         file.write_bytes(file.read_bytes()[:-50])
-        assert "was not imported: it is no .zip archive" in refused("import", file, "--name", "new")
+        assert "was not imported: it is not a .zip archive" in refused("import", file, "--name", "new")
     assert not (tmp_path / "nobody.zip").exists()
 
 
 def test_settings_are_json_where_they_parse():
-    found = cli._settings(["data.class_order=null", "data.name=mnist-5k", 'network.name="mlp"', "fusion.eta=1e-1"])
-    assert found == {"data.class_order": None, "data.name": "mnist-5k", "network.name": "mlp", "fusion.eta": 0.1}
+    parsed = cli._settings(["data.class_order=null", "data.name=mnist-5k", 'network.name="mlp"', "fusion.eta=1e-1"])
+    assert parsed == {"data.class_order": None, "data.name": "mnist-5k", "network.name": "mlp", "fusion.eta": 0.1}
     assert cli._settings(["train.loss=a=b"]) == {"train.loss": "a=b"}
 
 
 def test_options_reach_the_configuration():
-    found = json.loads(told(*train("other", "--method", "replay", "--seed", "7", "--json", network__name="mlp")))
+    summary = json.loads(output(*train("other", "--method", "replay", "--seed", "7", "--json", network__name="mlp")))
     assert (
-        found["config"]
+        summary["config"]
         == config.preset("digits", "replay", 7, device="cpu", **{**TINY, "network.name": "mlp"}).model_dump()
     )
 
@@ -364,7 +364,7 @@ def test_a_run_is_replaced_only_when_asked(home):
     with untouched(home):
         message = refused(*train("tiny", data__tasks=1))
     assert "holds a recorded run already" in message and "--overwrite" in message
-    told(*train("tiny", "--overwrite", data__tasks=1))
+    output(*train("tiny", "--overwrite", data__tasks=1))
     assert printed("show", "tiny")["config"]["data"]["tasks"] == 1
     assert not (home / "tiny" / "task-2.safetensors").exists()
 
@@ -401,14 +401,14 @@ def test_a_run_is_replaced_only_when_asked(home):
         (["--device", "tpu"], ["device", "'auto', 'cpu', 'cuda' or 'mps'", "'tpu'"]),
     ],
 )
-def test_bad_settings_are_told_with_what_is_valid(words, parts, home):
+def test_bad_settings_are_reported_with_what_is_valid(words, parts, home):
     with untouched(home):
         message = refused(*train("new", *words))
     for part in parts:
         assert part in message
 
 
-def test_settings_of_another_method_are_told(home):
+def test_settings_of_another_method_are_reported(home):
     with untouched(home):
         message = refused(
             "train", "--preset", "digits", "--method", "finetune", "--out", "x", "--set", "fusion.eta=1"
@@ -557,7 +557,7 @@ def test_a_damaged_file_is_named(run, name, words, damage, home):
 
 
 def edited(**changes):
-    """run.json with other values, dotted keys with __; `...` removes one."""
+    """Edits run.json: other values under dotted keys, written with __; `...` removes a key."""
 
     def edit(text):
         index = json.loads(text)
@@ -604,7 +604,7 @@ def test_a_foreign_or_damaged_index_is_named(edit, home):
         assert str(file) in refused("show", "tiny")
 
 
-def test_weights_of_another_network_are_told(home, tmp_path, rewrite):
+def test_weights_of_another_network_are_reported(home, tmp_path, rewrite):
     file = home / "tiny" / "weights-2.safetensors"
     save_file({f"another.{name}": values for name, values in load_file(file).items()}, file)
     rewrite(home / "tiny")
@@ -615,7 +615,7 @@ def test_weights_of_another_network_are_told(home, tmp_path, rewrite):
 
 
 def started(home, *words):
-    """Real training, once its second task is under way."""
+    """A real training process, returned once its second task is under way."""
     process = subprocess.Popen(
         [sys.executable, "-m", "arli_core", *words],
         cwd=ROOT,
@@ -646,8 +646,8 @@ def test_an_interrupted_run_resumes_to_the_same_end(home):
 
     half = printed("show", "long")
     assert (half["status"], half["tasks_done"]) == ("unfinished", 1)
-    resumed = json.loads(told("resume", "long", "--json"))
-    whole = json.loads(told(*train("whole", "--json", **changes)))
+    resumed = json.loads(output("resume", "long", "--json"))
+    whole = json.loads(output(*train("whole", "--json", **changes)))
     for key in ("config", "accuracy", "average", "forgetting", "bwt"):
         assert resumed[key] == whole[key]
     arrays = sorted(path.name for path in (home / "whole").glob("*.safetensors"))
@@ -688,7 +688,7 @@ def test_a_name_with_blanks_is_quoted(home, monkeypatch):
 
 
 @pytest.fixture
-def taken():
+def occupied():
     """A socket that listens, on a port that others follow."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
@@ -696,19 +696,21 @@ def taken():
         yield listening.getsockname()[1]
 
 
-def test_an_occupied_port_is_passed_over(taken):
-    found = cli.free_port(taken)
-    assert taken < found < taken + 20
+def test_an_occupied_port_is_passed_over(occupied):
+    port = cli.free_port(occupied)
+    assert occupied < port < occupied + 20
     with socket.socket() as free:
-        free.bind(("127.0.0.1", found))
+        free.bind(("127.0.0.1", port))
         free.listen()
-        assert cli.free_port(found) > found
-    assert cli.free_port(found) == found
+        assert cli.free_port(port) > port
+    assert cli.free_port(port) == port
 
 
-def test_when_all_ports_are_occupied_it_says_so(taken):
-    with pytest.raises(cli.LabError, match=rf"ports {taken} to {taken} are all occupied; choose another --port"):
-        cli.free_port(taken, tries=1)
+def test_when_all_ports_are_occupied_it_says_so(occupied):
+    with pytest.raises(
+        cli.LabError, match=rf"ports {occupied} to {occupied} are all occupied; choose another --port"
+    ):
+        cli.free_port(occupied, tries=1)
 
 
 @pytest.mark.parametrize("port", ["0", "70000", "x"])
@@ -722,7 +724,7 @@ def test_without_the_app_beside_it_the_command_says_where_it_looked(monkeypatch,
     assert f"there is no app at {tmp_path / 'app.py'}" in refused("app")
 
 
-def test_the_server_is_started_on_the_next_port_and_ends_quietly(taken, home, monkeypatch):
+def test_the_server_is_started_on_the_next_port_and_ends_quietly(occupied, home, monkeypatch):
     """With a stand-in for the server, which Ctrl-C ends."""
     monkeypatch.chdir(home.parent)
     monkeypatch.setenv("ARLI_CHECKPOINTS", home.name)
@@ -745,11 +747,11 @@ def test_the_server_is_started_on_the_next_port_and_ends_quietly(taken, home, mo
             begun.append("terminated")
 
     monkeypatch.setattr(subprocess, "Popen", Server)
-    code, out, err = lab("app", "--port", taken, "--no-browser")
+    code, out, err = lab("app", "--port", occupied, "--no-browser")
     command, end = begun
     port = next(word.partition("=")[2] for word in command if word.startswith("--server.port="))
-    assert code == 0 and int(port) > taken and end == "terminated"
-    assert f"Port {taken} is occupied; taking {port}." in err
+    assert code == 0 and int(port) > occupied and end == "terminated"
+    assert f"Port {occupied} is occupied; taking {port}." in err
     assert f"http://localhost:{port} " in out
     assert command[:4] == [sys.executable, "-m", "streamlit", "run"] and command[4] == str(ROOT / "app.py")
     assert "--server.headless=true" in command and Path(command[4]).is_file()

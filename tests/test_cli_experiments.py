@@ -33,7 +33,7 @@ def lab(*words):
     return result.exit_code, result.stdout, result.stderr
 
 
-def told(*words):
+def output(*words):
     code, out, err = lab(*words)
     assert code == 0, err
     return out
@@ -41,13 +41,13 @@ def told(*words):
 
 def printed(*words):
     """The one JSON object on stdout, which is one line."""
-    out = told(*words, "--json")
+    out = output(*words, "--json")
     assert out.count("\n") == 1
     return json.loads(out, parse_constant=pytest.fail)
 
 
 def refused(*words):
-    """The message of a command that cannot be done: exit code 2, one line on stderr, nothing on stdout."""
+    """The message of a command that is refused: exit code 2, one line on stderr, nothing on stdout."""
     code, out, err = lab(*words)
     assert (code, out) == (2, "")
     (line,) = [line for line in err.splitlines() if line.strip()]
@@ -71,10 +71,10 @@ def swept(tmp_path_factory):
 
 
 def test_json_is_rows_and_a_table_for_each_protocol(swept):
-    folder, found = swept
-    assert set(found) == {"rows", "tables"} and list(found["tables"]) == list(PROTOCOLS)
-    assert len(found["rows"]) == len(rows_of(folder)) == 3 * 2 * len(PROTOCOLS)
-    for protocol, lines in found["tables"].items():
+    folder, result = swept
+    assert set(result) == {"rows", "tables"} and list(result["tables"]) == list(PROTOCOLS)
+    assert len(result["rows"]) == len(rows_of(folder)) == 3 * 2 * len(PROTOCOLS)
+    for protocol, lines in result["tables"].items():
         assert [(line["method"], line["settings"]) for line in lines] == [
             ("replay", {"memory.budget": 20}),
             ("replay", {"memory.budget": 60}),
@@ -83,7 +83,7 @@ def test_json_is_rows_and_a_table_for_each_protocol(swept):
         for line in lines:
             values = [
                 row["average"]
-                for row in found["rows"]
+                for row in result["rows"]
                 if (row["protocol"], row["method"]) == (protocol, line["method"])
                 and row["memory.budget"] == line["settings"].get("memory.budget")
             ]
@@ -96,20 +96,20 @@ def test_json_is_rows_and_a_table_for_each_protocol(swept):
 
 def test_the_same_as_text(swept, monkeypatch):
     monkeypatch.setattr(runs, "train", lambda *_, **__: pytest.fail("a finished run was made again"))
-    folder, found = swept
-    out = told(*SWEEP, "--set", "train.epochs=6", "--out", folder, "--against", "finetune")
+    folder, result = swept
+    out = output(*SWEEP, "--set", "train.epochs=6", "--out", folder, "--against", "finetune")
     assert out.startswith(f"{folder / 'results.csv'}: mean [95 % t interval]") and out.splitlines()[1] == "finetune"
     for protocol in PROTOCOLS:
         table = out.partition(f"\n{protocol}\n")[2].splitlines()
         assert table[0].split() == ["method", "memory.budget", "n", "average", "accuracy", "over", "samples",
                                     "incremental", "forgetting", "difference", "of", "averages"]  # fmt: skip
-        for text, line in zip(table[1:4], found["tables"][protocol], strict=True):
+        for text, line in zip(table[1:4], result["tables"][protocol], strict=True):
             assert text.split()[0] == line["method"] and f"{line['mean']:.3f} [{line['low']:.3f}, " in text
-        assert table[1].count("[") == 2 and table[3].count("[") == 1  # finetune differs from itself in nothing
+        assert table[1].count("[") == 2 and table[3].count("[") == 1  # finetune is the reference: no difference
 
 
 def ended(group, within=20):
-    """Whether all processes of a group end in time."""
+    """Whether all processes of a group end within so many seconds."""
     for _ in range(within * 100):
         try:
             os.killpg(group, 0)
@@ -121,7 +121,8 @@ def ended(group, within=20):
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 def test_ctrl_c_in_the_middle_and_the_same_command_goes_on(swept, tmp_path):
-    """To all processes of a terminal, two of which are training; what is left then ends as one process would."""
+    """Ctrl-C reaches all processes of a terminal, two of which are training; the rest then ends as with one
+    process."""
     words = [*SWEEP, "--set", "train.epochs=6", "--out", str(tmp_path / "cut")]
     process = subprocess.Popen(
         [sys.executable, "-m", "arli_core", *words, "--jobs", "2"],
@@ -134,7 +135,7 @@ def test_ctrl_c_in_the_middle_and_the_same_command_goes_on(swept, tmp_path):
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     deadline = time.monotonic() + 100
-    finished, saved = ((tmp_path / "cut" / each).glob for each in ("finished", "runs"))
+    finished, saved = ((tmp_path / "cut" / name).glob for name in ("finished", "runs"))
     while not (any(finished("*.json")) and any(saved("*/progress-*"))):
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()
         time.sleep(0.005)
@@ -144,7 +145,7 @@ def test_ctrl_c_in_the_middle_and_the_same_command_goes_on(swept, tmp_path):
     assert "of 6 runs are finished in " in err and "The same command goes on from here." in err
     assert ended(process.pid)  # no worker is left
     assert 0 < len(rows_of(tmp_path / "cut")) < 6 * len(PROTOCOLS) and any(saved("*/run.json"))
-    told(*words)
+    output(*words)
     assert rows_of(tmp_path / "cut") == rows_of(swept[0])
     assert not any(saved("*"))
 
@@ -167,7 +168,7 @@ def test_ctrl_c_in_the_middle_and_the_same_command_goes_on(swept, tmp_path):
         (["--set", "method=ari"], ["--set method", "--methods"]),
         (["--set", "device=cpu"], ["--set device", "--device"]),
         (["--set", "data.tasks=9"], ["data.tasks", "at most 5 tasks"]),
-        (["--against", "itaml"], ["against: itaml is not compared here; valid: ari, replay"]),
+        (["--against", "itaml"], ["against: itaml is not in this comparison; valid: ari, replay"]),
     ],
 )
 def test_bad_sweeps_are_told_before_anything_runs(words, parts, tmp_path, monkeypatch):
@@ -200,25 +201,25 @@ def test_a_run_that_diverges_is_told_and_the_sweep_goes_on(tmp_path):
 
 def test_an_ablation_prints_12_lines_and_4_effects(tmp_path):
     words = ["ablate", *QUICK, "--set", "train.epochs=1", "--set", "memory.budget=20", "--seeds", 2]
-    found = printed(*words, "--out", tmp_path)
-    assert len(found["rows"]) == 12 * 2 * len(PROTOCOLS)
-    assert len({row["samples"] for row in found["rows"] if row["seed"] == 0}) == 1  # equally many in all arms
-    out = told(*words, "--out", tmp_path)
+    result = printed(*words, "--out", tmp_path)
+    assert len(result["rows"]) == 12 * 2 * len(PROTOCOLS)
+    assert len({row["samples"] for row in result["rows"] if row["seed"] == 0}) == 1  # equally many in all arms
+    out = output(*words, "--out", tmp_path)
     for protocol in PROTOCOLS:
-        assert len(found["tables"][protocol]) == 12
-        every = found["effects"][protocol]
-        assert [(each["switch"], each["of"], each["n"]) for each in every] == [
+        assert len(result["tables"][protocol]) == 12
+        effects = result["effects"][protocol]
+        assert [(effect["switch"], effect["of"], effect["n"]) for effect in effects] == [
             ("attack", "on - off", 2),
             ("weights", "adaptive - uniform", 2),
             ("weights", "adaptive - last", 2),
             ("reset", "on - off", 2),
         ]
         lines = out.partition(f"\n{protocol}: main effects")[2].splitlines()[1:5]
-        for each, line in zip(every, lines, strict=True):
-            assert (each["verdict"] == "nothing measurable") == (each["low"] <= 0 <= each["high"])
-            assert line.startswith(f"{each['switch']}, {each['of']}") and line.endswith(each["verdict"])
-            assert f"{each['mean']:+.3f} [{each['low']:+.3f}, {each['high']:+.3f}]" in line
-    assert "fusion.weights is what an ablation switches" in refused(
+        for effect, line in zip(effects, lines, strict=True):
+            assert (effect["verdict"] == "nothing measurable") == (effect["low"] <= 0 <= effect["high"])
+            assert line.startswith(f"{effect['switch']}, {effect['of']}") and line.endswith(effect["verdict"])
+            assert f"{effect['mean']:+.3f} [{effect['low']:+.3f}, {effect['high']:+.3f}]" in line
+    assert "an ablation varies fusion.weights itself" in refused(
         *words, "--out", tmp_path, "--set", "fusion.weights=last"
     )
 
@@ -238,19 +239,19 @@ def test_an_ablation_prints_12_lines_and_4_effects(tmp_path):
 )
 def test_a_smoke_run_needs_no_place_and_no_data(preset, more, tmp_path):
     before = dict(os.environ)
-    found = printed("train", "--preset", preset, "--smoke", "--device", "cpu", *more)
-    assert (found["status"], found["tasks_done"]) == ("finished", 2)
-    assert found["config"]["train"]["epochs"] == 1 and found["config"]["train"]["batch_size"] == 16
-    assert found["config"].get("memory", {"budget": 2 * found["config"]["data"]["classes_per_task"]})["budget"] == (
-        2 * found["config"]["data"]["classes_per_task"]
-    )
+    summary = printed("train", "--preset", preset, "--smoke", "--device", "cpu", *more)
+    assert (summary["status"], summary["tasks_done"]) == ("finished", 2)
+    assert summary["config"]["train"]["epochs"] == 1 and summary["config"]["train"]["batch_size"] == 16
+    assert summary["config"].get("memory", {"budget": 2 * summary["config"]["data"]["classes_per_task"]})[
+        "budget"
+    ] == (2 * summary["config"]["data"]["classes_per_task"])
     assert list(tmp_path.iterdir()) == [] and dict(os.environ) == before
 
 
 def test_a_smoke_run_is_kept_where_told(tmp_path):
-    told("train", "--preset", "digits", "--smoke", "--out", tmp_path / "kept", "--set", "train.batch_size=150")
-    found = printed("show", tmp_path / "kept")
-    assert found["status"] == "finished" and found["config"]["train"]["batch_size"] == 150
+    output("train", "--preset", "digits", "--smoke", "--out", tmp_path / "kept", "--set", "train.batch_size=150")
+    summary = printed("show", tmp_path / "kept")
+    assert summary["status"] == "finished" and summary["config"]["train"]["batch_size"] == 150
     assert "leave out one" in refused("train", "--preset", "digits", "--smoke", "--data-root", tmp_path)
 
 
@@ -270,7 +271,7 @@ def test_data_are_looked_for_under_the_data_root(words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     message = refused(*words, "--preset", "paper-imagenet100", "--data-root", tmp_path / "photographs")
     assert str(tmp_path / "photographs" / "imagenet-100") in message
-    assert data_root() == tmp_path / "no-data"  # for this command alone
+    assert data_root() == tmp_path / "no-data"  # for this command only
     (tmp_path / "file").write_text("mine")
     code, _, err = lab(*words, "--preset", "digits", "--data-root", tmp_path / "file")
     assert code == 2 and "--data-root" in err
@@ -280,11 +281,11 @@ def test_resume_and_figure9_look_there_too(tmp_path):
     from arli_core.datasets import generated
 
     generated.write("mnist", tmp_path / "here")
-    chosen = config.preset(
+    settings = config.preset(
         "paper-mnist", "finetune", **{"train.epochs": 2, "data.tasks": 1, "recording.probes": 1, "data.image_size": 8}
     )
     with cli.data_root_at(tmp_path / "here"):
-        for record, _ in runs.train(chosen, tmp_path / "run"):
+        for record, _ in runs.train(settings, tmp_path / "run"):
             if record.saved:
                 break
     at = ["--data-root", tmp_path / "here"]
@@ -293,10 +294,10 @@ def test_resume_and_figure9_look_there_too(tmp_path):
 
 
 def test_rows_are_those_of_the_question(swept):
-    folder, found = swept
+    folder, result = swept
     arms = experiments.plan(
         "digits", ["finetune"], 1, {}, {"data.tasks": 2, "train.batch_size": 150, "train.epochs": 6}
     )
     (row, *_) = experiments.rows(arms, experiments.outcomes(folder))
-    expected = next(each for each in found["rows"] if each["method"] == "finetune")
+    expected = next(row for row in result["rows"] if row["method"] == "finetune")
     assert row == {key: value for key, value in expected.items() if key != "memory.budget"}

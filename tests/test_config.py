@@ -1,4 +1,4 @@
-"""One validation for command line, page, file and URL: what it takes, and what it answers."""
+"""One validation for command line, page, file and URL: what it accepts, and its messages."""
 
 import json
 from typing import get_args
@@ -46,7 +46,7 @@ VALID = {
     "data.tasks": st.integers(1, 200),
     "data.classes_per_task": count
     | st.lists(count, min_size=2, max_size=6).map(tuple).filter(lambda n: len({*n}) > 1),
-    "data.class_order": st.none() | st.integers(0, 99),  # and names, in a test of their own
+    "data.class_order": st.none() | st.integers(0, 99),  # names have a test of their own
     "data.evaluate_on": st.sampled_from(["test", "validation"]),
     "augmentation.shift": st.integers(0, 64),
     "augmentation.flip": st.booleans(),
@@ -88,7 +88,7 @@ RUN = {key for key in VALID if key.split(".")[0] in
        ("seed", "device", "data", "augmentation", "network", "train", "evaluation", "recording")}  # fmt: skip
 REHEARSAL = {"memory.budget", "memory.batches", "adaptation.epochs"}
 ARI = REHEARSAL | {key for key in VALID if key.startswith(("attack", "fusion"))} - {"fusion.base_rate"}
-# What each method reads beside what every method does, said in full.
+# What each method reads besides what all methods do, written out in full.
 OWN = {
     "ari": ARI,
     "ari-adam": ARI | {"fusion.base_rate"},
@@ -106,7 +106,7 @@ OWN = {
 
 
 def test_every_setting_is_known_here():
-    """A new one is added above, so that it is dumped and parsed as the others are."""
+    """A new setting must be added above, so that it is dumped and parsed like the others."""
     assert RUN | set().union(*OWN.values()) == set(VALID)
     assert {"fusion.eta", "fusion.reset", "fusion.weights", "fusion.over", "fusion.distance"} <= OWN["ari"]
 
@@ -131,7 +131,7 @@ WORLDS = {
 
 @pytest.mark.parametrize("method", ["ari", "ari-paper"])
 def test_settings_from_before_ari_adam_had_its_name_mean_what_they_did(method):
-    """`fusion.base_rate` was a switch of ari: None is Eq. 11, a number what is called ari-adam now."""
+    """`fusion.base_rate` was a switch of ari: None is Eq. 11, a number is what is now called ari-adam."""
     literal = preset("mnist-5k", method, 3).model_dump()
     literal["fusion"]["base_rate"] = None
     assert parse(literal) == preset("mnist-5k", method, 3)
@@ -185,7 +185,9 @@ def test_images_are_enlarged_eight_times_at_most():
             preset("digits", **{"data.name": name, "data.image_size": largest + 1})
     for name in ("digits", "mnist-5k", "scenes"):
         assert datasets.load(name).shape[1:] == (SIDES[name], SIDES[name])
-    with pytest.raises(ConfigError, match=r"^data[.]image_size: .*for digits: its images of 8x8 show.*got 65"):
+    with pytest.raises(
+        ConfigError, match=r"^data[.]image_size: .*for digits: enlarged further, its images of 8x8 show.*got 65"
+    ):
         preset("digits", **{"data.image_size": 65})
 
 
@@ -195,7 +197,7 @@ def test_spurious_backgrounds_are_of_scenes_alone():
         assert preset("scenes", **{"data.name": name, "data.spurious": 0}).data.spurious == 0
         with pytest.raises(ConfigError, match=f"^data[.]spurious: .*0 for {name}, or data[.]name scenes, got 0.5"):
             preset("scenes", **{"data.name": name, "data.spurious": 0.5})
-    with pytest.raises(ConfigError, match=r"^data[.]name: [^;]*$"):  # what is wrong first, and not twice
+    with pytest.raises(ConfigError, match=r"^data[.]name: [^;]*$"):  # only the first fault is reported
         preset("scenes", **{"data.name": "cifar", "data.spurious": 0.5})
 
 
@@ -239,10 +241,10 @@ def test_protocols_are_three_and_six_where_a_method_adapts(method):
 @given(data=st.data())
 def test_what_is_dumped_parses_to_the_same(method, data):
     allowed = sorted(keys(method))
-    chosen = data.draw(st.lists(st.sampled_from(allowed), unique=True))
-    values = {key: data.draw(VALID[key], label=key) for key in chosen if key != "seed"}
+    drawn = data.draw(st.lists(st.sampled_from(allowed), unique=True))
+    values = {key: data.draw(VALID[key], label=key) for key in drawn if key != "seed"}
     if values.get("data.spurious"):
-        values["data.name"] = "scenes"  # which alone has it
+        values["data.name"] = "scenes"  # only scenes has it
     if isinstance(values.get("data.classes_per_task"), tuple):
         values["data.tasks"] = len(values["data.classes_per_task"])
     if method in WEIGHING and values.get("data.tasks", 0) > 10:
@@ -268,7 +270,7 @@ NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 @light
 @given(data=st.data(), sizes=st.lists(st.integers(1, 4), min_size=1, max_size=5).map(tuple))
 def test_increments_and_an_order_are_read_as_they_are_written(data, sizes):
-    """As values, on the command line and in an address, in a file."""
+    """As values, on the command line, in an address, and in a file."""
     names = tuple(data.draw(st.lists(NAMES, min_size=sum(sizes), max_size=sum(sizes), unique=True)))
     config = preset("digits", "ari", **{"data.classes_per_task": list(sizes), "data.class_order": list(names)})
     assert config.data.units == TaskUnits(sizes) and config.data.tasks == len(sizes)
@@ -307,10 +309,10 @@ def test_as_many_tasks_as_increments_may_be_said_too_and_no_other_number():
         assert parse(below, **both) == preset("digits", **both)
         assert parse(below, **{"data.classes_per_task": "6,4"}).data.tasks == 2
         with pytest.raises(
-            ConfigError, match=r"classes_per_task: .*one number for each of 3 tasks, .*data.tasks .*not 4"
+            ConfigError, match=r"classes_per_task: .*one number for each of the 3 tasks of data.tasks, and not 4"
         ):
             parse(below, **(both | {"data.tasks": 3}))
-    with pytest.raises(ConfigError, match=r"leave data.tasks out and it follows"):
+    with pytest.raises(ConfigError, match=r"leave out data.tasks to have it follow from them"):
         parse(preset("digits", **both).model_dump(), **{"data.tasks": 5})
     assert parse(preset("digits", **both).model_dump(), **{"data.classes_per_task": 2}).data.units == TaskUnits(
         (2,) * 4
@@ -344,7 +346,7 @@ def test_a_single_class_is_named_in_a_list():
 
 @each_method
 def test_what_no_setting_names_keeps_its_default(method):
-    """So a run recorded before a setting came up is still read."""
+    """So a run recorded before a setting existed can still be read."""
     plain = preset("digits", method)
     dumped = plain.model_dump()
     del dumped["recording"], dumped["train"]["epochs"]
@@ -392,20 +394,20 @@ def test_unknown_presets_and_methods_are_answered_with_the_valid_ones():
             ("data.classes_per_task", value, r"a number from 1 to 1000, or one for each task, as in 4,2,2,2")
             for value in (0, -1, 2.5, "many", "4,0", "4;2", [4, 0], [4, None], [[4]], {}, None, "")
         ),
-        ("data.classes_per_task", [], r"one number for each of 5 tasks"),
+        ("data.classes_per_task", [], r"one number for each of the 5 tasks"),
         ("data.class_order", -1, r"a seed of at least 0, or names of classes"),
         ("data.class_order", 1.5, r"a seed of at least 0, or names of classes"),
         ("data.class_order", {}, r"a seed of at least 0, or names of classes"),
         ("data.class_order", [None], r"a seed of at least 0, or names of classes"),
         ("data.class_order", ["a", ["b"]], r"a seed of at least 0, or names of classes"),
-        ("data.class_order", "3,1,4,3,1", r"each class once, and 1, 3 comes twice"),
+        ("data.class_order", "3,1,4,3,1", r"each class once; named more than once: 1, 3"),
         (
             "data.class_order",
             "a,b,c",
-            r"as many classes as the tasks have, 10, or be a seed of at least 0; 3 are named",
+            r"all 10 classes of the tasks, or be a seed of at least 0; 3 are named",
         ),
-        ("data.class_order", "cat", r"10, or be a seed of at least 0; 1 is named"),
-        ("data.class_order", [], r"10, or be a seed of at least 0; 0 are named"),
+        ("data.class_order", "cat", r"10 classes of the tasks, or be a seed of at least 0; 1 is named"),
+        ("data.class_order", [], r"10 classes of the tasks, or be a seed of at least 0; 0 are named"),
         ("data.evaluate_on", "train", r"'test' or 'validation'"),
         ("network.name", "resnet", r"'conv', 'masked-conv', 'mlp', 'residual' or 'resnet18'"),
         ("network.attention", "bam", r"'per-image', 'border', 'local', 'released' or 'none'"),
@@ -469,7 +471,7 @@ def test_unknown_keys_are_answered_with_the_valid_ones():
     ],
 )
 def test_settings_that_a_method_does_not_have_are_refused(method, key):
-    """Nothing without effect can be written down."""
+    """A setting without effect cannot be written down."""
     with pytest.raises(ConfigError) as raised:
         preset("digits", method, **{key: 1})
     message = str(raised.value)
@@ -495,7 +497,7 @@ def test_config_errors_are_errors_of_the_lab():
 def test_configurations_are_frozen_throughout(method):
     config = preset("digits", method)
     sections = [getattr(config, name) for name in type(config).model_fields]
-    for section in [config, *(each for each in sections if isinstance(each, Section))]:
+    for section in [config, *(section for section in sections if isinstance(section, Section))]:
         for name in type(section).model_fields:
             with pytest.raises(ValidationError, match="frozen"):
                 setattr(section, name, getattr(section, name))

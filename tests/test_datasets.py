@@ -1,4 +1,5 @@
-"""The data that come with packages: what they contain, that their splits share nothing, that they stay the same."""
+"""The data that come with packages: what they contain, that their splits share nothing, and that they stay the
+same."""
 
 import hashlib
 import subprocess
@@ -79,7 +80,7 @@ def test_mean_and_std_standardise_the_training_pixels(dataset):
 
 
 def test_no_image_occurs_twice(dataset):
-    """Neither within a split nor in both, which an index that had slipped into both would bring about."""
+    """Neither within a split nor across both, as when an index slips into both."""
     train, test = rows(dataset.train.images), rows(dataset.test.images)
     assert (len(train), len(test)) == SIZES[dataset.name]
     assert not train & test
@@ -99,7 +100,7 @@ def test_two_fresh_builds_are_equal_bit_for_bit(dataset):
 
 
 def test_the_choices_are_those_of_every_earlier_process():
-    """Or recorded runs could not be compared. Of the scenes, only what no JPEG decoder can sway."""
+    """Otherwise recorded runs could not be compared. Of the scenes, only what does not depend on the JPEG decoder."""
     arrays = load("digits").test.images, load("mnist-5k").test.images, load("scenes").test.masks
     digests = [hashlib.sha256(array.tobytes()).hexdigest()[:16] for array in arrays]
     assert digests == ["8cff3a5d9c006052", "5a2044868b4eb7de", "4cc0498e688951a0"]
@@ -119,21 +120,21 @@ def test_arrays_are_read_only(dataset):
 
 
 def test_holdout_divides_train_and_drops_test(dataset):
-    held = dataset.holdout()
-    train, test = rows(held.train.images), rows(held.test.images)
+    divided = dataset.holdout()
+    train, test = rows(divided.train.images), rows(divided.test.images)
     assert train | test == rows(dataset.train.images) and not train & test
     assert not (train | test) & rows(dataset.test.images)
     counts = np.bincount(dataset.train.labels)
-    np.testing.assert_array_equal(np.bincount(held.test.labels), np.rint(counts / 5))
+    np.testing.assert_array_equal(np.bincount(divided.test.labels), np.rint(counts / 5))
     again = datasets._build(dataset.name, datasets.AS_IT_IS, Path()).holdout()
-    assert same(again.train, held.train) and same(again.test, held.test)
+    assert same(again.train, divided.train) and same(again.test, divided.test)
 
 
 def test_holdout_keeps_image_label_and_mask_together():
-    train, held = load("scenes").train, load("scenes").holdout().test
+    train, validation = load("scenes").train, load("scenes").holdout().test
     place = {image.tobytes(): i for i, image in enumerate(train.images)}
-    origin = np.array([place[image.tobytes()] for image in held.images])
-    assert same(train[origin], held)
+    origin = np.array([place[image.tobytes()] for image in validation.images])
+    assert same(train[origin], validation)
 
 
 def test_unknown_name_is_answered_with_the_valid_ones():
@@ -180,9 +181,9 @@ def test_streamed_equals_resident(name):
     assert streamed.shape == resident.shape and (streamed.mean, streamed.std) == (resident.mean, resident.std)
     for a, b in ((streamed, resident), (streamed.holdout(), resident.holdout())):
         assert isinstance(a.train.images, Streamed) and isinstance(b.train.images, np.ndarray)
-        for one, other in ((a.train, b.train), (a.test, b.test)):
-            assert len(one) == len(other) and one.nbytes == other.nbytes
-            assert same(one.resident(), other)
+        for split, other in ((a.train, b.train), (a.test, b.test)):
+            assert len(split) == len(other) and split.nbytes == other.nbytes
+            assert same(split.resident(), other)
 
 
 def test_streamed_is_indexed_as_an_array_is():
@@ -190,12 +191,12 @@ def test_streamed_is_indexed_as_an_array_is():
     streamed = Streamed(lambda i: array[i], np.arange(50), (2, 3))
     assert streamed.shape == array.shape and len(streamed) == 50
     assert streamed.dtype == array.dtype and streamed.nbytes == array.nbytes
-    chosen = np.array([4, 4, 49, -1, 0])
-    for index in (chosen, chosen[:0], array[:, 0, 0] > 99, slice(3, 20, 2), slice(0), 7, -1, np.int64(3)):
-        found = streamed[index]
-        np.testing.assert_array_equal(found, array[index])
-        assert found.dtype == array.dtype
-    np.testing.assert_array_equal(streamed.pick(chosen)[1:3], array[chosen][1:3])
+    picks = np.array([4, 4, 49, -1, 0])
+    for index in (picks, picks[:0], array[:, 0, 0] > 99, slice(3, 20, 2), slice(0), 7, -1, np.int64(3)):
+        samples = streamed[index]
+        np.testing.assert_array_equal(samples, array[index])
+        assert samples.dtype == array.dtype
+    np.testing.assert_array_equal(streamed.pick(picks)[1:3], array[picks][1:3])
     np.testing.assert_array_equal(streamed.pick(array[:, 0, 0] > 99)[:], array[array[:, 0, 0] > 99])
     np.testing.assert_array_equal(np.stack(list(streamed)), array)
     with pytest.raises(IndexError):
@@ -419,8 +420,8 @@ def test_the_mask_lies_where_the_image_differs_from_its_background(parts, compos
 def test_half_of_the_objects_are_lighter_and_half_darker():
     data = load("scenes")
     assert data.train.lighter.sum() == 2000 and data.test.lighter.sum() == 500
-    each = np.bincount(data.train.labels, weights=data.train.lighter)  # of 400; standard deviation 10
-    assert each.min() > 150 and each.max() < 250
+    lighter_of_class = np.bincount(data.train.labels, weights=data.train.lighter)  # of 400; standard deviation 10
+    assert lighter_of_class.min() > 150 and lighter_of_class.max() < 250
 
 
 def test_contrast_has_its_sign_and_at_least_its_least_size(parts):
@@ -451,7 +452,7 @@ def test_brightness_does_not_betray_the_object():
 
 
 def test_colours_vary_in_hue(parts):
-    """Each channel is the one that moves most somewhere, and some channels go against the others."""
+    """In some scene, each channel is the one that moves most; some channels move against the others."""
     move = (parts.colour - mean_under_stroke(parts)) * np.where(parts.lighter, 1, -1)[:, None]
     assert np.bincount(move.argmax(axis=1), minlength=3).min() > 0.05 * len(move)
     assert (move.min(axis=1) < -0.01).mean() > 0.05
@@ -459,7 +460,7 @@ def test_colours_vary_in_hue(parts):
 
 @pytest.fixture
 def coded(monkeypatch) -> Iterator[None]:
-    """Photographs whose every 2 x 2 block has its own colour, so that each pixel tells which block it came from."""
+    """Photographs whose every 2 x 2 block has its own colour, so that each pixel identifies its block."""
     block = np.arange(2 * 213 * 320).reshape(2, 213, 320)
     code = 64 + np.stack([block % 128, block // 128 % 128, block // 128**2 * 8], axis=-1)  # bytes 64..191
     photos = np.pad(code.repeat(2, axis=1).repeat(2, axis=2), ((0, 0), (0, 1), (0, 0), (0, 0))).astype(np.uint8)
@@ -477,14 +478,14 @@ def origins(background: np.ndarray) -> np.ndarray:
 
 
 def test_train_and_test_backgrounds_share_no_pixel(some, coded):
-    seen = {region: origins(scenes.layers(some.images, 0, region).background) for region in ("train", "test")}
-    for origin in seen.values():
+    blocks = {region: origins(scenes.layers(some.images, 0, region).background) for region in ("train", "test")}
+    for origin in blocks.values():
         assert len(set(origin[:, 0, 0] // (213 * 320))) == 2  # both photographs are in use
-    assert not set(seen["train"].ravel()) & set(seen["test"].ravel())
+    assert not set(blocks["train"].ravel()) & set(blocks["test"].ravel())
 
 
 def homes_of(background: np.ndarray) -> np.ndarray:
-    """The class [N] in whose home all of each coded background lies; -1 where it is in no home or in several."""
+    """The class [N] whose home contains the whole coded background; -1 where no single home does."""
     photo, y, x = np.unravel_index(origins(background), (2, 213, 320))
     place = np.cumsum(np.tile(~np.eye(3, 4, k=1, dtype=bool), (2, 1)).ravel()) - 1  # index of each training tile
     tile = place[12 * photo + 4 * (y // 71) + x // 80]
@@ -496,23 +497,23 @@ def homes_of(background: np.ndarray) -> np.ndarray:
 
 
 def test_homes_share_no_tile_and_leave_none():
-    each = [set(tiles) for tiles in scenes.HOMES.tolist()]
-    assert len(each) == 10 and sum(map(len, each)) == 18 and set().union(*each) == set(range(18))
+    homes = [set(tiles) for tiles in scenes.HOMES.tolist()]
+    assert len(homes) == 10 and sum(map(len, homes)) == 18 and set().union(*homes) == set(range(18))
 
 
 def test_without_correlation_backgrounds_are_those_of_every_earlier_process(some, coded):
-    """The draws, pinned where no JPEG decoder can sway them; a correlation of 0 moves none of them."""
+    """The draws, where they do not depend on the JPEG decoder; a correlation of 0 changes none of them."""
     plain = scenes.layers(some.images, 0, "train")
     assert hashlib.sha256(plain.background.tobytes()).hexdigest()[:16] == "8f30a04252c3db3c"
-    told = scenes.layers(some.images, 0, "train", scenes.homes(some.labels, 0))
+    uncorrelated = scenes.layers(some.images, 0, "train", scenes.homes(some.labels, 0))
     for field in ("background", "alpha", "colour", "lighter"):
-        np.testing.assert_array_equal(getattr(told, field), getattr(plain, field))
+        np.testing.assert_array_equal(getattr(uncorrelated, field), getattr(plain, field))
 
 
 def test_full_correlation_puts_every_background_in_its_home(some, coded):
     parts = scenes.layers(some.images, 0, "train", scenes.homes(some.labels, 1))
     np.testing.assert_array_equal(homes_of(parts.background), some.labels)
-    assert len(set(origins(parts.background)[:, 0, 0])) > 0.9 * len(some)  # from all over it
+    assert len(set(origins(parts.background)[:, 0, 0])) > 0.9 * len(some)  # spread over the whole home
 
 
 def test_a_correlation_is_the_share_of_backgrounds_at_home(some, coded):
@@ -521,11 +522,11 @@ def test_a_correlation_is_the_share_of_backgrounds_at_home(some, coded):
     assert abs((half == labels).mean() - 0.5) < 0.03 and abs((most == labels).mean() - 0.95) < 0.015
     assert set(half[half != labels]) == {scenes.ANYWHERE}
     assert (most[half != scenes.ANYWHERE] != scenes.ANYWHERE).all()  # a stronger one adds to a weaker
-    whose = scenes.homes(some.labels, 0.5)
-    found = homes_of(scenes.layers(some.images, 0, "train", whose).background)
-    told = whose != scenes.ANYWHERE
-    np.testing.assert_array_equal(found[told], some.labels[told])
-    assert (found[~told] == some.labels[~told]).mean() < 0.3  # a tenth by chance
+    owners = scenes.homes(some.labels, 0.5)
+    homes = homes_of(scenes.layers(some.images, 0, "train", owners).background)
+    correlated = owners != scenes.ANYWHERE
+    np.testing.assert_array_equal(homes[correlated], some.labels[correlated])
+    assert (homes[~correlated] == some.labels[~correlated]).mean() < 0.3  # a tenth by chance
 
 
 @pytest.mark.parametrize("spurious", [0.5, 1.0])
@@ -536,7 +537,7 @@ def test_a_correlation_changes_training_backgrounds_and_nothing_else(spurious):
     for field in ("labels", "masks", "lighter"):
         np.testing.assert_array_equal(getattr(data.train, field), getattr(plain.train, field))
     changed = (data.train.images != plain.train.images).any(axis=(1, 2, 3))
-    assert changed.mean() > 0.9  # but where the draw was at home by itself
+    assert changed.mean() > 0.9  # except where the draw was from the home anyway
     small = load("scenes", 16, spurious)
     np.testing.assert_array_equal(small.train.images[7], pictures.resize(data.train.images[7], 16))
 
@@ -552,19 +553,19 @@ def test_swapped_scenes_have_the_test_digits_before_other_backgrounds():
 
 
 def test_swapped_backgrounds_are_at_the_home_they_are_named_after(coded, monkeypatch):
-    """Own: the label's. Other: never the label's, every other about as often."""
-    seen: list[np.ndarray] = []
+    """Own: the label's home. Other: never the label's, and all others about equally often."""
+    homes: list[np.ndarray] = []
     layers = scenes.layers
 
-    def watched(*asked) -> scenes.Layers:
-        parts = layers(*asked)
-        seen.append(homes_of(parts.background))
+    def watched(*arguments) -> scenes.Layers:
+        parts = layers(*arguments)
+        homes.append(homes_of(parts.background))
         return parts
 
     monkeypatch.setattr(scenes, "layers", watched)
     labels = scenes.swapped("own").labels
     scenes.swapped("other")
-    own, other = seen
+    own, other = homes
     np.testing.assert_array_equal(own, labels)
     steps = np.bincount((other - labels) % 10, minlength=10)  # of 1,000 over nine; standard deviation 10
     assert other.min() >= 0 and steps[0] == 0 and steps[1:].min() > 70 and steps.max() < 150
@@ -572,9 +573,9 @@ def test_swapped_backgrounds_are_at_the_home_they_are_named_after(coded, monkeyp
 
 def test_wrong_correlations_are_refused(some):
     for spurious in (-0.1, 1.1, float("nan")):
-        with pytest.raises(ValueError, match=r"lies in \[0, 1\]"):
+        with pytest.raises(ValueError, match=r"must lie in \[0, 1\]"):
             load("scenes", spurious=spurious)
-    with pytest.raises(ValueError, match="digits has no spurious backgrounds; scenes alone has"):
+    with pytest.raises(ValueError, match="digits has no spurious backgrounds; only scenes has"):
         load("digits", spurious=0.5)
     with pytest.raises(ValueError, match="own or other, not of 'mine'"):
         scenes.swapped("mine")

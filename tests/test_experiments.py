@@ -1,4 +1,4 @@
-"""Sweeps: what is planned, that interruption changes nothing, and what tables say. Workers: test_cli_experiments."""
+"""Sweeps: what is planned, that interruption changes nothing, and what tables show. Workers: test_cli_experiments."""
 
 import csv
 import itertools
@@ -20,8 +20,8 @@ QUICK = {"train.epochs": 1, "train.batch_size": 100, "data.tasks": 2, "memory.bu
 
 def csv_of(folder, without=("seconds",)):
     with (folder / "results.csv").open(newline="", encoding="utf-8") as file:
-        found = list(csv.DictReader(file))
-    return [{key: value for key, value in row.items() if key not in without} for row in found]
+        rows = list(csv.DictReader(file))
+    return [{key: value for key, value in row.items() if key not in without} for row in rows]
 
 
 def made(arms, folder, **options):
@@ -59,7 +59,7 @@ def test_a_run_is_named_by_what_its_result_depends_on():
         preset("digits", "ari-paper", 3),
         preset("digits", seed=3, **{"fusion.eta": 1}),
     ]
-    assert len({name_of(each) for each in (config, *others)}) == 4
+    assert len({name_of(config_) for config_ in (config, *others)}) == 4
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_a_run_is_named_by_what_its_result_depends_on():
         (["ari"], {"fusion.eta": []}, {}, ["fusion.eta: at least one"]),
     ],
 )
-def test_bad_plans_are_told(methods, varied, settings, parts):
+def test_bad_plans_are_reported(methods, varied, settings, parts):
     with pytest.raises(ConfigError) as caught:
         plan("digits", methods, 1, varied, settings)
     for part in parts:
@@ -92,14 +92,14 @@ def test_no_seed_is_no_plan():
 
 def test_an_ablation_has_12_arms_of_ari():
     arms = ablation("digits", 2, {"train.epochs": 2, "attack.epsilon": 0.1})
-    found = [
+    settings = [
         (c.attack.epsilon, c.fusion.weights, c.fusion.reset, c.train.epochs) for (c, _) in (a.runs for a in arms)
     ]
     expected = itertools.product((0.1, 0), ("adaptive", "uniform", "last"), (True, False), (2,))
-    assert found == list(expected)
+    assert settings == list(expected)
     with pytest.raises(ConfigError, match=r"attack\.epsilon: 0 leaves no attack"):
         ablation("digits", 1, {"attack.epsilon": 0})
-    with pytest.raises(ConfigError, match=r"fusion\.reset is what an ablation switches"):
+    with pytest.raises(ConfigError, match=r"an ablation varies fusion\.reset itself"):
         ablation("digits", 1, {"fusion.reset": False})
 
 
@@ -118,18 +118,18 @@ def whole(arms, tmp_path_factory):
     return folder, made(arms, folder)
 
 
-def test_every_run_is_told_and_has_its_rows(arms, whole):
+def test_every_run_is_reported_and_has_its_rows(arms, whole):
     folder, news = whole
-    done = [(each.arm.label, each.seed, each.error) for each in news if isinstance(each, Done)]
+    done = [(event.arm.label, event.seed, event.error) for event in news if isinstance(event, Done)]
     assert done == [(arm.label, seed, None) for arm in arms for seed in (0, 1)]
-    shares = [each.share for each in news if isinstance(each, Advanced)]
+    shares = [event.share for event in news if isinstance(event, Advanced)]
     assert all(0 < share <= 1 for share in shares) and shares.count(1.0) == len(done)
-    found = csv_of(folder, without=())
-    assert list(found[0]) == ["preset", "method", "data.tasks", "fusion.eta", "memory.budget", "train.batch_size",
+    rows = csv_of(folder, without=())
+    assert list(rows[0]) == ["preset", "method", "data.tasks", "fusion.eta", "memory.budget", "train.batch_size",
                               "train.epochs", "seed", "protocol", "average",
                               "average_over_samples", "average_incremental", "forgetting",
                               "bwt", "seconds", "samples", "device", "error"]  # fmt: skip
-    assert [(row["method"], row["fusion.eta"], row["seed"], row["protocol"]) for row in found] == [
+    assert [(row["method"], row["fusion.eta"], row["seed"], row["protocol"]) for row in rows] == [
         (method, eta, seed, protocol)
         for method, eta in (("ari", "0.1"), ("ari", "0.85"), ("replay", ""))
         for seed in "01"
@@ -165,7 +165,7 @@ def test_cut_in_the_middle_of_a_run_it_ends_the_same(share, arms, whole, tmp_pat
     monkeypatch.setattr(runs, "resume", lambda place: resumed.append(place.name) or resume(place))
     news = made(arms, tmp_path)
     assert resumed == [name_of(arms[1].runs[0])]
-    (first,) = [each.share for each in news if isinstance(each, Advanced) and each.arm is arms[1]][:1]
+    (first,) = [event.share for event in news if isinstance(event, Advanced) and event.arm is arms[1]][:1]
     assert (first > 0.5) == (share > 0.5)  # it went on from the task it was cut in
     assert csv_of(tmp_path) == csv_of(whole[0])
 
@@ -175,24 +175,26 @@ def nothing_trains(monkeypatch):
 
 
 def test_another_question_takes_what_matches(whole, monkeypatch):
-    """Fewer seeds, fewer values, the other order, and a value that is said but no other than before."""
+    """Fewer seeds, fewer values, the other order, and a value that is given explicitly but unchanged."""
     nothing_trains(monkeypatch)
     folder, _ = whole
     before = (folder / "results.csv").read_text()
     fewer = plan("digits", ["replay", "ari"], 1, {"fusion.eta": [0.85]}, {**QUICK, "train.epochs": 2})
-    assert [(each.arm.method, each.error) for each in made(fewer, folder)] == [("replay", None), ("ari", None)]
+    assert [(done.arm.method, done.error) for done in made(fewer, folder)] == [("replay", None), ("ari", None)]
     assert (folder / "results.csv").read_text() == before
-    said = plan("digits", ["ari"], 2, {}, {**QUICK, "train.epochs": 2, "fusion.eta": 0.85, "fusion.distance": "l1"})
-    made(said, folder)
+    explicit = plan(
+        "digits", ["ari"], 2, {}, {**QUICK, "train.epochs": 2, "fusion.eta": 0.85, "fusion.distance": "l1"}
+    )
+    made(explicit, folder)
     ari = [row for row in csv_of(folder) if row["method"] == "ari"]
     assert {row["fusion.distance"] for row in ari} == {"l1"} and len(ari) == 2 * 2 * len(PROTOCOLS)
-    (folder / "results.csv").write_text(before)  # others read this folder too
+    (folder / "results.csv").write_text(before)  # other tests read this folder too
 
 
 def test_a_run_that_diverges_is_a_row_and_not_the_end(tmp_path, monkeypatch):
     varied = {"train.learning_rate": [1e20, 0.01]}
     arms = plan("digits", ["finetune"], 1, varied, {key: QUICK[key] for key in QUICK if key != "memory.budget"})
-    first, second = [each for each in made(arms, tmp_path) if isinstance(each, Done)]
+    first, second = [event for event in made(arms, tmp_path) if isinstance(event, Done)]
     assert "diverged in task 1" in first.error and second.error is None
     good, bad = (
         [row for row in csv_of(tmp_path) if row["train.learning_rate"] == value] for value in ("0.01", "1e+20")
@@ -203,10 +205,10 @@ def test_a_run_that_diverges_is_a_row_and_not_the_end(tmp_path, monkeypatch):
     assert (line["n"], line["failed"], line["mean"]) == (0, 1, None)
     assert (other["n"], other["failed"], other["difference"]["n"]) == (1, 0, 0)
     nothing_trains(monkeypatch)
-    assert [each.error for each in made(arms, tmp_path)] == [first.error, None]
+    assert [event.error for event in made(arms, tmp_path)] == [first.error, None]
 
 
-def test_what_cannot_run_is_told_before_anything_runs(tmp_path, monkeypatch):
+def test_what_cannot_run_is_reported_before_anything_runs(tmp_path, monkeypatch):
     nothing_trains(monkeypatch)
     with pytest.raises(ConfigError, match="at most 5 tasks"):
         made(plan("digits", ["replay"], 1, {"data.tasks": [2, 6]}), tmp_path)
@@ -222,7 +224,7 @@ def test_runs_are_kept_when_asked(tmp_path):
 
 
 def test_a_failure_that_was_not_noted_down_is_tried_again(tmp_path, monkeypatch):
-    """Killed between the end of a run and its row: a failed run is trained anew, a finished one only read."""
+    """Killed between the end of a run and its row: a failed run is trained again, a finished one is only read."""
     arms = plan(
         "digits", ["finetune"], 1, {"train.learning_rate": [0.01, 1e20]}, {"train.epochs": 1, "data.tasks": 2}
     )
@@ -230,8 +232,10 @@ def test_a_failure_that_was_not_noted_down_is_tried_again(tmp_path, monkeypatch)
     for file in (tmp_path / "finished").iterdir():
         file.unlink()
     train, trained = runs.train, []
-    monkeypatch.setattr(runs, "train", lambda *given, **more: trained.append(given[0]) or train(*given, **more))
-    done = [each.error for each in made(arms, tmp_path) if isinstance(each, Done)]
+    monkeypatch.setattr(
+        runs, "train", lambda *arguments, **more: trained.append(arguments[0]) or train(*arguments, **more)
+    )
+    done = [event.error for event in made(arms, tmp_path) if isinstance(event, Done)]
     assert trained == [arms[1].runs[0]] and done[0] is None and "diverged" in done[1]
 
 
@@ -250,12 +254,12 @@ def test_a_damaged_result_is_named(content, tmp_path):
     (tmp_path / "finished").mkdir()
     (tmp_path / "finished" / "x.json").write_text(content)
     with pytest.raises(
-        RecordError, match=r"x\.json is damaged: .*; remove it, and the same sweep makes its run anew"
+        RecordError, match=r"x\.json is damaged: .*; remove it, and the same sweep makes its run again"
     ):
         made(plan("digits", ["finetune"], 1), tmp_path)
 
 
-# What they say, with figures made up
+# What they show, with made-up figures
 
 
 def outcome(arm, config, averages):
@@ -284,15 +288,15 @@ def outcomes(arms, average):
 def test_a_table_against_a_literal_computation():
     values = {"ari": [0.9, 0.8, 0.7], "replay": [0.85, 0.83, 0.6], "finetune": [0.2, None, 0.3]}
     arms = plan("digits", list(values), 3)
-    found = tables(arms, outcomes(arms, lambda _, method, seed: values[method][seed]), against="replay")
-    assert list(found) == list(PROTOCOLS)
-    ari, replay, finetune = found["vote"]
-    assert [line["method"] for line in found["vote"]] == list(values) and replay["difference"] is None
+    by_protocol = tables(arms, outcomes(arms, lambda _, method, seed: values[method][seed]), against="replay")
+    assert list(by_protocol) == list(PROTOCOLS)
+    ari, replay, finetune = by_protocol["vote"]
+    assert [line["method"] for line in by_protocol["vote"]] == list(values) and replay["difference"] is None
     assert (ari["n"], ari["failed"]) == (3, 0) and ari["mean"] == pytest.approx(0.8)
     assert ari["high"] == pytest.approx(0.8 + 4.302653 * 0.1 / math.sqrt(3), rel=1e-6)
     differences = [0.05, -0.03, 0.1]
     mean = sum(differences) / 3
-    s = math.sqrt(sum((each - mean) ** 2 for each in differences) / 2)
+    s = math.sqrt(sum((difference - mean) ** 2 for difference in differences) / 2)
     assert ari["difference"]["mean"] == pytest.approx(mean) and ari["difference"]["n"] == 3
     assert ari["difference"]["low"] == pytest.approx(mean - 4.302653 * s / math.sqrt(3), rel=1e-5)
     assert (finetune["n"], finetune["failed"], finetune["difference"]["n"]) == (2, 1, 2)  # seeds 0 and 2
@@ -300,7 +304,7 @@ def test_a_table_against_a_literal_computation():
     assert ari["forgetting"] == {"n": 3, "mean": 0.25, "low": 0.25, "high": 0.25}
     assert ari["bwt"] == {"n": 0, "mean": None, "low": None, "high": None}
     assert tables(arms, {})["vote"][1]["mean"] is None
-    with pytest.raises(ConfigError, match="itaml is not compared here; valid: ari, replay, finetune"):
+    with pytest.raises(ConfigError, match="itaml is not in this comparison; valid: ari, replay, finetune"):
         tables(arms, {}, against="itaml")
 
 
@@ -314,9 +318,9 @@ def test_one_seed_has_no_intervals():
 
 def test_protocols_that_only_some_arms_have():
     arms = plan("digits", ["replay", "finetune"], 1, {"adaptation.epochs": [0, 1]})
-    found = tables(arms, {})
-    assert [len(found[name]) for name in ("task_aware", "task_aware_adapted")] == [3, 1]
-    assert found["vote_adapted"][0]["settings"] == {"adaptation.epochs": 1}
+    by_protocol = tables(arms, {})
+    assert [len(by_protocol[name]) for name in ("task_aware", "task_aware_adapted")] == [3, 1]
+    assert by_protocol["vote_adapted"][0]["settings"] == {"adaptation.epochs": 1}
 
 
 def test_main_effects_against_literal_loops():
@@ -325,11 +329,11 @@ def test_main_effects_against_literal_loops():
     values = {(arm.label, seed): float(rng.uniform()) for arm in arms for seed in range(3)}
     of = {(arm.varied["attack.epsilon"] > 0, arm.varied["fusion.weights"], arm.varied["fusion.reset"]): arm.label
           for arm in arms}  # fmt: skip
-    found = outcomes(arms, lambda *_: 0.0)
+    results = outcomes(arms, lambda *_: 0.0)
     for arm in arms:
         for config in arm.runs:
-            found[name_of(config)] = outcome(arm, config, values[arm.label, config.seed])
-    attack, uniform, last, reset = effects(arms, found)["vote"]
+            results[name_of(config)] = outcome(arm, config, values[arm.label, config.seed])
+    attack, uniform, last, reset = effects(arms, results)["vote"]
     switches = list(itertools.product(("adaptive", "uniform", "last"), (True, False)))
     for seed_effects, effect in (
         ([[values[of[True, w, r], s] - values[of[False, w, r], s] for w, r in switches] for s in range(3)], attack),
@@ -340,24 +344,24 @@ def test_main_effects_against_literal_loops():
         ([[values[of[a, "adaptive", r], s] - values[of[a, "last", r], s] for a in (True, False)
            for r in (True, False)] for s in range(3)], last),
     ):  # fmt: skip
-        means = [sum(each) / len(each) for each in seed_effects]
+        means = [sum(values_of_seed) / len(values_of_seed) for values_of_seed in seed_effects]
         mean = sum(means) / 3
-        half = 4.302653 * math.sqrt(sum((each - mean) ** 2 for each in means) / 2) / math.sqrt(3)
+        half = 4.302653 * math.sqrt(sum((value - mean) ** 2 for value in means) / 2) / math.sqrt(3)
         interval = effect.interval
         assert (interval.n, interval.mean) == (3, pytest.approx(mean))
         assert (interval.low, interval.high) == (pytest.approx(mean - half), pytest.approx(mean + half))
 
 
 def test_effects_in_words():
-    """The attack helps, reset hurts, weights do nothing but noise; a seed with a failed run counts for nothing."""
+    """The attack helps, reset hurts, weights only add noise; a seed with a failed run does not count."""
 
     def average(varied, _, seed):
         noise = 0.01 * (-1) ** seed if varied["fusion.weights"] == "adaptive" else 0
         return 0.5 + 0.1 * (varied["attack.epsilon"] > 0) - 0.2 * varied["fusion.reset"] + noise + 0.01 * seed
 
     arms = ablation("digits", 4)
-    found = outcomes(arms, average)
-    verdicts = {(each.switch, each.difference): each.verdict for each in effects(arms, found)["vote"]}
+    results = outcomes(arms, average)
+    verdicts = {(effect.switch, effect.difference): effect.verdict for effect in effects(arms, results)["vote"]}
     assert verdicts == {
         ("attack", "on - off"): "raises the average accuracy",
         ("weights", "adaptive - uniform"): "nothing measurable",
@@ -365,14 +369,16 @@ def test_effects_in_words():
         ("reset", "on - off"): "lowers the average accuracy",
     }
     failed = arms[0].runs[3]
-    found[name_of(failed)] = outcome(arms[0], failed, None)
-    attack, *_ = effects(arms, found)["vote"]
+    results[name_of(failed)] = outcome(arms[0], failed, None)
+    attack, *_ = effects(arms, results)["vote"]
     assert attack.interval.n == 3 and attack.interval.mean == pytest.approx(0.1)
-    one = ablation("digits", 1)
-    assert effects(one, outcomes(one, average))["vote"][0].verdict == "no interval from fewer than two seeds"
+    one_seed = ablation("digits", 1)
+    assert (
+        effects(one_seed, outcomes(one_seed, average))["vote"][0].verdict == "no interval from fewer than two seeds"
+    )
 
 
 def test_rows_are_plain_json(arms, whole):
-    found = experiments.rows(arms, experiments.outcomes(whole[0]))
-    assert json.loads(json.dumps(found, allow_nan=False)) == found and len(found) == 6 * len(PROTOCOLS)
-    assert (found[0]["fusion.eta"], found[-1]["fusion.eta"], found[0]["train.epochs"]) == (0.1, None, 2)
+    rows = experiments.rows(arms, experiments.outcomes(whole[0]))
+    assert json.loads(json.dumps(rows, allow_nan=False)) == rows and len(rows) == 6 * len(PROTOCOLS)
+    assert (rows[0]["fusion.eta"], rows[-1]["fusion.eta"], rows[0]["train.epochs"]) == (0.1, None, 2)

@@ -54,13 +54,13 @@ def zipped(*entries, **options):
     return content.getvalue()
 
 
-def same_figures(one: Record, other: Record):
+def same_figures(first: Record, second: Record):
     """Accuracies and frames bit for bit, on the CPU."""
-    for protocol in protocols(one.config):
-        np.testing.assert_array_equal(one.accuracy_matrix(protocol), other.accuracy_matrix(protocol))
-    for task in range(1, len(one.tasks) + 1):
-        np.testing.assert_array_equal(one.frames(task).dif_star, other.frames(task).dif_star)
-        np.testing.assert_array_equal(one.frames(task).loss, other.frames(task).loss)
+    for protocol in protocols(first.config):
+        np.testing.assert_array_equal(first.accuracy_matrix(protocol), second.accuracy_matrix(protocol))
+    for task in range(1, len(first.tasks) + 1):
+        np.testing.assert_array_equal(first.frames(task).dif_star, second.frames(task).dif_star)
+        np.testing.assert_array_equal(first.frames(task).loss, second.frames(task).loss)
 
 
 # The archive
@@ -75,7 +75,7 @@ def test_an_archive_comes_back_file_by_file():
 
 
 @pytest.mark.parametrize(
-    ("entries", "told"),
+    ("entries", "message"),
     [
         ([("../run.json", "{}")], "out of place"),
         ([("/run.json", "{}")], "out of place"),
@@ -90,8 +90,8 @@ def test_an_archive_comes_back_file_by_file():
         ([("a/", "")], "empty"),
     ],
 )
-def test_what_is_not_files_of_one_folder_is_refused(entries, told):
-    with pytest.raises(RecordError, match=told):
+def test_what_is_not_files_of_one_folder_is_refused(entries, message):
+    with pytest.raises(RecordError, match=message):
         exports.unpacked(zipped(*entries))
 
 
@@ -112,7 +112,7 @@ def test_a_file_that_is_there_twice_is_refused():
 
 @pytest.mark.parametrize("data", [b"", b"no archive at all", b"PK\x03\x04" + bytes(40)])
 def test_what_is_no_archive_is_refused(data):
-    with pytest.raises(RecordError, match=r"no \.zip archive"):
+    with pytest.raises(RecordError, match=r"not a \.zip archive"):
         exports.unpacked(data)
 
 
@@ -131,7 +131,7 @@ def test_a_changed_byte_is_noticed():
             name, files = exports.unpacked(changed)
         except RecordError:
             continue
-        assert files == records.files("ari") or name != "ari"  # it hit a date or the like
+        assert files == records.files("ari") or name != "ari"  # the change hit a date or the like
 
 
 def test_what_is_too_large_is_refused_before_it_is_unpacked(monkeypatch):
@@ -157,7 +157,7 @@ def test_encrypted_and_unusual_archives_are_refused():
     data[data.index(b"PK\x01\x02") + 8] |= 1
     with pytest.raises(RecordError, match="encrypted"):
         exports.unpacked(bytes(data))
-    with pytest.raises(RecordError, match="valid is deflate"):
+    with pytest.raises(RecordError, match="valid: deflate"):
         exports.unpacked(zipped(("a/run.json", "{}"), compression=zipfile.ZIP_LZMA))
 
 
@@ -175,10 +175,10 @@ def test_the_script_makes_the_run_again_and_its_figures(method, tmp_path, monkey
     record = records.load(method)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "again.py").write_text(exports.script(record), encoding="utf-8")
-    with np.printoptions():  # the script's are its own
-        found = runpy.run_path(str(tmp_path / "again.py"))["record"]
-    assert found.config == record.config
-    same_figures(found, record)
+    with np.printoptions():  # the script sets its own
+        again = runpy.run_path(str(tmp_path / "again.py"))["record"]
+    assert again.config == record.config
+    same_figures(again, record)
     printed = capsys.readouterr().out
     with np.printoptions(precision=4, suppress=True):
         for protocol in protocols(record.config):
@@ -191,7 +191,7 @@ def test_the_script_makes_the_run_again_and_its_figures(method, tmp_path, monkey
 
 
 def test_programs_take_as_many_threads_as_the_run_had():
-    """Sums in another order have other last digits, and a run amplifies them."""
+    """Sums in another order differ in the last digits, and a run amplifies the difference."""
     record = records.load("ari")
     assert record.environment["threads"] == str(torch.get_num_threads())
     for program in programs(dataclasses.replace(record, environment={**record.environment, "threads": "3"})):
@@ -230,7 +230,7 @@ def test_programs_use_public_names_alone(method):
     for program in programs(Record(preset("digits", method))):
         for node in ast.walk(ast.parse(program)):
             if isinstance(node, ast.ImportFrom | ast.Import):
-                names = [each.name for each in node.names] + [getattr(node, "module", "") or ""]
+                names = [alias.name for alias in node.names] + [getattr(node, "module", "") or ""]
             else:
                 names = [node.attr] if isinstance(node, ast.Attribute) else []
             assert not [name for name in names if any(part.startswith("_") for part in name.split("."))]

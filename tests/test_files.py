@@ -1,4 +1,4 @@
-"""Paths as people write them, and files that are whole or not there."""
+"""Paths as people write them, and files that are written whole or not at all."""
 
 import os
 import subprocess
@@ -25,12 +25,12 @@ def home(tmp_path, monkeypatch):
 @pytest.mark.parametrize("variable", ["ARLI_CHECKPOINTS", "ARLI_DATA", "XDG_CACHE_HOME"])
 @pytest.mark.parametrize("written", HOMES)
 def test_a_variable_may_begin_with_the_home_directory(variable, written, home, monkeypatch):
-    for each in ("ARLI_CHECKPOINTS", "ARLI_DATA", "XDG_CACHE_HOME"):
-        monkeypatch.delenv(each, raising=False)
+    for other in ("ARLI_CHECKPOINTS", "ARLI_DATA", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(other, raising=False)
     monkeypatch.setenv(variable, written)
     place = home / "x" if written == "~/x" else home
-    asked = {"ARLI_CHECKPOINTS": records.root, "ARLI_DATA": data_root, "XDG_CACHE_HOME": files.user_cache}
-    assert asked[variable]() == place
+    folder_of = {"ARLI_CHECKPOINTS": records.root, "ARLI_DATA": data_root, "XDG_CACHE_HOME": files.user_cache}
+    assert folder_of[variable]() == place
     if variable == "XDG_CACHE_HOME":
         assert data_root() == place / "arli" / "data"
 

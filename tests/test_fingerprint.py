@@ -1,4 +1,4 @@
-"""A run knows its data: whoever uses it again sees the figures that were recorded, or reads what changed."""
+"""A run knows its data: used again, it gives the recorded figures, or a message that says what changed."""
 
 import random
 import shutil
@@ -38,9 +38,9 @@ def picture(path: Path, seed: int) -> None:
     Image.fromarray(np.random.default_rng(seed).integers(256, size=(8, 8, 3), dtype=np.uint8)).save(path)
 
 
-def pictures(place: Path, classes=CLASSES, each: int = 5) -> Path:
+def pictures(place: Path, classes=CLASSES, count: int = 5) -> Path:
     for number, name in enumerate(classes):
-        for image in range(each):
+        for image in range(count):
             picture(place / name / f"{image}.png", 100 * number + image)
     return place
 
@@ -64,7 +64,7 @@ def begun(run: Path, **changes) -> None:
 
 
 def fresh() -> None:
-    """As another process finds the data."""
+    """Forgets loaded data, as in a new process."""
     datasets._load.cache_clear()
 
 
@@ -82,7 +82,7 @@ def dataset(seeds=(0, 1, 2, 3), labels=(0, 0, 1, 1), classes=("a", "b"), test=((
 
 
 @pytest.mark.parametrize(
-    ("now", "told"),
+    ("now", "changes"),
     [
         (dataset(), []),
         (dataset(classes=("a", "c")), ["class 'b' is now called 'c'"]),
@@ -91,26 +91,28 @@ def dataset(seeds=(0, 1, 2, 3), labels=(0, 0, 1, 1), classes=("a", "b"), test=((
         (dataset((0, 1, 2, 3), (1, 1, 0, 0), ("b", "a"), ((4, 1), (5, 0))), ["the classes are in another order"]),
         (dataset((0, 1, 7, 2, 3), (0, 0, 0, 1, 1)), ["class 'a' has 3 training images instead of 2"]),
         (dataset(test=((4, 0),)), ["class 'b' has 0 test images instead of 1"]),
-        (dataset((0, 1, 2, 7)), ["pictures of class 'b' are others"]),
-        (dataset((1, 0, 2, 3)), ["the same pictures stand in another order: files were renamed, or moved between "
+        (dataset((0, 1, 2, 7)), ["pictures of class 'b' have changed"]),
+        (dataset((1, 0, 2, 3)), ["the same pictures are in another order: files were renamed, or moved between "
                                  "the splits"]),
         (dataset(size=9), ["images are 9x9 pixels in 3 channels instead of 8x8 pixels in 3 channels"]),
     ],
 )  # fmt: skip
-def test_a_change_is_named(now, told):
-    assert differences(dataset().fingerprint, now.fingerprint) == told
+def test_a_change_is_named(now, changes):
+    assert differences(dataset().fingerprint, now.fingerprint) == changes
 
 
 def test_labels_that_change_places_are_noticed():
-    """As many of each class, with the same pictures, but other ones are test images."""
+    """Equally many of each class, with the same pictures, but different ones are test images."""
     moved = dataset((0, 4, 2, 3), test=((1, 0), (5, 1)))
-    (told,) = differences(dataset().fingerprint, moved.fingerprint)
-    assert "another order" in told
+    (change,) = differences(dataset().fingerprint, moved.fingerprint)
+    assert "another order" in change
 
 
 def test_a_fingerprint_is_read_from_what_it_wrote():
-    found = dataset().fingerprint
-    assert Fingerprint.parse(found.plain()) == found and found.digest == dataset().fingerprint.digest
+    fingerprint = dataset().fingerprint
+    assert (
+        Fingerprint.parse(fingerprint.plain()) == fingerprint and fingerprint.digest == dataset().fingerprint.digest
+    )
 
 
 def test_streamed_images_without_names_go_by_their_pixels():
@@ -127,20 +129,20 @@ def test_a_folder_too_large_for_memory_goes_by_names_and_lengths(root):
     assert datasets.load("folder:mine", 8, resident=0).fingerprint == before
     (root / "mine" / "bee" / "0.png").write_bytes((root / "mine" / "bee" / "0.png").read_bytes() + b"\0")
     fresh()
-    told = differences(before, datasets.load("folder:mine", 8, resident=0).fingerprint)
-    assert told == ["pictures of class 'bee' are others"]
+    changes = differences(before, datasets.load("folder:mine", 8, resident=0).fingerprint)
+    assert changes == ["pictures of class 'bee' have changed"]
 
 
 def test_masks_are_part_of_the_data():
     images, labels = np.zeros((2, 3, 8, 8), np.uint8), np.array([0, 1])
-    one, other = (
+    first, second = (
         Dataset("x", ("a", "b"), Split(images, labels, np.full((2, 8, 8), value)), Split(images, labels)).fingerprint
         for value in (False, True)
     )
-    assert differences(one, other) == ["pictures of class 'a' are others", "pictures of class 'b' are others"]
+    assert differences(first, second) == ["pictures of class 'a' have changed", "pictures of class 'b' have changed"]
 
 
-# Whoever uses a run again
+# Using a run again
 
 USES = {
     "masks": lambda record: attention.masks_of(record).predictions,
@@ -165,7 +167,7 @@ def test_a_class_added_is_named_by_all_that_use_the_run(use, root, tmp_path):
 
 
 def test_a_change_is_seen_by_a_process_that_goes_on(root, tmp_path):
-    """A server has the data in memory, and what it computed of them."""
+    """A server keeps the data, and what it computed from them, in memory."""
     pictures(root / "mine")
     last(runs.train(config(), "mine"))
     page = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
@@ -194,8 +196,8 @@ def test_resume_is_refused_and_the_run_stays_as_it_was(root, tmp_path):
 
 
 def test_a_run_on_validation_does_not_mind_test_images_that_it_never_sees(root, tmp_path):
-    for side, each in (("train", 5), ("test", 2)):
-        pictures(root / "mine" / side, each=each)
+    for side, count in (("train", 5), ("test", 2)):
+        pictures(root / "mine" / side, count=count)
     last(runs.train(config(**{"data.evaluate_on": "validation"}), tmp_path / "run"))
     picture(root / "mine" / "test" / "ant" / "new.png", 77)
     fresh()
@@ -215,13 +217,15 @@ def test_a_sweep_is_not_continued_on_other_data(root, tmp_path):
         list(experiments.make(arms, tmp_path / "sweep"))
         return experiments.outcomes(tmp_path / "sweep")
 
-    found = sweep(1)
+    outcomes = sweep(1)
     picture(root / "mine" / "cat" / "new.png", 77)
     fresh()
-    assert sweep(1) == found  # nothing is trained: what was recorded is told
-    with pytest.raises(DataError, match=r"sweep: .*seed1 is not of the same data as .*seed0: class 'cat' has"):
+    assert sweep(1) == outcomes  # nothing is trained: the recorded runs are returned
+    with pytest.raises(
+        DataError, match=r"sweep: .*seed1 was not trained on the same data as .*seed0: class 'cat' has"
+    ):
         sweep(2)
-    assert experiments.outcomes(tmp_path / "sweep") == found
+    assert experiments.outcomes(tmp_path / "sweep") == outcomes
     (root / "mine" / "cat" / "new.png").unlink()
     fresh()
     assert len(sweep(2)) == 2
@@ -249,18 +253,20 @@ def test_the_page_that_sets_runs_side_by_side_says_that_their_data_differ(root, 
         page = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
         page.switch_page("pages/compare.py")
         page.query_params["view"], page.query_params["runs"] = "runs", "one,two"
-        warnings = [each.value for each in page.run().warning] if name == "two" else []
+        warnings = [warning.value for warning in page.run().warning] if name == "two" else []
         picture(root / "mine" / "cat" / "new.png", 77)
         fresh()
-    assert any("two is not of the same data as one: class 'cat' has 5 training images" in text for text in warnings)
+    assert any(
+        "two was not trained on the same data as one: class 'cat' has 5 training images" in text for text in warnings
+    )
 
 
 # No silent third case
 
 
-def differing(one, other) -> bool:
-    losses = zip(one.tasks, other.tasks, strict=True)
-    return one.accuracy != other.accuracy or not all(np.array_equal(a.loss, b.loss) for a, b in losses)
+def differing(first, second) -> bool:
+    losses = zip(first.tasks, second.tasks, strict=True)
+    return first.accuracy != second.accuracy or not all(np.array_equal(a.loss, b.loss) for a, b in losses)
 
 
 CHANGES = ("add class", "remove class", "rename class", "add picture", "change picture", "remove picture",
@@ -309,24 +315,24 @@ def test_figures_are_the_recorded_ones_or_a_message_names_the_change(
     trained, tmp_path_factory, monkeypatch, kinds, seed
 ):
     place, record, figures = trained
-    here = tmp_path_factory.mktemp("changed")
+    copy = tmp_path_factory.mktemp("changed")
     for name in ("mine", "done", "half"):
-        shutil.copytree(place / name, here / name)
-    monkeypatch.setenv("ARLI_DATA", str(here))
+        shutil.copytree(place / name, copy / name)
+    monkeypatch.setenv("ARLI_DATA", str(copy))
     chance = random.Random(seed)
     for kind in kinds:
-        change(here / "mine", kind, chance)
+        change(copy / "mine", kind, chance)
     fresh()
     refused = []
-    for name, use in (("done", attention.masks_of), ("half", lambda _: last(runs.resume(here / "half")))):
+    for name, use in (("done", attention.masks_of), ("half", lambda _: last(runs.resume(copy / "half")))):
         try:
-            found = use(records.load(here / name))
+            result = use(records.load(copy / name))
         except DataError as error:
             refused.append(str(error))
         else:
-            shown, resumed = (found, None) if name == "done" else (None, found)
-            assert shown is None or shown.predictions == figures
+            masks, resumed = (result, None) if name == "done" else (None, result)
+            assert masks is None or masks.predictions == figures
             assert resumed is None or not differing(resumed, record)
     assert len(refused) in (0, 2) and all("is not what this run was trained on: " in text for text in refused)
     assert kinds or not refused  # what did not change is not refused
-    shutil.rmtree(here)
+    shutil.rmtree(copy)

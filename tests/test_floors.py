@@ -1,4 +1,4 @@
-"""The floors of the house: who may import whom, said in full, and read from the source itself."""
+"""The floors of the house: which module may import which, written out in full and checked against the source."""
 
 import ast
 import subprocess
@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CORE = ROOT / "arli_core"
 
 # floor, and the modules of arli_core that may be imported, wherever in the file the import stands. A module that is
-# not here has no place in the house yet: give it one.
+# not listed has no place in the house yet: give it one.
 TABLE = {
     # words
     "config": (0, {"config.methods", "config.parsing", "config.presets", "config.sections", "config.text"}),
@@ -147,27 +147,28 @@ SOURCES = [file for place in ("app.py", "pages", "arli_core", "tests", "benchmar
 
 
 def imported(file: Path) -> set[str]:
-    """Full names of all that a file imports: `from a import b` counts as a.b, for b may be a module."""
+    """Full names of all that a file imports: `from a import b` counts as a.b, since b may be a module."""
     package = list(file.relative_to(ROOT).parent.parts)
-    found = set()
+    names = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             start = package[: len(package) - node.level + 1] if node.level else []
             base = ".".join(start + (node.module.split(".") if node.module else []))
-            found |= {f"{base}.{alias.name}" for alias in node.names}
-    return found
+            names |= {f"{base}.{alias.name}" for alias in node.names}
+    return names
 
 
 def within_the_core(file: Path) -> set[str]:
-    """The modules of arli_core among them; a name that is no module belongs to the module it comes from."""
-    found = set()
+    """The modules of arli_core that a file imports; a name that is not a module counts as the module it comes
+    from."""
+    modules = set()
     for name in imported(file):
         if name == "arli_core" or name.startswith("arli_core."):
             inner = name.removeprefix("arli_core").lstrip(".")
-            found.add(inner if inner in MODULES else inner.rpartition(".")[0])
-    return found
+            modules.add(inner if inner in MODULES else inner.rpartition(".")[0])
+    return modules
 
 
 def test_imports_are_read_as_python_reads_them():
@@ -217,10 +218,10 @@ def test_records_alone_reads_and_writes_runs():
 
 
 def test_pages_need_not_wait_for_torch():
-    """What draws, records and configures is there before torch is, which takes seconds to import."""
-    there = [f"arli_core.{name}" for name in TORCH_FREE if name in MODULES]
+    """Drawing, records and configuration are ready before torch, which takes seconds to import."""
+    modules = [f"arli_core.{name}" for name in TORCH_FREE if name in MODULES]
     code = ("import importlib, sys\n"
-            f"for name in {there}:\n"
+            f"for name in {modules}:\n"
             "    importlib.import_module(name)\n"
             "    assert 'torch' not in sys.modules, name\n")  # fmt: skip
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -1,7 +1,7 @@
 """Folders of class folders against an independent reading: 30 trees with all that folders of real users hold.
 
-What is compared with (`labelled`, `pixels`, `fifth`) walks by itself and calls PIL by itself; how many files a tree
-has is counted as it is made.
+The independent reading (`labelled`, `pixels`, `fifth`) walks the folders and calls PIL itself; the files of a tree
+are counted as it is made.
 """
 
 import os
@@ -116,7 +116,7 @@ class Tree:
         self.count += 1
 
     def link(self, path: Path, target: Path | str, files: int = 1) -> None:
-        """`files`: how many files it brings."""
+        """A link; `files`: how many files it adds."""
         path.symlink_to(target)
         self.count += files
 
@@ -202,17 +202,17 @@ def another_programs(name: str) -> bool:
 
 def below(folder: Path) -> list[str]:
     """The images of a class folder, in order."""
-    names, doors, seen = [], [], {os.path.realpath(folder)}
+    names, doors, entered = [], [], {os.path.realpath(folder)}
 
-    def enter(here: str) -> None:
-        for name in os.listdir(here):
-            path = os.path.join(here, name)
+    def enter(inner: str) -> None:
+        for name in os.listdir(inner):
+            path = os.path.join(inner, name)
             if another_programs(name) or not os.path.exists(path):
                 continue
             if os.path.islink(path) and os.path.isdir(path):
                 doors.append(path)
             elif os.path.isdir(path):
-                seen.add(os.path.realpath(path))
+                entered.add(os.path.realpath(path))
                 enter(path)
             elif os.path.isfile(path) and name.lower().endswith(ENDS):
                 names.append(path)
@@ -220,14 +220,14 @@ def below(folder: Path) -> list[str]:
     enter(str(folder))
     for door in sorted(doors):
         real = os.path.realpath(door)
-        if real not in seen and not os.path.realpath(folder).startswith(real + os.sep):
-            seen.add(real)
+        if real not in entered and not os.path.realpath(folder).startswith(real + os.sep):
+            entered.add(real)
             enter(door)
     names.sort(key=lambda path: path.split(os.sep))
     once: dict[tuple[int, int], str] = {}
     for path in names:
-        found = os.stat(path)
-        once.setdefault((found.st_dev, found.st_ino), path)
+        status = os.stat(path)
+        once.setdefault((status.st_dev, status.st_ino), path)
     return list(once.values())
 
 
@@ -238,11 +238,11 @@ def labelled(place: Path) -> tuple[list[str], list[tuple[str, int]]]:
 
 def fifth(labels: list[int]) -> np.ndarray:
     """A fifth of each class, the classes in turn, drawn by NumPy's generator 0."""
-    rng, held = np.random.default_rng(0), np.zeros(len(labels), bool)
+    rng, chosen_fifth = np.random.default_rng(0), np.zeros(len(labels), bool)
     for label in sorted(set(labels)):
         members = [i for i, other in enumerate(labels) if other == label]
-        held[rng.choice(members, round(len(members) / 5), replace=False)] = True
-    return held
+        chosen_fifth[rng.choice(members, round(len(members) / 5), replace=False)] = True
+    return chosen_fifth
 
 
 def pixels(path: str) -> np.ndarray:
@@ -273,9 +273,9 @@ def test_a_tree_is_read_as_an_independent_reading_reads_it(seed, root, tmp_path)
         (classes, trained), (_, tested) = labelled(train), labelled(test)
     else:
         classes, everything = labelled(place)
-        held = fifth([label for _, label in everything])
-        trained = [each for each, out in zip(everything, held, strict=True) if not out]
-        tested = [each for each, out in zip(everything, held, strict=True) if out]
+        in_test = fifth([label for _, label in everything])
+        trained = [image for image, out in zip(everything, in_test, strict=True) if not out]
+        tested = [image for image, out in zip(everything, in_test, strict=True) if out]
     assert data.classes == tuple(classes)
     for split, expected in ((data.train, trained), (data.test, tested)):
         assert split.labels.tolist() == [label for _, label in expected]
@@ -293,7 +293,7 @@ def test_a_tree_is_read_as_an_independent_reading_reads_it(seed, root, tmp_path)
 
 
 def test_the_trees_hold_what_they_are_for(root, tmp_path):
-    """Every reason to leave a file out comes about, in both layouts; and every kind of picture is read."""
+    """Every reason to leave a file out occurs, in both layouts, and every kind of picture is read."""
     reasons, suffixes, layouts = set(), set(), set()
     for seed in TREES:
         grown(seed, root / str(seed), tmp_path / f"elsewhere {seed}")

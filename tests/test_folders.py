@@ -71,7 +71,8 @@ def equal(a: Split, b: Split) -> bool:
 
 
 def slowly(pixels: np.ndarray, size: int) -> np.ndarray:
-    """The central square, resized by the triangle filter as wide as the step: by its definition, one axis a time."""
+    """The central square, resized by a triangle filter as wide as the step: from its definition, one axis at a
+    time."""
     height, width = pixels.shape[:2]
     side = min(height, width)
     result = pixels.astype(float)
@@ -93,12 +94,12 @@ def slowly(pixels: np.ndarray, size: int) -> np.ndarray:
 def test_pictures_become_their_central_square(height, width, size, tmp_path):
     pixels = noise(height, width)
     path = save(tmp_path / "x.png", pixels)
-    found = pictures.read(path, size)
-    assert found.shape == (3, size, size) and found.dtype == np.uint8
-    assert abs(found - slowly(pixels, size).transpose(2, 0, 1)).max() < 2.1  # PIL rounds in between
+    image = pictures.read(path, size)
+    assert image.shape == (3, size, size) and image.dtype == np.uint8
+    assert abs(image - slowly(pixels, size).transpose(2, 0, 1)).max() < 2.1  # PIL rounds in between
     grey = pictures.resize(pixels[None, :, :, 0], size)
     assert abs(grey[0] - slowly(pixels[:, :, 0], size)).max() < 2.1
-    np.testing.assert_array_equal(pictures.resize(pixels.transpose(2, 0, 1), size), found)
+    np.testing.assert_array_equal(pictures.resize(pixels.transpose(2, 0, 1), size), image)
 
 
 def test_pictures_of_the_right_size_are_not_changed(tmp_path):
@@ -113,10 +114,10 @@ def test_a_mask_is_true_where_the_object_covers_more_than_half(height, width, si
     mask = np.zeros((height, width), bool)
     mask[height // 4 : height // 2, width // 3 : width // 2 + 3] = True
     share = slowly(mask.astype(float), size)
-    found = pictures.resize_mask(mask, size)
-    assert found.shape == (size, size) and found.dtype == bool and found.any()
+    resized = pictures.resize_mask(mask, size)
+    assert resized.shape == (size, size) and resized.dtype == bool and resized.any()
     clear = abs(share - 0.5) > 0.01  # PIL counts in 255ths
-    np.testing.assert_array_equal(found[clear], (share > 0.5)[clear])
+    np.testing.assert_array_equal(resized[clear], (share > 0.5)[clear])
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -252,7 +253,7 @@ def test_boxes_are_masks_and_go_the_way_of_the_image(birds):
 
 @pytest.mark.parametrize("beside", [False, True])
 def test_segmentations_come_before_boxes(birds, beside):
-    """Grey values are the share of annotators: above the middle, the pixel is the bird's."""
+    """Grey values are the share of annotators: above the middle, the pixel belongs to the bird."""
     place = birds.parent / "segmentations" if beside else birds / "segmentations"
     values = np.array([0, 51, 102, 153, 204, 255], np.uint8)
     maps = {}
@@ -300,12 +301,12 @@ def test_a_missing_table_is_named_with_what_to_do(birds, name):
     [
         ("images", "", "damaged"),
         ("images", "1\n", "damaged"),
-        ("image_class_labels", "1 2\n2 1\n", "do not fit each other"),
-        ("image_class_labels", "1 2\n2 1\n3 7\n", "do not fit each other"),
-        ("train_test_split", "1 1\n2 0\n3 x\n", "do not fit each other"),
+        ("image_class_labels", "1 2\n2 1\n", "do not match"),
+        ("image_class_labels", "1 2\n2 1\n3 7\n", "do not match"),
+        ("train_test_split", "1 1\n2 0\n3 x\n", "do not match"),
         ("train_test_split", "1 1\n2 1\n3 1\n", "no image in one of the splits"),
-        ("bounding_boxes", "1 2 3 4 5\n2 1 2 3 4\n3 1 2 3\n", "do not fit each other"),
-        ("bounding_boxes", "1 2 3 4 5\n2 1 2 3 4\n3 1 2 3 wide\n", "do not fit each other"),
+        ("bounding_boxes", "1 2 3 4 5\n2 1 2 3 4\n3 1 2 3\n", "do not match"),
+        ("bounding_boxes", "1 2 3 4 5\n2 1 2 3 4\n3 1 2 3 wide\n", "do not match"),
     ],
 )
 def test_damaged_tables_are_named(birds, name, text, why):
@@ -378,7 +379,7 @@ def test_without_a_list_there_must_be_a_hundred_classes(everything):
     assert equal(load("imagenet-100", 16).train, before.train)
     shutil.rmtree(next((place / "train").iterdir()))
     datasets._load.cache_clear()
-    with pytest.raises(DataError, match=r"99 classes, and neither imagenet100\.txt nor classes\.txt"):
+    with pytest.raises(DataError, match=r"99 classes, but no imagenet100\.txt or classes\.txt"):
         load("imagenet-100", 16)
 
 
@@ -432,9 +433,9 @@ def test_of_plain_class_folders_a_fifth_is_the_test_split(everything):
     assert data.classes == generated.FOLDER_CLASSES
     assert np.bincount(data.train.labels).tolist() == [8] * 4 and np.bincount(data.test.labels).tolist() == [2] * 4
     paths = {pictures.read(path, 16).tobytes(): path.parent.name for path in place.rglob("[!.]*.png")}
-    found = [(image.tobytes(), data.classes[label]) for split in (data.train, data.test)
+    pairs = [(image.tobytes(), data.classes[label]) for split in (data.train, data.test)
              for image, label in zip(split.images, split.labels, strict=True)]  # fmt: skip
-    assert dict(found) == paths and len(found) == len(paths) == 40
+    assert dict(pairs) == paths and len(pairs) == len(paths) == 40
     datasets._load.cache_clear()
     assert equal(load("folder:plain", 16).test, data.test)
 
@@ -464,7 +465,7 @@ def test_folders_apply_the_exif_orientation_and_imagenet_does_not(everything):
     save(own, pixels, exif=exif)
     np.testing.assert_array_equal(load("folder:mine", 16).train.images[0].transpose(1, 2, 0), pixels[::-1, ::-1])
     theirs = sorted((everything / "imagenet-100" / "train" / "n10000000").iterdir())[0]
-    save(theirs, pixels, format="PNG", exif=exif)  # as a few of the published ones are, whatever they are called
+    save(theirs, pixels, format="PNG", exif=exif)  # as a few of the published ones are, despite their names
     np.testing.assert_array_equal(load("imagenet-100", 16).train.images[0].transpose(1, 2, 0), pixels)
 
 
@@ -476,7 +477,7 @@ def test_folders_apply_the_exif_orientation_and_imagenet_does_not(everything):
         (lambda place: shutil.rmtree(place / "test" / "dots"), "looked for images .*test/dots"),
         (lambda place: (place / "test" / "cats").mkdir(), "classes that train/ lacks: cats"),
         (lambda place: (place / "train" / "cats").mkdir(), "looked for images .*train/cats"),
-        (lambda place: [shutil.rmtree(place / each) for each in ("train", "test")], "no class folders"),
+        (lambda place: [shutil.rmtree(place / side) for side in ("train", "test")], "no class folders"),
         (lambda place: (place / "test" / "dots" / "x.png").write_bytes(b"?"), r"dots/x\.png cannot be read"),
     ],
 )
@@ -546,7 +547,7 @@ def test_copies_that_other_programs_keep_are_no_images(hidden, root):
     assert reasons(root, "folder:mine") == {listing.HIDDEN: 10}
     example = f"a/{hidden}/0.png, a/{hidden}/1.png, …"
     assert data.notes == ("folder:mine: 8 images to train on and 2 to test on.",
-                          f"Files left out: 10 hidden or another program's own ({example}).")  # fmt: skip
+                          f"Files left out: 10 hidden or made by another program ({example}).")  # fmt: skip
 
 
 def test_where_all_is_read_there_is_nothing_more_to_say(root):
@@ -589,9 +590,9 @@ def test_beside_test_a_validation_folder_is_left_out_and_said(root):
 @pytest.mark.parametrize(
     ("sides", "why"),
     [
-        (("Train", "training", "test"), "has Train and training, and only one of them can be meant"),
-        (("train", "Testing", "test"), "has Testing and test, and only one of them can be meant"),
-        (("train", "val", "valid"), "has val and valid, and only one of them can be meant"),
+        (("Train", "training", "test"), "has Train and training, but only one of them can be used"),
+        (("train", "Testing", "test"), "has Testing and test, but only one of them can be used"),
+        (("train", "val", "valid"), "has val and valid, but only one of them can be used"),
         (("test", "val"), "has test/, but no train/ beside it"),
         (("validation",), "has validation/, but no train/ beside it"),
         (("Training",), "has Training/, but neither test/ nor val/ beside it"),
@@ -607,17 +608,17 @@ def test_folders_that_could_be_meant_in_two_ways_are_refused(sides, why, root):
 
 @pytest.mark.parametrize("names", ["a", "ab"])
 def test_splits_within_a_class_are_not_mixed(names, root):
-    """As an archive unpacked into a folder of its own name has them, or one that has the classes above the splits."""
+    """As in an archive unpacked into a folder of its own name, or in one with the classes above the splits."""
     for name in names:
         classes_of(root / "mine" / name / "Training")
         classes_of(root / "mine" / name / "Testing")
-    with pytest.raises(DataError, match="mine/a is taken for a class, but has folders to train on and to test on"):
+    with pytest.raises(DataError, match="mine/a is taken for a class, but has training and test folders in it"):
         load("folder:mine")
 
 
 @pytest.mark.parametrize("sides", [("train",), ("train", "test"), ("train", "val", "a")])
 def test_a_split_without_class_folders_is_no_class(sides, root):
-    """As where the test images of a competition lie beside its training images."""
+    """As where a competition's test images lie beside its training images."""
     classes_of(root / "mine", sides)
     with pytest.raises(DataError, match=r"neither test/ nor val/|has no class folders"):
         load("folder:mine")
@@ -659,14 +660,14 @@ def test_one_file_is_one_image(link, root):
     assert len(load("folder:mine", 8).train) + len(load("folder:mine", 8).test) == 10
     assert reasons(root, "folder:mine") == {listing.AGAIN: 1}
     link(place / "a" / "1.png", place / "b" / "again.png")
-    with pytest.raises(DataError, match=r"a/1\.png and .*b/again\.png are one and the same file, by a link"):
+    with pytest.raises(DataError, match=r"a/1\.png and .*b/again\.png are the same file, by a link"):
         load("folder:mine", 8)
 
 
 def test_what_is_trained_on_does_not_test(root):
     classes_of(root / "mine" / "train")
     (root / "mine" / "test").symlink_to("train")
-    with pytest.raises(DataError, match="one that is trained on tests nothing"):
+    with pytest.raises(DataError, match="a training image cannot test anything"):
         load("folder:mine", 8)
 
 
@@ -675,8 +676,8 @@ def test_files_that_share_a_number_in_a_poor_file_system_are_still_two(root, mon
     stat = Path.stat
 
     def poor(path, **options):
-        found = list(stat(path, **options))
-        return os.stat_result([found[0], 7, *found[2:]])
+        status = list(stat(path, **options))
+        return os.stat_result([status[0], 7, *status[2:]])
 
     monkeypatch.setattr(Path, "stat", poor)
     files = folders.listing("folder:mine", root)
@@ -685,7 +686,7 @@ def test_files_that_share_a_number_in_a_poor_file_system_are_still_two(root, mon
 
 @pytest.mark.parametrize("suffix", [".eps", ".tga"])
 def test_what_would_start_a_program_or_be_taken_for_an_image_is_not_opened(suffix, tmp_path):
-    """A file is known by its content: one of a kind that is not read is refused, whatever it is called."""
+    """A file is recognised by its content: a kind that is not read is refused, whatever its name."""
     path = tmp_path / "x.png"
     Image.fromarray(noise(9, 9)).save(tmp_path / f"x{suffix}")
     (tmp_path / f"x{suffix}").rename(path)
@@ -739,7 +740,7 @@ def test_names_that_no_system_has_are_an_answer(root):
 @pytest.mark.parametrize("constant", [[0], [2], [0, 1]])
 @pytest.mark.parametrize("value", [0, 7, 128, 255])
 def test_a_constant_channel_is_zero_when_normalised(constant, value, root):
-    """Fluorescence in one colour: the others say nothing, and are not divided by nothing."""
+    """As in fluorescence images of one colour: the other channels are constant, and are not divided by zero."""
     for name in "ab":
         for i in range(5):
             pixels = noise(8, 8)
@@ -769,7 +770,7 @@ def test_fluorescence_in_blue_alone_is_learned(method, root):
 
 
 def test_a_channel_of_less_than_a_grey_level_is_constant(root):
-    """One pixel that differs would come out as thousands."""
+    """One pixel that differs would otherwise become a value of thousands."""
     for name in "ab":
         for i in range(5):
             pixels = noise(8, 8)
@@ -822,11 +823,11 @@ def test_classes_that_a_run_does_not_use_may_be_small(root):
     classes_of(root / "mine" / "train", "ab", 3)
     classes_of(root / "mine" / "train", "c", 1)
     classes_of(root / "mine" / "test", "abc", 1)
-    held = load("folder:mine", 8).holdout()
+    holdout = load("folder:mine", 8).holdout()
     settings = {"name": "folder:mine", "classes_per_task": 1, "evaluate_on": "validation"}
-    assert len(Stream(held, Data(tasks=2, **settings), torch.device("cpu")).test) == 2
+    assert len(Stream(holdout, Data(tasks=2, **settings), torch.device("cpu")).test) == 2
     with pytest.raises(DataError, match="but c has 1 and 0"):
-        Stream(held, Data(tasks=3, **settings), torch.device("cpu"))
+        Stream(holdout, Data(tasks=3, **settings), torch.device("cpu"))
 
 
 # Within one process
@@ -869,7 +870,7 @@ def test_changed_files_of_the_published_sets_are_seen(name, everything):
     assert not (equal(after.train, before.train) and equal(after.test, before.test))
 
 
-# What is said, and what stays
+# Messages, and what stays
 
 
 def test_the_command_line_says_what_is_left_out(root, tmp_path, monkeypatch):
@@ -879,20 +880,20 @@ def test_the_command_line_says_what_is_left_out(root, tmp_path, monkeypatch):
     settings = ["--set", "data.name=folder:mine", "--set", "data.image_size=8", "--set", "data.tasks=1"]
     settings += ["--set", "train.epochs=1", "--set", "memory.budget=4", "--device", "cpu", "--json"]
     notes = ("folder:mine: 8 images to train on and 2 to test on.",
-             "Files left out: 1 of another kind by the end of their names (a/notes.txt).")  # fmt: skip
+             "Files left out: 1 of another file type (a/notes.txt).")  # fmt: skip
     result = CliRunner().invoke(cli.app, ["train", "--preset", "digits", "--out", "x", *settings])
     assert result.exit_code == 0, result.output
     assert all(result.stderr.count(note) == 1 for note in notes) and json.loads(result.stdout)
     assert records.load("x").started.notes == notes
     sweep = ["sweep", "--preset", "digits", "--methods", "ari,replay", "--seeds", "1", "--out", str(tmp_path / "s")]
-    for said in (1, 0):  # not where all is made already: then the folder is not looked at
+    for count in (1, 0):  # no note where all runs exist already: the folder is not read
         result = CliRunner().invoke(cli.app, [*sweep, *settings])
         assert result.exit_code == 0, result.output
-        assert all(result.stderr.count(note) == said for note in notes) and json.loads(result.stdout)
+        assert all(result.stderr.count(note) == count for note in notes) and json.loads(result.stdout)
 
 
 def test_an_image_that_is_damaged_while_a_run_trains_costs_nothing(root, tmp_path, monkeypatch):
-    """Images too many for the memory are read when they are asked for: a test image, after all of training."""
+    """Images that exceed the memory are read on demand: a test image only after all of training."""
     monkeypatch.setattr(datasets.load, "__defaults__", (None, 0.0, 0))
     classes_of(root / "mine" / "train", "ab", 4)
     classes_of(root / "mine" / "test", "ab", 2)
@@ -903,7 +904,7 @@ def test_an_image_that_is_damaged_while_a_run_trains_costs_nothing(root, tmp_pat
     image = root / "mine" / "test" / "b" / "1.png"
     good = image.read_bytes()
     progress = runs.train(config, tmp_path / "run")
-    next(progress)  # what it is trained on is recorded
+    next(progress)  # its data are recorded
     image.write_bytes(b"damaged")
     with pytest.raises(DataError, match=r"test/b/1\.png cannot be read"):
         list(progress)

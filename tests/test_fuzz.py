@@ -1,4 +1,5 @@
-"""The fuzz in its short form: a few hundred cases of every kind, and that it notices what it is there to notice."""
+"""The fuzz in its short form: a few hundred cases of all kinds, and a check that it notices the faults it is meant to
+notice."""
 
 import random
 from collections.abc import Callable
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.fuzz import matrices
-from tests.fuzz.__main__ import told
+from tests.fuzz.__main__ import report
 from tests.fuzz.case import Case
 from tests.fuzz.kinds import DRAWS
 from tests.fuzz.runner import Limits, Outcome, Worker, fuzz
@@ -32,13 +33,13 @@ def tried(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Outcome]]:
 @pytest.mark.parametrize("kind", DRAWS)
 def test_every_case_ends_as_documented(kind, tried):
     assert len(tried[kind]) == SHORT[kind]
-    failures = [told(outcome, SEED) for outcome in tried[kind] if outcome.failure]
+    failures = [report(outcome, SEED) for outcome in tried[kind] if outcome.failure]
     assert not failures, "\n".join(failures)
 
 
 @pytest.mark.parametrize("kind", ["settings", "starts", "matrices", "archives", "uploads", "folders"])
 def test_some_cases_are_refused_and_some_are_not(kind, tried):
-    """Else the drawing is so wild, or so tame, that it tries nothing."""
+    """Otherwise the drawing is so wild, or so tame, that it tests nothing."""
     refused = [bool(outcome.error) for outcome in tried[kind]]
     assert any(refused) and not all(refused)
 
@@ -50,7 +51,7 @@ def test_every_public_function_of_the_mathematics_is_called():
 # The harness itself
 
 
-def held(place: Path) -> None:
+def documented(place: Path) -> None:
     assert list(place.iterdir()) == []
     raise ValueError("documented")
 
@@ -91,14 +92,14 @@ def fault(attempt: Callable[[Path], None], rng: random.Random, world: World) -> 
 
 @pytest.fixture(scope="module")
 def noticed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Outcome]]:
-    """Each of the faults, and after each what is as promised."""
+    """Each of the faults, and after each a case that ends as documented."""
     root = tmp_path_factory.mktemp("faults")
-    (root / "checkpoints" / "sweeps" / "tiny").mkdir(parents=True)  # nothing recorded is asked for
-    draws = {attempt.__name__: partial(fault, attempt) for attempt in (held, *FAULTS)}
+    (root / "checkpoints" / "sweeps" / "tiny").mkdir(parents=True)  # no recorded run is needed
+    draws = {attempt.__name__: partial(fault, attempt) for attempt in (documented, *FAULTS)}
     outcomes: dict[str, list[Outcome]] = {name: [] for name in draws}
     with Worker(root, SEED, Limits(megabytes=100)) as worker:
         for attempt in FAULTS:
-            for kind in (attempt.__name__, "held"):
+            for kind in (attempt.__name__, "documented"):
                 outcomes[kind].append(worker.attempt(kind, draws[kind], 0))
     return outcomes
 
@@ -110,8 +111,8 @@ def test_what_it_is_there_for_is_noticed(attempt, noticed):
 
 
 def test_what_is_as_documented_is_no_failure_whatever_came_before(noticed):
-    assert {(outcome.failure, outcome.error) for outcome in noticed["held"]} == {(None, "ValueError")}
+    assert {(outcome.failure, outcome.error) for outcome in noticed["documented"]} == {(None, "ValueError")}
 
 
 def test_a_case_is_the_same_again_in_another_process(noticed):
-    assert len({outcome.text for outcome in noticed["held"]}) == 1
+    assert len({outcome.text for outcome in noticed["documented"]}) == 1

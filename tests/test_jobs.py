@@ -1,4 +1,4 @@
-"""Live runs: one worker thread each, driven from outside."""
+"""Live runs: one worker thread each, controlled from outside."""
 
 import signal
 import subprocess
@@ -60,11 +60,11 @@ def test_pausing_stops_progress_and_going_on_resumes_it(jobs):
     wait(job, lambda job: job.record.last)
     job.pause()
     time.sleep(0.3)
-    here = job.record.last
+    step = job.record.last
     time.sleep(0.3)
-    assert job.record.last == here
+    assert job.record.last == step
     jobs.resume("one")
-    wait(job, lambda job: job.record.last != here)
+    wait(job, lambda job: job.record.last != step)
 
 
 def test_a_stopped_run_resumes_and_equals_an_uninterrupted_one(jobs):
@@ -104,7 +104,7 @@ def test_files_of_a_run_are_moved_only_while_it_does_not_train(jobs):
     wait(job, lambda job: not job.alive)
     with jobs.held("one"):
         assert jobs.get("one") is job
-    assert jobs.get("one") is None  # what is at that name now is another run
+    assert jobs.get("one") is None  # the name now belongs to another run
 
 
 def test_what_goes_wrong_ends_the_job_with_its_message(jobs):
@@ -113,9 +113,9 @@ def test_what_goes_wrong_ends_the_job_with_its_message(jobs):
     assert job.state is State.FAILED
     assert "training diverged" in job.error
     assert records.load("one").status == "failed"
-    taken = jobs.start("one", config())
-    wait(taken, lambda job: not job.alive)
-    assert "recorded run already" in taken.error
+    second = jobs.start("one", config())
+    wait(second, lambda job: not job.alive)
+    assert "recorded run already" in second.error
 
 
 def test_an_unexpected_error_ends_the_job_too(jobs, monkeypatch):
@@ -132,7 +132,7 @@ def test_an_unexpected_error_ends_the_job_too(jobs, monkeypatch):
 
 
 def test_the_registry_may_change_while_it_is_read(jobs, monkeypatch):
-    """Whoever goes through the runs goes through those that there were when it began."""
+    """A loop over the runs goes over those that existed when it began."""
     jobs.start("one", config("finetune"), paused=True)
     for read in (jobs.running, jobs.alive, jobs.under_way):
         ahead = [f"{read.__name__}-new"]
@@ -173,7 +173,7 @@ def test_a_run_is_not_started_beside_steps_that_are_still_to_be_made(jobs, monke
 
 
 def test_no_two_turns_are_made_at_once(jobs, monkeypatch):
-    """A run that was paused in the midst of an iteration ends it before another begins its own."""
+    """A run paused in the middle of an iteration finishes it before another run begins its own."""
     begun, may_end, at_once, most = threading.Event(), threading.Event(), [], []
     turn = Job.turn
 
@@ -213,7 +213,7 @@ def test_stopping_waits_for_nobody(jobs, monkeypatch):
     job.stop()  # returns while the iteration is made
     assert job.state is State.STOPPING and job.alive and jobs.under_way() == [[job]]
     job.pause()
-    assert job.state is State.STOPPING  # it is decided
+    assert job.state is State.STOPPING  # a stop cannot be undone
     for attempt in (
         lambda: jobs.step("one"),
         lambda: jobs.resume("one"),

@@ -66,7 +66,7 @@ def test_a_process_that_is_killed_holds_nothing(elsewhere):
 
 
 def lock_file(run):
-    """The file that the lock of a run is."""
+    """The lock file of a run."""
     before = set(Path(tempfile.gettempdir()).iterdir())
     with locks.hold(run):
         (file,) = set(Path(tempfile.gettempdir()).iterdir()) - before
@@ -74,7 +74,7 @@ def lock_file(run):
 
 
 def test_a_stale_lock_file_is_no_lock(tmp_path, monkeypatch):
-    """It stays when a process is killed, and when it ends."""
+    """The file stays when a process is killed, and when it ends."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     assert lock_file(tmp_path / "run").exists() and not locks.held(tmp_path / "run")
 
@@ -92,10 +92,10 @@ def test_another_users_stale_lock_file_is_no_lock(tmp_path, monkeypatch):
         assert locks.held(tmp_path / "run")
 
 
-def test_a_lock_that_cannot_be_had_is_not_told_as_training(tmp_path, monkeypatch):
+def test_a_lock_that_cannot_be_had_is_not_reported_as_training(tmp_path, monkeypatch):
     (tmp_path / "no folder").write_text("")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "no folder"))
-    with pytest.raises(Busy, match=r"whether run .* cannot be told: .* Name another temporary folder in TMPDIR"):
+    with pytest.raises(Busy, match=r"whether run .* is not known: .* Name another temporary folder in TMPDIR"):
         locks.refuse_held(tmp_path / "run")
 
 

@@ -560,7 +560,7 @@ def test_a_run_on_a_folder_says_what_is_left_out_of_it(place, tmp_path, monkeypa
             time.sleep(0.05)
         shown = texts(open_page("train", run="on-a-folder"), "caption")
         assert "folder:mine: 40 images to train on and 12 to test on." in shown
-        assert "Files left out: 1 hidden or another program's own (train/dots/.DS_Store)." in shown
+        assert "Files left out: 1 hidden or made by another program (train/dots/.DS_Store)." in shown
     finally:
         job.stop()
 
@@ -630,8 +630,8 @@ def test_the_first_run_of_an_empty_lab_can_be_an_import(place):
     ("spoil", "told"),
     [
         (lambda archive: archive, "called digits-ari already"),
-        (lambda archive: archive[:-30], "no .zip archive, or a damaged one"),
-        (lambda archive: b"no archive", "no .zip archive"),
+        (lambda archive: archive[:-30], "not a .zip archive, or a damaged one"),
+        (lambda archive: b"no archive", "not a .zip archive"),
         (lambda archive: exports.archive("x", {"run.json": b"{}"}), "run.json is not the index of a recorded run"),
         (lambda archive: exports.archive("x", {"holiday.jpg": b""}), "no run.json"),
         (lambda archive: exports.archive("../x", {"run.json": b"{}"}), "out of place"),
@@ -703,8 +703,8 @@ def test_tasks_of_ones_own_are_set_in_the_form(place, monkeypatch):
     [
         ("data.classes_per_task", "4,0", "a number from 1 to 1000, or one for each task, as in 4,2,2,2"),
         ("data.classes_per_task", "", "a number from 1 to 1000, or one for each task, as in 4,2,2,2"),
-        ("data.class_order", "3,1,4", "as many classes as the tasks have, 10"),
-        ("data.class_order", "3,1,4,5,9,2,6,0,8,3", "name each class once, and 3 comes twice"),
+        ("data.class_order", "3,1,4", "all 10 classes of the tasks"),
+        ("data.class_order", "3,1,4,5,9,2,6,0,8,3", "name each class once; named more than once: 3"),
         ("data.class_order", "-1", "a seed of at least 0"),
     ],
 )

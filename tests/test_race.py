@@ -273,7 +273,7 @@ def test_of_a_stopped_race_only_what_is_unfinished_goes_on(jobs, place):
 def test_changes_are_what_is_not_as_in_the_preset():
     assert changes(preset("digits", "ari", 3)) == {}
     assert changes(config("replay", **{"memory.budget": 50})) == {**QUICK, "memory.budget": 50}
-    with pytest.raises(ConfigError, match="no preset"):
+    with pytest.raises(ConfigError, match="not made from a preset"):
         changes(preset("digits").model_copy(update={"preset": None}))
 
 

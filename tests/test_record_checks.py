@@ -1,4 +1,4 @@
-"""What may come in from outside, and what lies on disk: no changed bit and no malformed record passes for a run."""
+"""Imports and files on disk: no record with a changed bit or a malformed part passes for a run."""
 
 import io
 import json
@@ -56,7 +56,7 @@ def written(files, path):
 
 
 def as_schema_1(files):
-    """As runs were written before there were digests."""
+    """A run as it was written before there were digests."""
     index = json.loads(files["run.json"]) | {"schema": 1}
     for key in ("data", "digests", "digest", "imported"):
         del index[key]
@@ -64,7 +64,7 @@ def as_schema_1(files):
 
 
 def resealed(files, **changes):
-    """With an index and digests that fit what was changed, as somebody makes them who means it."""
+    """The files with an index and digests that fit what was changed, as a deliberate forger makes them."""
     index = json.loads(files["run.json"])
     index["digests"] = {name: record_checks.digest(content) for name, content in files.items() if name != "run.json"}
     return {**files, "run.json": sealed(index | changes)}
@@ -75,7 +75,7 @@ def resealed(files, **changes):
 
 @pytest.mark.parametrize("run", ["done", "half"])
 def test_every_flipped_bit_is_noticed(recorded, run, tmp_path):
-    """In every file of a run, twenty bits of each and the first and last; the index has more of them."""
+    """In every file of a run: twenty bits, the first and the last; more in the index."""
     files, chance = recorded[run], np.random.default_rng(12)
     path = written(files, tmp_path / "run")
     for name, content in files.items():
@@ -270,7 +270,7 @@ MALFORMED = {
 
 @pytest.mark.parametrize("damage", MALFORMED.values(), ids=MALFORMED)
 def test_a_malformed_record_is_refused_with_its_fault(damage, recorded, checkpoints):
-    """At the import, and where it lies on disk, with little allocated; what lies there can still be deleted."""
+    """On import and on disk, with little memory allocated; a run on disk can still be deleted."""
     files = damage(recorded["done"])
     tracemalloc.start()
     with pytest.raises(RecordError) as raised:
@@ -284,7 +284,7 @@ def test_a_malformed_record_is_refused_with_its_fault(damage, recorded, checkpoi
     assert peak < 100 * 2**20 and len(str(raised.value)) < 1000
     assert str(checkpoints) not in str(raised.value)
     assert [entry.name for entry in checkpoints.iterdir()] == ["yours"] and path.is_dir()
-    for ask in (records.config_of, records.status_of):  # what pages ask of every run
+    for ask in (records.config_of, records.status_of):  # what pages read of every run
         with suppress(RecordError):
             ask("yours")
     records.delete("yours")
@@ -300,7 +300,7 @@ def test_a_state_of_another_run_is_refused_and_the_run_stays(name, recorded, tmp
 
     files = of_arrays("progress-1-1.safetensors", change)(recorded["half"])
     path = written(files, tmp_path / "run")
-    if name == "state.optimiser.exp_avg":  # `ari` has none, and leaves alone what it does not know
+    if name == "state.optimiser.exp_avg":  # `ari` has none, and ignores what it does not know
         assert deque(runs.resume(path), maxlen=1).pop()[0].finished
         return
     with pytest.raises(RecordError, match="state"):
@@ -336,7 +336,7 @@ def test_where_a_folder_leads(name, outside):
 
 
 def test_an_imported_run_chooses_no_folder_outside_the_data_root(recorded, checkpoints, tmp_path):
-    """Not even to look whether it is there. Its figures can be seen."""
+    """Not even to check whether the folder exists. The run's figures can be seen."""
     place = tmp_path / "private"
     place.mkdir()
     for run in ("done", "half"):
@@ -350,9 +350,9 @@ def test_an_imported_run_chooses_no_folder_outside_the_data_root(recorded, check
         lambda: runs.resume("half"),
         lambda: attention.data_stamp(record),
     ):
-        with pytest.raises(RecordError, match="no archive chooses which folders are read here"):
+        with pytest.raises(RecordError, match="an archive may not choose which folders are read here"):
             use()
-    # A run of one's own may name any folder: here, one without classes.
+    # A user's own run may name any folder: here, one without classes.
     files = resealed(records.files("done"), imported=False)
     with pytest.raises(DataError, match="private"):
         attention.masks_of(records.load(written(files, checkpoints / "own")))
@@ -411,7 +411,7 @@ def test_what_the_presets_ask_for_lies_within():
 
 def test_a_page_names_the_file_and_not_its_place(checkpoints, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", "/home/some one")
-    for text, shown in {
+    for text, shortened in {
         f"{checkpoints}/mine/task-1.safetensors is damaged": "mine/task-1.safetensors is damaged",
         f"no recorded run at {checkpoints}/x; runs under {checkpoints}: a": "no recorded run at x; runs under "
                                                                            "checkpoints: a",
@@ -423,7 +423,7 @@ def test_a_page_names_the_file_and_not_its_place(checkpoints, tmp_path, monkeypa
         "input should be one of a, or folder:NAME, got 'folder:/x/y'": "input should be one of a, or folder:NAME, "
                                                                       "got 'folder:/x/y'",
     }.items():  # fmt: skip
-        assert without_places(text) == shown
+        assert without_places(text) == shortened
 
 
 def test_a_message_is_shown_where_no_folder_is_known(monkeypatch):
@@ -442,7 +442,7 @@ def test_pages_show_no_error_but_by_that_way():
 
 
 @pytest.mark.parametrize("page", ["runs", "masks", "matrix", "forgetting", "train"])
-def test_a_damaged_run_is_told_on_every_page_without_its_place(page, recorded, checkpoints):
+def test_a_damaged_run_is_reported_on_every_page_without_its_place(page, recorded, checkpoints):
     files = {**recorded["done"], "task-2.safetensors": recorded["done"]["task-2.safetensors"][:-9] + b"otherwise"}
     written(files, checkpoints / "mine")
     test = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
@@ -450,6 +450,6 @@ def test_a_damaged_run_is_told_on_every_page_without_its_place(page, recorded, c
     test.query_params["again" if page == "train" else "run"] = "mine"
     test.run()
     assert not test.exception
-    told = "\n".join(element.value for element in test.error)
-    assert str(checkpoints.parent) not in told
-    assert "task-2.safetensors" in told or page == "train"
+    message = "\n".join(element.value for element in test.error)
+    assert str(checkpoints.parent) not in message
+    assert "task-2.safetensors" in message or page == "train"

@@ -1,4 +1,4 @@
-"""Recorded runs: what is written comes back, whenever writing ends; and nothing else is ever touched."""
+"""Recorded runs: what is written can be read back, whenever writing ends, and nothing else is ever touched."""
 
 import dataclasses
 import json
@@ -58,23 +58,23 @@ KEPT = ("config", "started", "accuracy", "tasks", "begun", "weights", "test_samp
         "error")  # fmt: skip
 
 
-def differing(one, other, but=()):
-    """The names of what is kept and differs between two records."""
+def differing(first, second, but=()):
+    """The names of the kept parts in which two records differ."""
     names = [name for name in KEPT if name not in but]
-    return [name for name in names if not same(getattr(one, name), getattr(other, name))]
+    return [name for name in names if not same(getattr(first, name), getattr(second, name))]
 
 
 @pytest.fixture(scope="module")
 def histories():
     """Per method, [(record, event)] after each event of the tiny run."""
-    found = {}
+    by_method = {}
     for method in METHODS:
         record, history = Record(tiny(method)), []
         for event in learn(record.config):
             record = record.after(event, seconds=0.25)
             history.append((record, event))
-        found[method] = history
-    return found
+        by_method[method] = history
+    return by_method
 
 
 def final(histories, method="ari"):
@@ -92,7 +92,7 @@ def written(record, path):
 
 @each_method
 def test_what_is_saved_comes_back_at_every_point(method, histories, tmp_path):
-    """Half-way through a task too, its frames so far and the state to go on from included."""
+    """Also half-way through a task, with its frames so far and the state to resume from."""
     path, points = tmp_path / "run", 0
     path.mkdir()
     for record, event in histories[method]:
@@ -126,8 +126,8 @@ def test_weights_from_disk_are_a_model_again(histories, tmp_path):
 
 def test_arrays_without_dimensions_keep_their_shape(tmp_path):
     store._write_arrays(tmp_path / "a.safetensors", {"step": np.array(3.0, np.float32), "empty": np.zeros((0, 2))})
-    found = store._read_arrays(tmp_path / "a.safetensors", {"schema": 1}, lambda header: None)
-    assert found["step"].shape == () and found["step"] == 3 and found["empty"].shape == (0, 2)
+    arrays = store._read_arrays(tmp_path / "a.safetensors", {"schema": 1}, lambda header: None)
+    assert arrays["step"].shape == () and arrays["step"] == 3 and arrays["empty"].shape == (0, 2)
 
 
 def test_only_what_the_index_names_is_there(histories, tmp_path):
@@ -198,7 +198,7 @@ def test_absent_tasks_leave_gaps_and_matrices_of_those_present():
         losses = np.ones(m - 1), np.zeros(m - 1)
         return Fused(present, values, values + 100, values + 200, 1.0, 1.0, *losses, layers=values[None] + 300)
 
-    steps = tuple(Step(3, k, 2, 0.5, 0.1, 8, True, each) for k, each in enumerate([fused(1, 3), fused(1, 2, 3)]))
+    steps = tuple(Step(3, k, 2, 0.5, 0.1, 8, True, fusion) for k, fusion in enumerate([fused(1, 3), fused(1, 2, 3)]))
     frames = Frames.of(3, steps, ())
     assert frames.present.tolist() == [[True, False, True], [True, True, True]]
     assert frames.distance.shape == (2, 4, 4)
@@ -301,7 +301,7 @@ def test_one_task_has_nothing_to_forget():
 
 
 class Killed(BaseException):
-    """As when the process ends: nothing catches it."""
+    """Stands for the end of the process: nothing catches it."""
 
 
 def last(progress):
@@ -337,18 +337,18 @@ def test_a_run_resumed_over_and_over_ends_the_same(histories, tmp_path):
     """Seven events at a time: each turn gets past one saved point."""
     progress, turns = runs.train(tiny(), tmp_path / "run"), 0
     while True:
-        taken = [pair for _, pair in zip(range(9), progress, strict=False)]
+        pairs = [pair for _, pair in zip(range(9), progress, strict=False)]
         progress.close()
         if records.load(tmp_path / "run").finished:
             break
-        assert len(taken) == 9 and turns < 20
+        assert len(pairs) == 9 and turns < 20
         progress, turns = runs.resume(tmp_path / "run"), turns + 1
     assert turns > 1
     assert not differing(records.load(tmp_path / "run"), final(histories))
 
 
 def without_layers(path):
-    """A record as it was written before layers were, and fingerprints."""
+    """A record as it was written before there were layers and fingerprints."""
     index = json.loads((path / "run.json").read_text()) | {"schema": 1}
     for key in ("layers", "data", "digests", "digest", "imported"):
         del index[key]
@@ -377,7 +377,7 @@ def test_a_record_older_than_layers_is_read_and_resumed(histories, tmp_path):
 
 
 def crash(monkeypatch, at, error):
-    """The `at`-th move of a finished file to its place (from 0) does not happen. Returns what was to be moved."""
+    """The `at`-th move of a finished file to its place (from 0) fails. Returns the files that were to be moved."""
     moved, replace = [], os.replace
 
     def fail(source, target):
@@ -398,7 +398,7 @@ def writes(monkeypatch, path):
 
 
 def test_the_index_is_written_last(monkeypatch, tmp_path):
-    """What is new is in place before the index names it."""
+    """New files are in place before the index names them."""
     moved = writes(monkeypatch, tmp_path / "run")
     assert moved[:2] == ["probes.safetensors", "run.json"] and moved[-1] == "run.json"
     assert moved.count("run.json") == 7
@@ -421,7 +421,7 @@ def test_a_run_killed_between_any_two_files_resumes_to_the_same_end(histories, m
 
 @pytest.mark.parametrize("at", [0, 1])
 def test_a_run_killed_before_its_first_index_leaves_its_place_free(at, histories, monkeypatch, tmp_path):
-    """Nothing is recorded there yet, and nothing of anyone's: the same command must do."""
+    """Nothing is recorded there yet, and nothing belongs to anyone else: the same command must work again."""
     with monkeypatch.context() as patch:
         crash(patch, at, Killed())
         with pytest.raises(Killed):
@@ -429,7 +429,7 @@ def test_a_run_killed_before_its_first_index_leaves_its_place_free(at, histories
     assert not differing(last(runs.train(tiny(), tmp_path / "run", overwrite=True)), final(histories))
 
 
-def test_a_full_disk_is_told_and_what_was_saved_stays(histories, monkeypatch, tmp_path):
+def test_a_full_disk_is_reported_and_what_was_saved_stays(histories, monkeypatch, tmp_path):
     with monkeypatch.context() as patch:
         crash(patch, 4, OSError(28, "No space left on device"))
         with pytest.raises(RecordError, match=r"run cannot be written: No space left on device"):
@@ -547,7 +547,7 @@ def test_an_empty_folder_is_a_place_for_a_run(tmp_path):
     assert list((tmp_path / "run").iterdir()) == []
 
 
-# Renamed, deleted, taken in
+# Renamed, deleted, imported
 
 
 def test_a_run_is_renamed_whole(checkpoints, histories):
@@ -600,12 +600,12 @@ def test_taken_names_are_refused_whatever_they_are_of(checkpoints, histories):
     (checkpoints / "folder").mkdir()
     (checkpoints / "file").write_text("")
     (checkpoints / "dangling").symlink_to(checkpoints / "nowhere")
-    for taken in ("mine", "folder", "file", "dangling"):
-        told = f"called {taken} already; nothing was changed"
-        with pytest.raises(RecordError, match=told):
-            records.rename("mine", taken)
-        with pytest.raises(RecordError, match=told):
-            records.add(taken, records.files("mine"))
+    for name in ("mine", "folder", "file", "dangling"):
+        message = f"called {name} already; nothing was changed"
+        with pytest.raises(RecordError, match=message):
+            records.rename("mine", name)
+        with pytest.raises(RecordError, match=message):
+            records.add(name, records.files("mine"))
     assert not differing(records.load("mine"), final(histories))
 
 
@@ -710,7 +710,7 @@ def test_half_a_run_that_was_taken_in_resumes_to_the_same_end(histories, checkpo
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"run.json": None}, r"no run\.json"),
         ({"run.json": b"{}"}, r"run\.json is not the index"),
@@ -725,11 +725,11 @@ def test_half_a_run_that_was_taken_in_resumes_to_the_same_end(histories, checkpo
         ({"progress-1-1.safetensors": b""}, r"'progress-1-1\.safetensors' is no part of this run"),
     ],
 )
-def test_what_is_no_whole_run_is_not_taken_in(change, told, histories, checkpoints, tmp_path):
+def test_what_is_no_whole_run_is_not_taken_in(change, message, histories, checkpoints, tmp_path):
     files = {**records.files(written(final(histories), tmp_path / "run")), **change}
-    with pytest.raises(RecordError, match=told) as raised:
+    with pytest.raises(RecordError, match=message) as raised:
         records.add("mine", {name: content for name, content in files.items() if content is not None})
-    assert str(checkpoints) not in str(raised.value)  # where it was looked at is gone
+    assert str(checkpoints) not in str(raised.value)  # the place where it was checked is not shown
     assert not checkpoints.exists() or list(checkpoints.iterdir()) == []
     assert sorted(path.name for path in tmp_path.iterdir() if path != checkpoints) == ["run"]
 
@@ -766,7 +766,7 @@ def gone(file):
 
 
 def foreign(file):
-    """A sound file of the right kind with other things in it."""
+    """A sound file of the right kind, with other content."""
     store._write_arrays(file, {"something": np.zeros(3)})
 
 
@@ -824,14 +824,14 @@ def test_a_damaged_index_is_named(damage, histories, tmp_path):
         records.load(path)
 
 
-def test_a_newer_schema_is_told_apart_from_damage(histories, tmp_path):
+def test_a_newer_schema_is_distinguished_from_damage(histories, tmp_path):
     path = damaged(histories, tmp_path)
     edited(schema=99)(path / "run.json")
     with pytest.raises(RecordError, match=r"schema 99; this version reads schemas 1 to 2"):
         records.load(path)
 
 
-def test_a_configuration_that_is_not_valid_here_is_told_with_its_cause(histories, tmp_path):
+def test_a_configuration_that_is_not_valid_here_is_reported_with_its_cause(histories, tmp_path):
     path = damaged(histories, tmp_path)
     edited(config=tiny().model_dump() | {"method": "magic"})(path / "run.json")
     with pytest.raises(RecordError, match=r"run\.json.*unknown method 'magic'.*ari"):
@@ -841,5 +841,5 @@ def test_a_configuration_that_is_not_valid_here_is_told_with_its_cause(histories
 def test_seconds_and_samples_add_up(histories):
     record = final(histories)
     assert math.isclose(record.seconds, 0.25 * len(histories["ari"]))
-    shares = [each.share_done for each, _ in histories["ari"]]
+    shares = [record.share_done for record, _ in histories["ari"]]
     assert shares == sorted(shares) and shares[0] == 0 and shares[-1] == 1

@@ -1,6 +1,6 @@
-"""MNIST, Fashion-MNIST and CIFAR: their formats, their downloads, and what is said where they cannot be had.
+"""MNIST, Fashion-MNIST and CIFAR: their formats, their downloads, and the messages where they cannot be obtained.
 
-Nothing here needs the internet: archives in the true formats come from a server of the test's own.
+Nothing here needs the internet: archives in the real formats come from a server of the test's own.
 """
 
 import gzip
@@ -38,10 +38,10 @@ def root(tmp_path, monkeypatch) -> Iterator[Path]:
     monkeypatch.setenv("ARLI_DATA", str(root))
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setattr(mnist, "DEBIAN", tmp_path / "none")
-    for each in (published.MNIST, published.FashionMNIST):
-        monkeypatch.setattr(each, "mirrors", [NOWHERE])
-    for each in (published.CIFAR10, published.CIFAR100):
-        monkeypatch.setattr(each, "url", NOWHERE + each.filename)
+    for kind in (published.MNIST, published.FashionMNIST):
+        monkeypatch.setattr(kind, "mirrors", [NOWHERE])
+    for kind in (published.CIFAR10, published.CIFAR100):
+        monkeypatch.setattr(kind, "url", NOWHERE + kind.filename)
     datasets._load.cache_clear()
     yield root
     datasets._load.cache_clear()
@@ -77,17 +77,17 @@ def test_generated_sets_follow_from_their_seed(name, tmp_path):
 def test_generated_images_replace_nothing(root):
     generated.write("mnist", root)
     before = load("mnist")
-    with pytest.raises(DataError, match="there already"):
+    with pytest.raises(DataError, match="exists already"):
         generated.write("mnist", root, seed=1)
     datasets._load.cache_clear()
     np.testing.assert_array_equal(load("mnist").train.images, before.train.images)
-    with pytest.raises(ValueError, match="'digits' is not made of files"):
+    with pytest.raises(ValueError, match="'digits' does not consist of files"):
         generated.write("digits", root)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_torchvision_reads_the_same(name, root, monkeypatch):
-    """Its own readers, once they take other checksums."""
+    """torchvision's own readers, once they accept other checksums."""
     generated.write(name, root)
     data = load(name)
     kind: Any = CLASSES[name]
@@ -150,8 +150,8 @@ def test_files_are_found_by_kaggles_names_too(placed, plain, name, root):
         target.write_bytes(gzip.decompress(packed.read_bytes()) if plain else packed.read_bytes())
         packed.unlink()
     datasets._load.cache_clear()
-    found = load(name)
-    for split, other in ((found.train, before.train), (found.test, before.test)):
+    after = load(name)
+    for split, other in ((after.train, before.train), (after.test, before.test)):
         np.testing.assert_array_equal(split.images, other.images)
         np.testing.assert_array_equal(split.labels, other.labels)
 
@@ -165,10 +165,10 @@ def test_a_folder_around_the_unpacked_archive_is_looked_into(layout, root):
     (root / layout.archive.removesuffix(".tar.gz")).mkdir()
     (root / "aside").rename(root / layout.archive.removesuffix(".tar.gz") / layout.folder)
     datasets._load.cache_clear()
-    found = load(name)
-    assert found.classes == before.classes
-    np.testing.assert_array_equal(found.train.images, before.train.images)
-    np.testing.assert_array_equal(found.test.labels, before.test.labels)
+    after = load(name)
+    assert after.classes == before.classes
+    np.testing.assert_array_equal(after.train.images, before.train.images)
+    np.testing.assert_array_equal(after.test.labels, before.test.labels)
 
 
 def test_the_idx_format_to_the_letter(tmp_path):
@@ -222,7 +222,7 @@ def test_no_code_in_a_pickle_is_run(root, tmp_path):
 
     generated.write("cifar-100", root)
     (root / "cifar-100-python" / "train").write_bytes(pickle.dumps({"data": Trap()}, protocol=2))
-    with pytest.raises(DataError, match=r"train is damaged.*mkdir, which this data set has no need of"):
+    with pytest.raises(DataError, match=r"train is damaged.*mkdir, which this data set does not need"):
         load("cifar-100")
     assert not (tmp_path / "sprung").exists()
 
@@ -270,8 +270,8 @@ def test_a_damaged_file_is_named(name, file, harm, root):
     [
         ({"data": np.zeros((2, 3072), np.uint8), "labels": [0, 10]}, "all below 10"),
         ({"data": np.zeros((2, 3072), np.uint8), "labels": [0, -1]}, "all below 10"),
-        ({"data": np.zeros((2, 3072), np.uint8), "labels": [0]}, "one whole number an image"),
-        ({"data": np.zeros((2, 3072), np.uint8), "labels": ["a", "b"]}, "one whole number an image"),
+        ({"data": np.zeros((2, 3072), np.uint8), "labels": [0]}, "one integer per image"),
+        ({"data": np.zeros((2, 3072), np.uint8), "labels": ["a", "b"]}, "one integer per image"),
         ({"data": np.zeros((0, 3072), np.uint8), "labels": []}, "no data"),
         ({"data": np.zeros((2, 100), np.uint8), "labels": [0, 1]}, "uint8 array"),
         ({"data": [1, 2], "labels": [0, 1]}, "uint8 array"),
@@ -290,7 +290,9 @@ def test_files_of_mnist_that_do_not_fit_each_other_are_refused(root):
     generated.write("mnist", root)
     raw = root / "MNIST" / "raw"
     shutil.copy(raw / f"{mnist.FILES[3]}.gz", raw / f"{mnist.FILES[1]}.gz")
-    with pytest.raises(DataError, match=r"train-images.* and train-labels.* do not fit: \(200, 28, 28\) and \(50,\)"):
+    with pytest.raises(
+        DataError, match=r"train-images.* and train-labels.* do not match: \(200, 28, 28\) and \(50,\)"
+    ):
         load("mnist")
     labels = b"\0\0\x08\x01" + struct.pack(">i", 200) + bytes([10] * 200)
     (raw / f"{mnist.FILES[1]}.gz").write_bytes(gzip.compress(labels))
@@ -317,7 +319,7 @@ def server(tmp_path) -> Iterator[tuple[str, Path]]:
     served = tmp_path / "served"
     served.mkdir()
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=served)) as http:
-        http.handle_error = lambda *_: None  # torchvision asks where an address leads, and hangs up
+        http.handle_error = lambda *_: None  # torchvision follows redirects first, and hangs up
         thread = threading.Thread(target=http.serve_forever, args=(0.02,))
         thread.start()
         yield f"http://127.0.0.1:{http.server_port}/", served
@@ -327,7 +329,7 @@ def server(tmp_path) -> Iterator[tuple[str, Path]]:
 
 @pytest.fixture(params=NAMES)
 def offered(request, server, tmp_path, monkeypatch) -> str:
-    """The name of a set whose published place is the server, with the checksums of what lies there."""
+    """The name of a set that is published on the server, with the checksums of the files there."""
     name, (address, served) = request.param, server
     origin = tmp_path / "origin"
     generated.write(name, origin, (2, 1))
@@ -380,7 +382,7 @@ def test_a_download_with_another_checksum_is_refused(offered, server, root):
 
 def test_a_truncated_archive_leaves_nothing(offered, server, root, monkeypatch):
     """Even one that passes its checksum."""
-    path = max(server[1].iterdir(), key=lambda each: each.stat().st_size)
+    path = max(server[1].iterdir(), key=lambda path: path.stat().st_size)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     trust(offered, server[1], monkeypatch)
     with pytest.raises(DataError, match=r"looked for .* could not be fetched: .*Put .*--data-root"):
@@ -431,7 +433,7 @@ def test_what_the_user_has_put_there_is_not_replaced(root, server, tmp_path, mon
 
 @pytest.mark.parametrize("name", ["cifar-10", "cifar-100"])
 def test_an_archive_in_the_data_root_is_unpacked(name, root, tmp_path):
-    """Brought by hand to a machine without network; its checksum is the user's affair."""
+    """Copied by hand to a machine without network; its checksum is the user's responsibility."""
     kind: Any = CLASSES[name]
     generated.write(name, tmp_path / "origin", (2, 1))
     root.mkdir()
@@ -487,12 +489,12 @@ def test_without_a_home_the_data_root_must_be_named(monkeypatch):
 def test_each_data_root_has_its_own_data(tmp_path, monkeypatch):
     for place, seed in (("a", 1), ("b", 2)):
         generated.write("mnist", tmp_path / place, (2, 1), seed)
-    found = []
+    loaded = []
     for place in ("a", "b", "a"):
         monkeypatch.setenv("ARLI_DATA", str(tmp_path / place))
-        found.append(load("mnist"))
-    assert found[0] is found[2]
-    assert not np.array_equal(found[0].train.images, found[1].train.images)
+        loaded.append(load("mnist"))
+    assert loaded[0] is loaded[2]
+    assert not np.array_equal(loaded[0].train.images, loaded[1].train.images)
     monkeypatch.setenv("ARLI_DATA", str(tmp_path / "b"))
     assert load("digits") is load("digits")
 

@@ -1,4 +1,4 @@
-"""The methods: which sections each reads, and what its settings are where nobody sets them."""
+"""The methods: which sections each reads, and its default settings."""
 
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -63,7 +63,7 @@ class Ewc(Run):
 
 
 class Lwf(Run):
-    """New samples alone, on which the model before is to be agreed with (Li and Hoiem 2016)."""
+    """New samples alone, on which the model is to agree with the one before the task (Li and Hoiem 2016)."""
 
     method: Literal["lwf"] = "lwf"
     distillation: Distillation = Distillation()
@@ -89,7 +89,7 @@ class Replay(Rehearsal):
 
 
 class ReplayBalanced(Replay):
-    """Replay from batches with as many samples of each class seen."""
+    """Replay from batches with equally many samples of each class seen."""
 
     method: Literal["replay-balanced"] = "replay-balanced"  # pyright: ignore[reportIncompatibleVariableOverride]
 
@@ -117,13 +117,13 @@ class Ari(Rehearsal):
 
     @model_validator(mode="after")
     def _matrices_fit(self) -> Self:
-        """D, dif* and the Gram matrix of every frame are kept: a row and a column a model, in 8 bytes each."""
+        """D, dif* and the Gram matrix of every frame are kept: a row and a column for each model, 8 bytes a value."""
         tasks, frames = self.data.tasks, self.recording.frames
         a_frame = 3 * 8 * sum((task + 1) ** 2 for task in range(1, tasks + 1))
         if frames * a_frame > MATRIX_BYTES:
             raise ValueError(
                 f"recording.frames: {frames} frames of each of {tasks} tasks hold {frames * a_frame / 2**30:.1f} GB "
-                f"of matrices; at most {MATRIX_BYTES / 2**30:g} GB can be looked at: use at most "
+                f"of matrices; at most {MATRIX_BYTES / 2**30:g} GB can be displayed: use at most "
                 f"{MATRIX_BYTES // a_frame}, or fewer tasks"
             )
         return self
@@ -169,7 +169,7 @@ KINDS: dict[str, type[Run]] = {kind.model_fields["method"].default: kind for kin
 METHODS = tuple(KINDS)
 WEIGHING = tuple(name for name, kind in KINDS.items() if issubclass(kind, Ari))  # by dif*
 
-# What makes a method of its class, laid under all that a preset or a user sets.
+# Each method's own settings; those of a preset or a user take precedence.
 _RELEASED = {
     "network.attention": "released",
     "train.optimiser": "radam",
@@ -208,7 +208,7 @@ def summary(method: str) -> str:
 
 
 def protocols(config: Config) -> tuple[str, ...]:
-    """The names under which a run's accuracies are recorded, each with its own idea of what a sample's task is."""
+    """The protocols under which a run's accuracies are recorded; they differ in how a sample's task is determined."""
     adaptation = getattr(config, "adaptation", None)
     adapted = tuple(f"{name}_adapted" for name in PROTOCOLS) if adaptation and adaptation.epochs else ()
     return PROTOCOLS + adapted
@@ -216,10 +216,12 @@ def protocols(config: Config) -> tuple[str, ...]:
 
 def keys(method: str) -> dict[str, Any]:
     """Every dotted setting of a method with its field description and default."""
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for name, field in KINDS[method].model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
-            found |= {f"{name}.{inner}": each for inner, each in field.annotation.model_fields.items()}
+            settings |= {
+                f"{name}.{inner}": inner_field for inner, inner_field in field.annotation.model_fields.items()
+            }
         elif name not in ("method", "preset"):
-            found[name] = field
-    return found
+            settings[name] = field
+    return settings

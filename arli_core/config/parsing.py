@@ -19,7 +19,7 @@ def parse(values: dict[str, Any], /, **settings: Any) -> Config:
     try:
         return ADAPTER.validate_python(merged)
     except ValidationError as error:
-        raise ConfigError("; ".join(explained(merged.get("method"), each) for each in error.errors())) from None
+        raise ConfigError("; ".join(explained(merged.get("method"), fault) for fault in error.errors())) from None
 
 
 def value_of(config: Config, key: str) -> Any:
@@ -31,16 +31,16 @@ def value_of(config: Config, key: str) -> Any:
 
 
 def differences(config: Config, default: Config) -> dict[str, Any]:
-    """The settings of a configuration that another of the same method has otherwise."""
-    found = {key: value_of(config, key) for key in keys(config.method)}
-    return {key: value for key, value in found.items() if value != value_of(default, key)}
+    """The settings in which a configuration differs from another of the same method."""
+    values = {key: value_of(config, key) for key in keys(config.method)}
+    return {key: value for key, value in values.items() if value != value_of(default, key)}
 
 
 def in_current_names(values: dict[str, Any]) -> dict[str, Any]:
-    """Nested values, with those of older versions in the names of this one.
+    """Nested values, with the names of older versions replaced by those of this one.
 
-    `fusion.base_rate` was a switch of `ari` and `ari-paper`: a number is now what makes `ari-adam`, None what the
-    others do without saying so.
+    `fusion.base_rate` was a switch of `ari` and `ari-paper`: a number now makes the method `ari-adam`; None is
+    what the others do anyway.
     """
     method, fusion = values.get("method"), values.get("fusion")
     if method not in ("ari", "ari-paper") or not isinstance(fusion, dict) or "base_rate" not in fusion:
@@ -51,7 +51,7 @@ def in_current_names(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_tasks(settings: dict[str, Any]) -> dict[str, Any]:
-    """Increments bring their own number of tasks, in place of the one that they are laid over."""
+    """The settings, with the number of tasks that a list of class counts implies."""
     count = tasks_listed(settings.get("data.classes_per_task"))
     return {"data.tasks": count, **settings} if count else settings
 
@@ -71,24 +71,24 @@ def _laid_over(values: dict[str, Any], settings: dict[str, Any]) -> dict[str, An
 
 def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     """A copy of both nested dictionaries, `above` where they differ."""
-    found = dict(below)
+    merged = dict(below)
     for key, value in above.items():
-        inner = found.get(key)
-        found[key] = _merged(inner if isinstance(inner, dict) else {}, value) if isinstance(value, dict) else value
-    return found
+        inner = merged.get(key)
+        merged[key] = _merged(inner if isinstance(inner, dict) else {}, value) if isinstance(value, dict) else value
+    return merged
 
 
-# Why settings have upper bounds: each keeps a slip of the hand, or a record from elsewhere, from taking all memory or
-# all time. What is sensible lies far below.
+# Why settings have upper bounds: each keeps a typing error, or a record from elsewhere, from taking all memory or
+# all time. Sensible values lie far below.
 _REASONS = {
     "data.image_size": "a network's memory grows with the pixels of its images",
     "data.tasks": "accuracies are kept for every pair of tasks, and models for every task",
     "data.classes_per_task": "the network has a unit for every class",
-    "augmentation.shift": "an image is enlarged by so much at each side",
+    "augmentation.shift": "an image is padded by as much on each side",
     "train.epochs": "more take weeks on the smallest data",
-    "train.batch_size": "a batch is held in memory whole",
+    "train.batch_size": "a whole batch is held in memory",
     "memory.budget": "exemplars are trained on in every epoch",
-    "fusion.inner_steps": "each iteration makes so many steps for each task, and is not stopped within",
+    "fusion.inner_steps": "each iteration makes this many steps for each task, and cannot be stopped midway",
     "adaptation.epochs": "they are made for every task after every task",
     "evaluation.group": "no task has as many test images",
     "recording.frames": "every frame keeps a row and a column for each model",
@@ -106,13 +106,14 @@ def explained(method: Any, error: Any) -> str:
         return f"{key}: {method} has no such setting; valid: {', '.join(valid)}"
     if error["type"].startswith("union_tag"):
         return f"unknown method {shortened(method)}; valid methods: {', '.join(METHODS)}"
-    if not key:  # of the whole: the message names its settings
-        return error["msg"].removeprefix("Value error, ")
+    message = error["msg"].removeprefix("Value error, ")
+    if not key:  # about the whole: the message names the settings
+        return message
     reason = ""
     if error["type"] == "less_than_equal":
-        why = "beyond it, numbers do not stay finite" if error["ctx"]["le"] == HUGE else _REASONS.get(key)
+        why = "with larger values, numbers do not stay finite" if error["ctx"]["le"] == HUGE else _REASONS.get(key)
         reason = f" ({why})" if why else ""
-    return f"{key}: {error['msg'][0].lower()}{error['msg'][1:]}{reason}, got {shortened(error['input'])}"
+    return f"{key}: {message[0].lower()}{message[1:]}{reason}, got {shortened(error['input'])}"
 
 
 def shortened(value: Any) -> str:

@@ -6,7 +6,7 @@ from ..errors import ConfigError
 from .methods import METHODS, Config, keys
 from .parsing import differences, parse, shortened, with_tasks
 
-# Data, network, and one number of epochs and samples a batch, for all methods of a preset.
+# Data, network, and the numbers of epochs and of samples per batch, which all methods of a preset share.
 _PRESETS: dict[str, dict[str, Any]] = {
     "digits": {"data.name": "digits"},
     "mnist-5k": {"data.name": "mnist-5k", "train.epochs": 3},
@@ -70,7 +70,7 @@ _TUNED: dict[tuple[str, str], dict[str, Any]] = {
     ("mnist-5k", "finetune"): {"train.learning_rate": 0.001},
     ("scenes", "ari"): {"attack.epsilon": 0.03, "train.batch_size": 8},
     ("scenes", "ari-adam"): {"attack.epsilon": 0.03, "train.learning_rate": 0.02, "fusion.base_rate": 0.006},
-    ("scenes", "ari-paper"): {"network.attention": "released"},  # which the preset's own would replace
+    ("scenes", "ari-paper"): {"network.attention": "released"},  # which the preset's would replace
     ("scenes", "ari-released"): {"network.attention": "released"},
     ("scenes", "itaml"): {"train.learning_rate": 0.2},
     ("scenes", "replay"): {"train.learning_rate": 0.006},
@@ -86,8 +86,8 @@ PRESETS = tuple(_PRESETS)
 
 
 def preset(name: str, /, method: str | None = None, seed: int = 0, **settings: Any) -> Config:
-    """The named preset for a method; `settings` are dotted keys, e.g. **{"train.epochs": 3}. Left out, the method is
-    `ari`, or `ari-paper` for a paper preset.
+    """The named preset for a method; `settings` are dotted keys, e.g. **{"train.epochs": 3}. The default
+    method is `ari`, or `ari-paper` for a paper preset.
 
     Raises ConfigError on an unknown preset, method or key and on values out of range.
     """
@@ -98,12 +98,13 @@ def preset(name: str, /, method: str | None = None, seed: int = 0, **settings: A
     if method not in METHODS:
         raise ConfigError(f"unknown method {shortened(method)}; valid methods: {', '.join(METHODS)}")
     own = keys(method)
-    chosen = {key: value for key, value in _PRESETS[name].items() if key in own} | _TUNED.get((name, method), {})
-    return parse({"preset": name, "method": method, "seed": seed}, **(chosen | with_tasks(settings)))
+    defaults = {key: value for key, value in _PRESETS[name].items() if key in own} | _TUNED.get((name, method), {})
+    return parse({"preset": name, "method": method, "seed": seed}, **(defaults | with_tasks(settings)))
 
 
 def changes(config: Config) -> dict[str, Any]:
-    """The settings, the seed aside, that are not its method's in its preset; ConfigError where it is of no preset."""
+    """The settings, apart from the seed, that differ from its method's in its preset; ConfigError without a
+    preset."""
     if config.preset is None:
-        raise ConfigError("the configuration was made from no preset")
+        raise ConfigError("the configuration was not made from a preset")
     return differences(config, preset(config.preset, config.method, config.seed))

@@ -29,9 +29,9 @@ DATASETS = (
     "imagenet-100",
 )
 SIDES = {"digits": 8, "mnist-5k": 28, "scenes": 40, "mnist": 28, "fashion-mnist": 28, "cifar-10": 32, "cifar-100": 32}
-ENLARGED = 8  # times its side, at most: an image of so few pixels shows nothing more, and costs the square of it
-HUGE = 1e30  # of numbers that are multiplied with others of their like
-MATRIX_BYTES = 2**30  # of a run's recorded matrices, which a page holds in memory
+ENLARGED = 8  # times an image's side, at most: more shows nothing new, and costs the square of it
+HUGE = 1e30  # bound of numbers that are multiplied with others like them
+MATRIX_BYTES = 2**30  # bound of a run's recorded matrices, which a page holds in memory
 PROTOCOLS = ("task_aware", "vote", "per_sample")
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 
@@ -46,18 +46,20 @@ _SEED: TypeAdapter[int] = TypeAdapter(Annotated[int, Field(ge=0)])
 
 class Data(Section):
     name: str = Field(default="mnist-5k", description="a data set, or folder:NAME for a folder of class folders")
-    image_size: int | None = Field(default=None, ge=8, le=1024, description="None: as published; else resized to it")
+    image_size: int | None = Field(
+        default=None, ge=8, le=1024, description="None: as published; a number: side in pixels, resized to it"
+    )
     spurious: float = Field(
         default=0.0, ge=0, le=1, description="scenes: share of training backgrounds from the class's own region"
     )
     tasks: int = Field(default=5, ge=1, le=200, description="number of tasks, each a disjoint group of classes")
     classes_per_task: int | tuple[int, ...] = Field(
         default=2,
-        description="a number: all tasks alike; several, as 4,2,2,2: of each task, which also says how many",
+        description="one number: for all tasks; several, as 4,2,2,2: one for each task, which also sets their number",
     )
     class_order: int | tuple[str, ...] | None = Field(
         default=None,
-        description="None: classes in order; a number: shuffled by this seed; names, as cat,dog: these in this order",
+        description="None: classes in order; a number: shuffled with this seed; names, as cat,dog: in this order",
     )
     evaluate_on: Literal["test", "validation"] = Field(
         default="test", description="validation: a fixed fifth of the training data, held out for choices"
@@ -77,7 +79,7 @@ class Data(Section):
     @field_validator("classes_per_task", mode="before")
     @classmethod
     def _sizes(cls, value: Any, info: ValidationInfo) -> int | tuple[int, ...]:
-        """Tasks that are all alike are one number, so that what asks for the same is the same."""
+        """Equal counts for all tasks become one number, so that equal requests are equal configurations."""
         sizes = listed(value)
         try:
             if not isinstance(sizes, list | tuple):
@@ -85,11 +87,11 @@ class Data(Section):
             sizes = tuple(_COUNT.validate_python(size) for size in sizes)
         except ValidationError:
             raise ValueError("input should be a number from 1 to 1000, or one for each task, as in 4,2,2,2") from None
-        tasks = info.data.get("tasks", len(sizes))  # none that is valid: that is told already
+        tasks = info.data.get("tasks", len(sizes))  # an invalid one is reported already
         if len(sizes) != tasks:
             raise ValueError(
-                f"input should be one number for each of {tasks} tasks, which data.tasks says, and not {len(sizes)}; "
-                "leave data.tasks out and it follows"
+                f"input should be one number for each of the {tasks} tasks of data.tasks, and not {len(sizes)}; "
+                "leave out data.tasks to have it follow from them"
             )
         return sizes[0] if len(set(sizes)) == 1 else sizes
 
@@ -105,24 +107,24 @@ class Data(Section):
         except ValidationError:
             names = (names,) if isinstance(names, str) else (None,)
         if not all(isinstance(name, str) or type(name) is int for name in names):
-            raise ValueError("input should be a seed of at least 0, or names of classes with commas between")
+            raise ValueError("input should be a seed of at least 0, or names of classes separated by commas")
         names = tuple(map(str, names))
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"input should name each class once, and {', '.join(twice)} comes twice")
+            raise ValueError(f"input should name each class once; named more than once: {', '.join(twice)}")
         sizes, tasks = info.data.get("classes_per_task"), info.data.get("tasks")
-        if sizes is None or tasks is None:  # not valid: that is told already
+        if sizes is None or tasks is None:  # an invalid one is reported already
             return names
         total = sizes * tasks if isinstance(sizes, int) else sum(sizes)
         if len(names) != total:
             raise ValueError(
-                f"input should name as many classes as the tasks have, {total}, or be a seed of at least 0; "
+                f"input should name all {total} classes of the tasks, or be a seed of at least 0; "
                 f"{len(names)} {'is' if len(names) == 1 else 'are'} named"
             )
         return names
 
     @field_validator("name")
     @classmethod
-    def _known(cls, name: str) -> str:
+    def _valid_name(cls, name: str) -> str:
         if name not in DATASETS and not (name.startswith("folder:") and name != "folder:"):
             raise ValueError(f"input should be one of {', '.join(DATASETS)}, or folder:NAME")
         if "\0" in name or len(name) > 1000:
@@ -136,15 +138,15 @@ class Data(Section):
         if size and name in SIDES and size > ENLARGED * SIDES[name]:
             side = SIDES[name]
             raise ValueError(
-                f"input should be less than or equal to {ENLARGED * side} for {name}: its images of {side}x{side} "
-                f"show nothing more when they are enlarged, and cost memory and time"
+                f"input should be less than or equal to {ENLARGED * side} for {name}: enlarged further, its images "
+                f"of {side}x{side} show nothing more, and cost memory and time"
             )
         return size
 
     @field_validator("spurious")
     @classmethod
     def _of_scenes(cls, spurious: float, info: ValidationInfo) -> float:
-        name = info.data.get("name", "scenes")  # none that is known: that is told already
+        name = info.data.get("name", "scenes")  # an invalid one is reported already
         if spurious and name != "scenes":
             raise ValueError(f"input should be 0 for {name}, or data.name scenes")
         return spurious
@@ -152,8 +154,10 @@ class Data(Section):
 
 class Augmentation(Section):
     shift: int = Field(default=0, ge=0, le=64, description="largest shift of a training image, in pixels")
-    flip: bool = Field(default=False, description="mirror every other training image, left to right")
-    zoom: float = Field(default=1.0, gt=0, le=1, description="smallest share of its side that a random crop keeps")
+    flip: bool = Field(default=False, description="mirror a random half of the training images, left to right")
+    zoom: float = Field(
+        default=1.0, gt=0, le=1, description="smallest share of an image's side that a random crop keeps"
+    )
 
 
 class Network(Section):
@@ -162,9 +166,9 @@ class Network(Section):
     )
     attention: Literal["per-image", "border", "local", "released", "none"] = Field(
         default="per-image",
-        description="border: told against the image's edge, for objects that fill it; local: over the strength "
-        "around, for objects on textures; released: the released code's form, normalised over the batch; none: A is "
-        "1, no attack",
+        description="border: relative to the image's edge, for objects that fill it; local: relative to the "
+        "strength around, for objects on textures; released: the released code's form, normalised over the "
+        "batch; none: A is 1, no attack",
     )
 
 
@@ -190,8 +194,8 @@ class ExemplarBudget(Section):
 class Memory(ExemplarBudget):
     batches: Literal["mixed", "every-task", "balanced"] = Field(
         default="every-task",
-        description="mixed: new samples and exemplars as they come; every-task: and at least one sample of each task "
-        "seen; balanced: as many of each class seen",
+        description="mixed: new samples and exemplars, each once; every-task: with at least one sample of each task "
+        "seen; balanced: equally many of each class seen",
     )
 
 
@@ -200,7 +204,7 @@ class Attack(Section):
         default=0.03,
         ge=0,
         le=1,
-        description="largest change of a pixel in [0, 1]; 0: a second clean step in its place",
+        description="largest change of a pixel in [0, 1]; 0: a second clean step instead",
     )
 
 
@@ -244,9 +248,9 @@ class Consolidation(Section):
 
 class Distillation(Section):
     strength: float = Field(
-        default=1.0, ge=0, le=HUGE, description="weight of agreeing with the model before the task"
+        default=1.0, ge=0, le=HUGE, description="weight of agreement with the model before the task"
     )
-    temperature: float = Field(default=2.0, gt=0, le=HUGE, description="of the answers compared")
+    temperature: float = Field(default=2.0, gt=0, le=HUGE, description="of the outputs compared")
 
 
 class DarkReplay(Section):
@@ -268,7 +272,7 @@ class Adaptation(Section):
         default=0,
         ge=0,
         le=10_000,
-        description="meta-test: epochs of each task's own copy on its exemplars; 0: not adapted",
+        description="meta-test: epochs of each task's own copy on its exemplars; 0: no adaptation",
     )
 
 

@@ -5,17 +5,17 @@ from typing import Any
 
 
 def listed(value: Any) -> Any:
-    """Several values from a text as people write it, with commas or as a JSON list; anything else as it is."""
+    """Several values from a text as people write it, with commas or as a JSON list; anything else unchanged."""
     if not isinstance(value, str):
         return value
-    found = from_text(value)
-    if isinstance(found, list):
-        return found
+    parsed = from_text(value)
+    if isinstance(parsed, list):
+        return parsed
     return [part.strip() for part in value.split(",")] if "," in value else value.strip()
 
 
 def text_of(value: Any) -> str:
-    """A setting as it is written on the command line, from where it is read as the same."""
+    """A setting as it is written on the command line; read from there, it is the same."""
     if isinstance(value, list | tuple):
         parts = [str(part) for part in value]
         plain = ",".join(parts)
@@ -32,6 +32,6 @@ def from_text(text: str) -> Any:
 
 
 def tasks_listed(classes_per_task: Any) -> int | None:
-    """How many tasks increments say there are; None where one number is for all tasks."""
+    """The number of tasks that a list of class counts implies; None where one number is for all tasks."""
     sizes = listed(classes_per_task)
     return len(sizes) or None if isinstance(sizes, list | tuple) else None

@@ -42,7 +42,7 @@ _ARRAYS: dict[str, Callable[[Path], Dataset]] = {
 _PHOTOGRAPHS = ("cub-200", "imagenet-100")
 NAMES = (*_CARRIED, *_ARRAYS, *_PHOTOGRAPHS)
 
-# Where in the data root the sets are that have files of fixed names; folders.py finds those of the others.
+# Where the sets with files of fixed names lie in the data root; folders.py finds the files of the others.
 _PLACES: dict[str, tuple[str | Path, ...]] = {
     "mnist": ("MNIST/raw",),
     "fashion-mnist": ("FashionMNIST/raw", mnist.DEBIAN),
@@ -52,41 +52,41 @@ _PLACES: dict[str, tuple[str | Path, ...]] = {
 }
 
 AS_IT_IS, PHOTOGRAPH, THUMBNAIL = 0, 224, 64  # default side in pixels: arrays, photographs, a user's own folder
-RESIDENT = 4 * 2**30  # bytes of images and masks up to which a set is held in memory
+RESIDENT = 4 * 2**30  # sets of at most so many bytes of images and masks are held in memory
 
 
 def known(name: str) -> bool:
-    """Whether `load` takes the name: one of `NAMES`, or `folder:` and something after it. Looks at no file."""
+    """Whether `load` takes the name: one of `NAMES`, or `folder:` and something after it. Reads no file."""
     return name in NAMES or (name.startswith(folders.PREFIX) and name != folders.PREFIX)
 
 
 def load(name: str, size: int | None = None, spurious: float = 0.0, resident: int = RESIDENT) -> Dataset:
-    """The dataset of that name, built once a process for each size, correlation and data root,
-    and anew where its files have changed since.
+    """The dataset of that name, built once per process for each size, correlation and data root,
+    and again when its files have changed.
 
-    size      the central square of every image, and mask, resized to so many pixels; None: as in the table above
-    spurious  of `scenes` alone: probability in [0, 1] that a training background comes from its class's own region.
+    size      side in pixels of every image and mask: its central square, resized; None: as in the table above
+    spurious  `scenes` only: probability in [0, 1] that a training background comes from its class's own region.
               Test data never have it; `Dataset.holdout`, a fifth of the training data, does
-    resident  bytes of images and masks beyond which they are read when asked for, as `Streamed`
+    resident  sets with more bytes of images and masks than this are read on demand, as `Streamed`
 
-    Raises ValueError for a name that is not `known`, a size below 1 and a correlation that is none or that the data
-    do not know, DataError where the files are missing, damaged or not to be had.
+    Raises ValueError for a name that is not `known`, a size below 1, and a correlation that is outside [0, 1] or
+    that the data do not have; DataError where the files are missing, damaged or cannot be obtained.
     """
     if not known(name):
-        raise ValueError(f"no dataset is called {name!r}; there are {', '.join(NAMES)} and folder:NAME")
+        raise ValueError(f"unknown dataset {name!r}; valid: {', '.join(NAMES)} and folder:NAME")
     if size is not None and size < 1:
-        raise ValueError(f"images of {size} pixels cannot be: a size is at least 1")
+        raise ValueError(f"an image size must be at least 1 pixel, not {size}")
     if not 0 <= spurious <= 1:
-        raise ValueError(f"a share of spurious backgrounds lies in [0, 1], not at {spurious}")
+        raise ValueError(f"the share of spurious backgrounds must lie in [0, 1], not {spurious}")
     if spurious and name != "scenes":
-        raise ValueError(f"{name} has no spurious backgrounds; scenes alone has")
+        raise ValueError(f"{name} has no spurious backgrounds; only scenes has")
     usual = AS_IT_IS if name in _CARRIED or name in _ARRAYS else PHOTOGRAPH if name in _PHOTOGRAPHS else THUMBNAIL
     root = Path() if name in _CARRIED else data_root()
     return _load(name, size or usual, root, spurious, resident, _files(name, root))
 
 
 def _files(name: str, root: Path) -> Listing | Stamps:
-    """What the set is read from, as it lies on disk now: equal for as long as none of it changes."""
+    """The files that the set is read from, as they are on disk now: equal as long as none of them changes."""
     if name in _CARRIED:
         return ()
     if name in _PLACES:
@@ -111,7 +111,7 @@ def _build(name: str, size: int, root: Path, spurious: float = 0.0, files: Listi
 
 
 def _resized(dataset: Dataset, size: int) -> Dataset:
-    """Every image of a set of arrays resized when it is asked for: at 224 pixels CIFAR would have 9 GB."""
+    """A set of arrays whose images are resized on demand: at 224 pixels, all of CIFAR would take 9 GB."""
     if size == AS_IT_IS or dataset.shape[1:] == (size, size):
         return dataset
     train, test = (_resized_split(split, size) for split in (dataset.train, dataset.test))
@@ -129,7 +129,7 @@ def _resized_split(split: Split, size: int) -> Split:
     def identify(i: int) -> bytes:
         return split.images[i].tobytes()
 
-    every = np.arange(len(split))
-    images = Streamed(image, every, (split.images.shape[1], size, size), identify=identify)
-    masks = None if split.masks is None else Streamed(mask, every, (size, size), bool)
+    indices = np.arange(len(split))
+    images = Streamed(image, indices, (split.images.shape[1], size, size), identify=identify)
+    masks = None if split.masks is None else Streamed(mask, indices, (size, size), bool)
     return Split(images, split.labels, masks, split.lighter)

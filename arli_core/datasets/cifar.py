@@ -3,10 +3,10 @@
 Source: A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images" (2009), the version for Python.
 Images uint8 [N, 3, 32, 32]. No object masks. CIFAR-100 has its 100 fine classes.
 
-Pickled dictionaries in cifar-10-batches-py and cifar-100-python of the data root, as the archives unpack, or in a
-folder of the archive's name around it, as many programs unpack; downloaded to there where absent, or unpacked from an
-archive in the data root. Pickles can carry code, so only what these need is let through: lists, strings, numbers and
-arrays.
+Pickled dictionaries in cifar-10-batches-py and cifar-100-python of the data root, as the archives unpack, or with a
+folder of the archive's name around them, as many programs unpack. Where they are absent, an archive in the data root
+is unpacked, or they are downloaded. Pickles can carry code, so only what these files need is allowed: lists, strings,
+numbers and arrays.
 """
 
 import pickle
@@ -24,9 +24,9 @@ from .downloads import fetch
 
 @dataclass(frozen=True)
 class Layout:
-    """How one of the two is laid out, under the data root, and how its entries are called."""
+    """The layout of one of the two under the data root, and the names of its entries."""
 
-    published: str  # of torchvision.datasets
+    published: str  # the class in torchvision.datasets
     archive: str
     folder: str
     train: tuple[str, ...]
@@ -63,7 +63,12 @@ def build100(root: Path) -> Dataset:
 
 def _build(name: str, layout: Layout, root: Path) -> Dataset:
     base = next(
-        (each for each in (root, root / layout.around) if all((each / file).is_file() for file in layout.files)), None
+        (
+            folder
+            for folder in (root, root / layout.around)
+            if all((folder / file).is_file() for file in layout.files)
+        ),
+        None,
     )
     if base is None:
         from torchvision import datasets
@@ -83,9 +88,9 @@ def _batch(path: Path, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
     """Images uint8 [n, 3, 32, 32] and labels int64 [n] of a file."""
     data, labels = _entry(path, "data"), np.array(_entry(path, layout.labels))
     if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.shape != (len(data), 3 * 32 * 32):
-        raise _damaged(path, "data is no uint8 array [n, 3072]")
+        raise _damaged(path, "data is not a uint8 array [n, 3072]")
     if labels.dtype.kind != "i" or labels.shape != (len(data),):
-        raise _damaged(path, f"{layout.labels} are not one whole number an image")
+        raise _damaged(path, f"{layout.labels} are not one integer per image")
     if labels.min() < 0 or labels.max() >= layout.classes:
         raise _damaged(path, f"{layout.labels} are not all below {layout.classes}")
     return data.reshape(-1, 3, 32, 32), labels.astype(np.int64)
@@ -95,25 +100,25 @@ def _entry(path: Path, key: str) -> Any:
     try:
         with path.open("rb") as file:
             return _Unpickler(file, encoding="latin1").load()[key]
-    except Exception as error:  # unpickling what is damaged may raise anything
+    except Exception as error:  # unpickling a damaged file may raise anything
         raise _damaged(path, f"no {key}: {error}") from None
 
 
 def _damaged(path: Path, why: str) -> DataError:
-    return DataError(f"{path} is damaged: {why}. Remove it to have it downloaded, or bring it anew")
+    return DataError(f"{path} is damaged: {why}. Remove it to have it downloaded again, or replace it")
 
 
 class _Unpickler(pickle.Unpickler):
-    """Knows arrays and nothing else that could be called."""
+    """Allows arrays, and nothing else that could be called."""
 
     def find_class(self, module: str, name: str, /) -> Any:
         if (module, name) not in _ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which this data set has no need of")
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which this data set does not need")
         return _ALLOWED[module, name]
 
 
 def _dtype(spec: str, align: int, copy: int) -> np.dtype:
-    """As NumPy of 2009 wrote it, with 0 and 1 for False and True, of which NumPy 2.4.0 to 2.4.4 warn."""
+    """A dtype as NumPy wrote it in 2009, with 0 and 1 for False and True, about which NumPy 2.4.0 to 2.4.4 warn."""
     return np.dtype(spec, align=bool(align), copy=bool(copy))
 
 

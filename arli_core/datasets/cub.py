@@ -5,9 +5,9 @@ Source: C. Wah, S. Branson, P. Welinder, P. Perona, S. Belongie, "The Caltech-UC
 
     images.txt  image_class_labels.txt  train_test_split.txt  classes.txt  bounding_boxes.txt  images/...
 
-of which each table says one thing of each number: `<number> <value>` a line. Where segmentations/ is there too,
-within or beside, the masks come from it: a pixel is the bird's where its grey value, the share of
-annotators that say so, is above the middle. Else the masks are the bounding boxes.
+Each line of a table is `<number> <value>`. Where there is a folder segmentations/, inside CUB_200_2011 or beside it,
+the masks come from it: a pixel belongs to the bird where its grey value, the share of annotators who say so, is above
+the middle. Otherwise the masks are the bounding boxes.
 """
 
 from pathlib import Path
@@ -25,7 +25,7 @@ SEGMENTATIONS = "https://data.caltech.edu/records/w9d68-gec53"
 
 
 def build(root: Path, size: int) -> Dataset:
-    """Images and masks still unread."""
+    """The set, its images and masks not read yet."""
     place = root / FOLDER
     files, classes = _table(place, "images.txt"), _table(place, "classes.txt")
     label_of, split_of = _table(place, "image_class_labels.txt"), _table(place, "train_test_split.txt")
@@ -36,13 +36,13 @@ def build(root: Path, size: int) -> Dataset:
         train = np.array([int(split_of[number]) == 1 for number in files])
         corners = [_box(boxes[number]) for number in files]
     except (KeyError, ValueError) as error:
-        raise DataError(f"cub-200: the tables in {place} do not fit each other: {error}") from None
+        raise DataError(f"cub-200: the tables in {place} do not match: {error}") from None
     if not train.any() or train.all():
         raise DataError(f"cub-200: {place / 'train_test_split.txt'} has no image in one of the splits")
 
     paths = [place / "images" / file for file in files.values()]
     segmentations = next(
-        (each for each in (place / SEGMENTATIONS_FOLDER, root / SEGMENTATIONS_FOLDER) if each.is_dir()), None
+        (folder for folder in (place / SEGMENTATIONS_FOLDER, root / SEGMENTATIONS_FOLDER) if folder.is_dir()), None
     )
 
     def image(i: int) -> np.ndarray:
@@ -60,9 +60,9 @@ def build(root: Path, size: int) -> Dataset:
     def identify_mask(i: int) -> bytes:
         return repr(corners[i]).encode() if segmentations is None else identity_of(segmentation(i))
 
-    every = np.arange(len(paths))
-    images = Streamed(image, every, (3, size, size), identify=lambda i: identity_of(paths[i]))
-    masks = Streamed(mask, every, (size, size), bool, identify_mask)
+    indices = np.arange(len(paths))
+    images = Streamed(image, indices, (3, size, size), identify=lambda i: identity_of(paths[i]))
+    masks = Streamed(mask, indices, (size, size), bool, identify_mask)
     everything = Split(images, labels, masks)
     names = tuple(name.partition(".")[2].replace("_", " ") or name for name in classes.values())
     return Dataset("cub-200", names, train=everything[train], test=everything[~train])
@@ -74,14 +74,14 @@ def _box(text: str) -> tuple[float, float, float, float]:
 
 
 def _table(place: Path, name: str) -> dict[str, str]:
-    """What a table says of each number, in its order."""
+    """The value of each number in a table, in the table's order."""
     try:
         lines = (place / name).read_text(encoding="utf-8").splitlines()
     except (FileNotFoundError, NotADirectoryError):
         raise DataError(
             f"cub-200: looked for {name} in {place}. Download CUB_200_2011.tgz from {IMAGES} (and, for exact "
-            f"masks, segmentations.tgz from {SEGMENTATIONS}), unpack into {place.parent}, or name another data root "
-            f"with --data-root"
+            f"masks, segmentations.tgz from {SEGMENTATIONS}), unpack it into {place.parent}, or name another data "
+            f"root with --data-root"
         ) from None
     except (OSError, ValueError) as error:
         raise DataError(f"{place / name} cannot be read: {error}") from None

@@ -14,15 +14,15 @@ from .streamed import Streamed
 
 Array = np.ndarray | Streamed
 
-# Mean and deviation are those of all training pixels up to as many values as this, and beyond it of a fixed choice
-# of images, with at most twice as many: a rule of the data alone, so that no run depends on what was in memory.
+# Mean and deviation are over all training pixels where those have at most so many values, and otherwise over a fixed
+# choice of images with at most twice as many. The rule looks at the data alone: no run depends on what is in memory.
 MEASURED_VALUES, MEASURED_IMAGES = 2**28, 2000
 GREY_LEVEL = 1 / 255  # with pixels in [0, 1]
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Labelled images. The arrays are shared by everyone in the process, so they become read-only here.
+    """Labelled images. The arrays are shared by the whole process, so they are made read-only.
 
     images   uint8 [N, C, H, W]; `Streamed` where they do not fit in memory
     labels   int64 [N], an index into `Dataset.classes`
@@ -44,24 +44,24 @@ class Split:
         return len(self.labels)
 
     def __getitem__(self, index: np.ndarray) -> "Split":
-        """The samples that a boolean or integer array picks, as copies; what is streamed stays unread."""
+        """The samples that a boolean or integer array picks, as copies; streamed arrays stay unread."""
         masks = None if self.masks is None else _pick(self.masks, index)
         lighter = None if self.lighter is None else self.lighter[index]
         return Split(_pick(self.images, index), self.labels[index], masks, lighter)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of images and masks, where they are or would be resident."""
+        """Bytes that images and masks take, or would take, in memory."""
         return self.images.nbytes + (0 if self.masks is None else self.masks.nbytes)
 
     def resident(self) -> "Split":
-        """The same with all that is streamed read into memory."""
+        """The same with all streamed arrays read into memory."""
         masks = None if self.masks is None else self.masks[:]
         return Split(self.images[:], self.labels, masks, self.lighter)
 
     @cached_property
     def digests(self) -> list[bytes]:
-        """Of each sample: image and object mask. What is streamed goes by `Streamed.identities`."""
+        """A digest of each sample: of its image and object mask, or of their `Streamed.identities`."""
         parts = [_identities(array) for array in (self.images, self.masks) if array is not None]
         return [_digest(sample) for sample in zip(*parts, strict=True)]
 
@@ -92,9 +92,9 @@ class Dataset:
     def std(self) -> tuple[float, ...]:
         """Standard deviation of each channel over the training images, with pixels in [0, 1].
 
-        1 for a channel that varies by less than one of 256 grey levels, so that it is 0 when normalised, or next to
-        it; its own deviation would be 0, or would make noise into large values. Raises DataError where every channel
-        is like that: the images show nothing.
+        1 for a channel that varies by less than one of 256 grey levels, so that it is 0 or nearly 0 when normalised:
+        its own deviation would be 0, or would turn noise into large values. Raises DataError where every channel is
+        like that: the images show nothing.
         """
         return self._moments[1]
 
@@ -102,7 +102,7 @@ class Dataset:
     def _moments(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         levels = np.arange(256)
         moments = []
-        for count in self._histogram.tolist():  # exact: Python's integers have no end
+        for count in self._histogram.tolist():  # exact: Python's integers are unbounded
             values, total, squares = sum(count), int(levels @ count), int(levels**2 @ count)
             moments.append((total / values / 255, math.sqrt(values * squares - total**2) / values / 255))
         mean, std = zip(*moments, strict=True)
@@ -120,15 +120,15 @@ class Dataset:
         if len(images) * values > MEASURED_VALUES:
             most = min(len(images), MEASURED_IMAGES, max(1, 2 * MEASURED_VALUES // values))
             measured = np.sort(np.random.default_rng(0).choice(len(images), most, replace=False))
-        found = np.zeros((images.shape[1], 256), np.int64)
+        counts = np.zeros((images.shape[1], 256), np.int64)
         for part in np.split(measured, range(32, len(measured), 32)):
             for channel, pixels in enumerate(images[part].swapaxes(0, 1)):
-                found[channel] += np.bincount(pixels.ravel(), minlength=256)
-        return found
+                counts[channel] += np.bincount(pixels.ravel(), minlength=256)
+        return counts
 
     @cached_property
     def fingerprint(self) -> Fingerprint:
-        """What a run on these data keeps of them, to know them again."""
+        """What a run keeps of its data, to recognise them later."""
         splits = (self.train, self.test)
         of_class: list[list[bytes]] = [[] for _ in self.classes]
         for split in splits:
@@ -146,17 +146,18 @@ class Dataset:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of images and masks, where they are or would be resident."""
+        """Bytes that images and masks take, or would take, in memory."""
         return self.train.nbytes + self.test.nbytes
 
     def resident(self) -> "Dataset":
-        """The same with all that is streamed read into memory."""
+        """The same with all streamed arrays read into memory."""
         return replace(self, train=self.train.resident(), test=self.test.resident())
 
     def holdout(self) -> "Dataset":
-        """For choosing settings: a fixed, stratified fifth of `train` becomes `test`; the real one goes."""
-        held = a_fifth(self.train.labels)
-        return replace(self, train=self.train[~held], test=self.train[held])
+        """For choosing settings: a fixed, stratified fifth of `train` becomes `test`; the real test split is
+        dropped."""
+        validation = a_fifth(self.train.labels)
+        return replace(self, train=self.train[~validation], test=self.train[validation])
 
 
 def _pick(array: Array, index: np.ndarray) -> Array:
@@ -168,24 +169,25 @@ def _identities(array: Array) -> Iterator[bytes]:
 
 
 def _digest(parts: Iterable[bytes]) -> bytes:
-    """128 bits: by chance, no two of any number of pictures that fits on disk have the same."""
-    found = hashlib.blake2b(digest_size=16)
+    """128 bits: among all pictures that fit on a disk, no two have the same digest by chance."""
+    hasher = hashlib.blake2b(digest_size=16)
     for part in parts:
-        found.update(len(part).to_bytes(8, "little"))
-        found.update(part)
-    return found.digest()
+        hasher.update(len(part).to_bytes(8, "little"))
+        hasher.update(part)
+    return hasher.digest()
 
 
 def figures(images: np.ndarray) -> np.ndarray:
-    """Object masks [N, H, W] of grey images [N, 1, H, W] on black ground: all brighter than a tenth of the range."""
+    """Object masks [N, H, W] of grey images [N, 1, H, W] on black ground: every pixel brighter than a tenth of the
+    range."""
     return images[:, 0] > 25
 
 
 def a_fifth(labels: np.ndarray) -> np.ndarray:
     """A fixed, stratified choice: bool [N], True on a fifth of every class, rounded to whole samples."""
     rng = np.random.default_rng(0)
-    chosen = np.zeros(len(labels), dtype=bool)
+    fifth = np.zeros(len(labels), dtype=bool)
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
-        chosen[rng.choice(members, round(len(members) / 5), replace=False)] = True
-    return chosen
+        fifth[rng.choice(members, round(len(members) / 5), replace=False)] = True
+    return fifth

@@ -1,10 +1,10 @@
-"""How the file of a picture becomes pixels: one rule, for data sets and for what a user uploads.
+"""How an image file becomes pixels: one rule, for data sets and for uploads.
 
     the first frame; 8 bits a channel; transparent parts on white; RGB; turned as EXIF says, where wanted
 
-Of 16 bits a channel the high byte is kept. CMYK and the like become RGB by PIL's plain formulas; colour profiles are
-not applied. What is much larger than needed is reduced as early as its format allows, and goes strip by strip, so
-that nothing but what its format decodes has the full size.
+Of 16 bits a channel the high byte is kept. CMYK and similar modes become RGB by PIL's plain formulas; colour
+profiles are not applied. A picture much larger than needed is reduced as early as its format allows, and converted
+strip by strip, so that only what its format decodes has the full size.
 """
 
 import math
@@ -17,13 +17,13 @@ if TYPE_CHECKING:  # PIL is imported where it is used: pages need not wait for i
     from PIL.Image import Image
     from PIL.ImageFile import ImageFile
 
-SHOWN = 512  # pixels of the longer side of a picture that is only shown; no picture is reduced to less
+SHOWN = 512  # pixels of the longer side of a picture that is only displayed; none is reduced below this
 STRIP = 2**21  # pixels converted at a time
 
 _ORIENTATION = 0x0112  # EXIF's number for it
 _TURNS = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270",
           7: "TRANSVERSE", 8: "ROTATE_90"}  # fmt: skip
-# Those whose 16 bits of grey PIL gives as 32 bits; in others, 32 bits are 32.
+# Formats whose 16-bit grey PIL returns as 32 bits; in all others, 32 bits really are 32.
 _WIDENED = ("PNG", "PPM")
 
 
@@ -42,17 +42,17 @@ class Decoded:
 def decode(source: "ImageFile", side: int, upright: bool) -> Decoded:
     """The pixels of an opened file, of which the central square is to be `side` pixels wide.
 
-    Raises ValueError for pixels of more than 16 bits a channel, and what PIL raises for a damaged file.
+    Raises ValueError for more than 16 bits a channel, and PIL's own errors for a damaged file.
     """
     from PIL.Image import Transpose
 
     size, deep = source.size, _deep(source)
     if source.mode == "F" or (source.mode == "I" and source.format not in _WIDENED):
-        raise ValueError("its pixels have 32 bits a channel; what can be read has 8 or 16")
+        raise ValueError("its pixels have 32 bits a channel; only 8 or 16 can be read")
     if deep:
         _key_to_high_byte(source)
     factor = _spare(size, side)
-    source.draft(None, (size[0] // factor, size[1] // factor))  # JPEG decodes to less by itself, by 2, 4 or 8
+    source.draft(None, (size[0] // factor, size[1] // factor))  # JPEG can decode at 1/2, 1/4 or 1/8
     picture, transparent = _opaque(source, _spare(source.size, side))
     orientation = _orientation(source) if upright else 1
     if orientation in _TURNS:
@@ -62,7 +62,8 @@ def decode(source: "ImageFile", side: int, upright: bool) -> Decoded:
 
 
 def _spare(size: tuple[int, int], side: int) -> int:
-    """How many times smaller the picture may be and still shrink, by 3 to `side` for the quality of the filter."""
+    """The factor by which a picture may be reduced first: it must still shrink by 3 to `side`, as the filter
+    needs."""
     return max(1, min(min(size) // (3 * side), max(size) // SHOWN))
 
 
@@ -87,7 +88,7 @@ def _opaque(source: "Image", factor: int) -> tuple["Image", bool]:
 
 
 def _deep(source: "ImageFile") -> bool:
-    """Whether it is a PNG of 16 bits a channel, which its header says in a fixed place."""
+    """Whether it is a PNG of 16 bits a channel: its header says so at a fixed position."""
     if source.format != "PNG" or source.fp is None:
         return False
     place = source.fp.tell()
@@ -98,14 +99,14 @@ def _deep(source: "ImageFile") -> bool:
 
 
 def _key_to_high_byte(source: "Image") -> None:
-    """The one transparent colour of a picture of 16 bits a channel, of which the high byte is kept."""
+    """Reduces the one transparent colour of a picture of 16 bits a channel to its high byte, as its pixels are."""
     key = source.info.get("transparency")
     if key is not None:
         source.info["transparency"] = key >> 8 if isinstance(key, int) else tuple(value >> 8 for value in key)
 
 
 def _orientation(source: "Image") -> int:
-    """As EXIF counts, 1 where it says nothing. A damaged EXIF block spoils no picture."""
+    """The orientation in EXIF's numbers, 1 where it says nothing. A damaged EXIF block is ignored."""
     try:
         return source.getexif().get(_ORIENTATION, 1)
     except Exception:

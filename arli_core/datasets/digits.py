@@ -14,7 +14,7 @@ from .dataset import Dataset, Split, a_fifth, figures
 
 
 def build() -> Dataset:
-    # Here, since importing scikit-learn takes a second.
+    # Imported only now: scikit-learn takes a second.
     from sklearn.datasets import load_digits
 
     bunch: Any = load_digits()

@@ -16,14 +16,14 @@ FAILURES = (OSError, RuntimeError, ValueError, EOFError, HTTPException, tarfile.
 
 
 def fetch(name: str, published: Any, files: Sequence[str], root: Path, archive: str | None = None) -> None:
-    """Brings the missing ones of `files` to their places in the data root, from a copy of the archive there or from
+    """Puts the missing ones of `files` in their places in the data root, from a copy of the archive there or from
     the network, with progress on standard error.
 
-    published  the class of torchvision.datasets whose `download()` gets them, and checks what it got
+    published  the class of torchvision.datasets whose `download()` fetches and checks them
     files      relative to the data root, as torchvision lays them out
     archive    the name of the published archive; where it lies in the data root, it is unpacked instead
 
-    Everything happens in a folder aside, and files move to their places when all are there. Raises DataError.
+    Everything happens in a temporary folder; files move to their places once all are there. Raises DataError.
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -50,7 +50,7 @@ def fetch(name: str, published: Any, files: Sequence[str], root: Path, archive: 
 
 
 def _unpack(archive: Path, files: Sequence[str], aside: Path) -> None:
-    """These files of a tar archive and nothing else: whatever it names besides, nothing lands elsewhere."""
+    """Unpacks these files of a tar archive and nothing else, whatever else it names."""
     with tarfile.open(archive) as content:
         for file in files:
             try:

@@ -1,14 +1,14 @@
 """Folders of class folders: ImageNet-100 with its list of classes, and any folder of the user's own.
 
 imagenet-100   imagenet-100/ (or imagenet/) in the data root, with train/<wnid>/ and val/<wnid>/ (or test/), and
-               a text file imagenet100.txt or classes.txt beside them: one wnid a line, after it, if wanted, a name.
+               a text file imagenet100.txt or classes.txt beside them: one wnid a line, optionally followed by a name.
                The list chooses and orders the classes; without it there must be 100, in the order of their wnids.
                They are classes of ILSVRC 2012 (O. Russakovsky et al., arXiv:1409.0575), but not the same ones in
                all papers: hence the list. Images as stored, without EXIF orientation, as is usual for ImageNet.
 folder:NAME    NAME/ in the data root, or an absolute path: train/<class>/ and test/<class>/ (or training, testing;
                where there is no test, val, valid or validation; in capitals or not), or just <class>/, of which a
                fixed fifth of every class becomes the test split. Classes in the order of their names. EXIF
-               orientation is applied. What could be meant in two ways is refused.
+               orientation is applied. What is ambiguous is refused.
 
 Images uint8 [N, 3, size, size], in the order of their files' paths; listing.py says which files these are, and
 decoding.py how they are read. No object masks.
@@ -29,17 +29,17 @@ from .streamed import Streamed, identity_of
 PREFIX = "folder:"
 LISTS = ("imagenet100.txt", "classes.txt")
 
-# How the folders of a split are called, in small letters.
+# The names of the folders of each split, in lower case.
 TRAIN, TEST, VALIDATION = ("train", "training"), ("test", "testing"), ("val", "valid", "validation")
 
 
 def listing(name: str, root: Path) -> Listing:
-    """The files of `imagenet-100` or `folder:NAME` as they lie there now. Raises DataError."""
+    """The files of `imagenet-100` or `folder:NAME` as they are on disk now. Raises DataError."""
     return _folder(root, name) if name.startswith(PREFIX) else _imagenet(root)
 
 
 def build(files: Listing, size: int) -> Dataset:
-    """The set of these files, images still unread."""
+    """The set of these files, its images not read yet."""
     upright = files.name.startswith(PREFIX)
     train, test = (_split(side, size, upright) for side in (files.train, files.test))
     return Dataset(files.name, files.classes, train, test, files.notes)
@@ -60,11 +60,12 @@ def _imagenet(root: Path) -> Listing:
         if not place.is_dir():
             continue
         top = subfolders(name, place)
-        train = _one(name, place, top, TRAIN)
-        held_out = _one(name, place, top, VALIDATION) or _one(name, place, top, TEST)  # ILSVRC's test has no labels
+        train = _subfolder(name, place, top, TRAIN)
+        # ILSVRC's test images have no labels.
+        held_out = _subfolder(name, place, top, VALIDATION) or _subfolder(name, place, top, TEST)
         if train and held_out:
             names = _class_list(place, place / train)
-            walk = Walk(name)  # within the classes listed: the rest of ImageNet is no part of it
+            walk = Walk(name)  # within the listed classes: the rest of ImageNet is not part of it
             splits = [_images(walk, place / side, list(names)) for side in (train, held_out)]
             return walk.listing(place, list(names.values()), *splits)
     raise DataError(
@@ -87,8 +88,10 @@ def _folder(root: Path, name: str) -> Listing:
     if sides is None:
         everything = _images(walk, place, top)
         walk.outside(place, top)
-        held = a_fifth(np.array([file.label for file in everything]))
-        train, test = ([file for file, out in zip(everything, held, strict=True) if out == side] for side in (0, 1))
+        in_test = a_fifth(np.array([file.label for file in everything]))
+        train, test = (
+            [file for file, out in zip(everything, in_test, strict=True) if out == side] for side in (0, 1)
+        )
         _refuse_scarce(name, place, top, everything, test)
         return walk.listing(place, top, train, test)
     train_side, held_out = (place / side for side in sides)
@@ -104,8 +107,8 @@ def _folder(root: Path, name: str) -> Listing:
 
 def _sides(name: str, place: Path, top: list[str]) -> tuple[str, str] | None:
     """The names of the folders of both splits; None where the folders are classes."""
-    train = _one(name, place, top, TRAIN)
-    held_out = _one(name, place, top, TEST) or _one(name, place, top, VALIDATION)
+    train = _subfolder(name, place, top, TRAIN)
+    held_out = _subfolder(name, place, top, TEST) or _subfolder(name, place, top, VALIDATION)
     if train and held_out:
         return train, held_out
     if held_out:
@@ -117,11 +120,11 @@ def _sides(name: str, place: Path, top: list[str]) -> tuple[str, str] | None:
     return None
 
 
-def _one(name: str, place: Path, top: list[str], names: Collection[str]) -> str | None:
-    """The one folder that is called one of these names, if there is any. Raises DataError where there are several."""
+def _subfolder(name: str, place: Path, top: list[str], names: Collection[str]) -> str | None:
+    """The folder with one of these names, None where there is none. Raises DataError where there are several."""
     called = [folder for folder in top if folder.casefold() in names]
     if len(called) > 1:
-        raise DataError(f"{name}: {place} has {' and '.join(called)}, and only one of them can be meant: keep one")
+        raise DataError(f"{name}: {place} has {' and '.join(called)}, but only one of them can be used: keep one")
     return called[0] if called else None
 
 
@@ -132,14 +135,14 @@ def _images(walk: Walk, place: Path, classes: list[str]) -> list[File]:
         within = {inner.casefold() for inner in subfolders(walk.name, folder)}
         if within & {*TRAIN} and within & {*TEST, *VALIDATION}:
             raise DataError(
-                f"{walk.name}: {folder} is taken for a class, but has folders to train on and to test on. They "
-                f"belong above the classes; if {folder.name} is no class, name that folder instead"
+                f"{walk.name}: {folder} is taken for a class, but has training and test folders in it. They "
+                f"belong above the classes; if {folder.name} is not a class, name that folder instead"
             )
-    return [file for label, each in enumerate(classes) for file in walk.images(place / each, label)]
+    return [file for label, name in enumerate(classes) for file in walk.images(place / name, label)]
 
 
 def _refuse_scarce(name: str, place: Path, classes: list[str], everything: list[File], test: list[File]) -> None:
-    """A fifth of one or two images is none."""
+    """A fifth of one or two images rounds to none."""
     counts = np.bincount([file.label for file in everything], minlength=len(classes))
     scarce = sorted({file.label for file in everything} - {file.label for file in test})
     if scarce:
@@ -159,7 +162,7 @@ def _class_list(place: Path, train: Path) -> dict[str, str]:
     wnids = subfolders("imagenet-100", train)
     if len(wnids) != 100:
         raise DataError(
-            f"imagenet-100: {train} has {len(wnids)} classes, and neither {' nor '.join(LISTS)} in {place} "
+            f"imagenet-100: {train} has {len(wnids)} classes, but no {' or '.join(LISTS)} in {place} "
             f"chooses among them: write one wnid a line"
         )
     return {wnid: wnid for wnid in wnids}

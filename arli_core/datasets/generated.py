@@ -1,10 +1,11 @@
-"""Small generated stand-ins for the data sets that are files, in their true formats: for tests and for trying out.
+"""Small generated stand-ins for the data sets that are files, in their real formats: for tests and for trying things
+out.
 
     write("cub-200", root)    and then, with `root` as data root, load("cub-200")
 
 Every image is dim noise with one ellipse on it, whose colour and stripes tell the class: something can be learned
-from few images, and where the format has masks and boxes, they are the ellipse's. These are no photographs: what is
-measured on them says nothing about the data sets whose formats they have.
+from few images, and where the format has masks and boxes, they are the ellipse's. They are not photographs: figures
+measured on them say nothing about the data sets whose formats they have.
 """
 
 import gzip
@@ -34,15 +35,16 @@ FOLDER_CLASSES = ("circles", "dots", "lines", "waves")
 def write(name: str, root: Path | str, per_class: tuple[int, int] | None = None, seed: int = 0) -> None:
     """Writes the set `name` (also `folder:NAME`) under `root`; `per_class` is training and test images of each class.
 
-    Raises ValueError for a name that has no such form, DataError where the place is taken: nothing is replaced.
+    Raises ValueError for a set that is not made of files, DataError where the folder exists already: nothing is
+    replaced.
     """
     kind = "folder" if name.startswith(folders.PREFIX) else name
     if kind not in PER_CLASS:
-        raise ValueError(f"{name!r} is not made of files; these are: {', '.join(PER_CLASS)}:NAME")
+        raise ValueError(f"{name!r} does not consist of files; these do: {', '.join(PER_CLASS)}:NAME")
     place, writer = _writers(name)[kind]
     place = Path(root) / place
     if place.exists():
-        raise DataError(f"{name}: {place} is there already, and generated images are not put over it")
+        raise DataError(f"{name}: {place} exists already, and generated images do not replace it")
     place.mkdir(parents=True)
     writer(place, per_class or PER_CLASS[kind], np.random.default_rng(seed))
 

@@ -1,8 +1,8 @@
-"""Which files of a folder of class folders are its images, and what is left out of it, and why.
+"""Which files in a folder of class folders are its images, which are left out, and why.
 
 A file is an image by its suffix (pictures.SUFFIXES), at any depth below its class; links to files and to folders are
-followed. Every other file is counted under the reason why it is left out. One file that is met twice is one image: in
-two classes or on both sides of the split it would make every figure wrong, and is refused.
+followed. Every other file is counted under the reason why it is left out. A file that is met twice is one image: in
+two classes, or in both splits, it would make every figure wrong, so it is refused.
 """
 
 import os
@@ -16,10 +16,10 @@ from typing import NamedTuple
 from ..errors import DataError
 from . import pictures
 
-HIDDEN = "hidden or another program's own"
-NO_IMAGE = "of another kind by the end of their names"
-AGAIN = "links to what is met already"
-NOWHERE = "links that lead nowhere"
+HIDDEN = "hidden or made by another program"
+NO_IMAGE = "of another file type"
+AGAIN = "links to what is read already"
+NOWHERE = "broken links"
 SPECIAL = "neither files nor folders"
 OUTSIDE = "outside the class folders"
 
@@ -34,20 +34,20 @@ Stamps = tuple[tuple[str, int, int, int], ...]
 
 
 class File(NamedTuple):
-    """An image file as it lies on disk; equal as long as it is not changed."""
+    """An image file on disk; equal as long as it is not changed."""
 
     path: Path
     label: int
-    stamp: tuple[int, int, int]  # bytes, and when content and entry were last changed, in ns
+    stamp: tuple[int, int, int]  # bytes, and the times at which content and entry last changed, in ns
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The images of both splits in their order, and what was left out. Equal as long as nothing of it changes.
+    """The images of both splits in their order, and what was left out. Equal as long as none of it changes.
 
     name     of the data set
     place    the folder that was looked through
-    skipped  by reason; read and skipped, they are all files of the folder
+    skipped  by reason; with the images, these are all files of the folder
     """
 
     name: str
@@ -65,18 +65,18 @@ class Listing:
         return (f"{read}.", *([f"Files left out: {'; '.join(reasons)}."] if reasons else []))
 
     def _some(self, paths: Sequence[Path]) -> str:
-        shown = ", ".join(_in_unicode(path.relative_to(self.place).as_posix()) for path in paths[:2])
-        return f"{shown}, …" if len(paths) > 2 else shown
+        examples = ", ".join(_in_unicode(path.relative_to(self.place).as_posix()) for path in paths[:2])
+        return f"{examples}, …" if len(paths) > 2 else examples
 
 
 class Walk:
-    """Lists class folders one by one, and gathers what is left out on the way."""
+    """Lists class folders one by one, and collects what is left out."""
 
     def __init__(self, name: str) -> None:
         self.name = name  # of the data set, for messages
         reasons = (HIDDEN, NO_IMAGE, AGAIN, NOWHERE, SPECIAL, OUTSIDE)
         self.skipped: dict[str, list[Path]] = {reason: [] for reason in reasons}
-        self._met: dict[tuple[int, int], tuple[Path, Path]] = {}  # class folder and path of each file, by its number
+        self._met: dict[tuple[int, int], tuple[Path, Path]] = {}  # class folder and path of each file, by its inode
 
     def images(self, place: Path, label: int) -> list[File]:
         """The image files of a class folder, in the order of their paths. DataError where there is none."""
@@ -98,7 +98,8 @@ class Walk:
         return images
 
     def _again(self, place: Path, path: Path, status: os.stat_result) -> bool:
-        """Whether the class has the file already. Raises DataError where another class, or the other split, has."""
+        """Whether the class has the file already. Raises DataError where another class, or the other split, has
+        it."""
         number = status.st_dev, status.st_ino
         other_place, other = self._met.setdefault(number, (place, path))
         # Some file systems give several files one number.
@@ -106,13 +107,13 @@ class Walk:
             return False
         if other_place != place:
             raise DataError(
-                f"{self.name}: {other} and {path} are one and the same file, by a link. An image has one class, and "
-                f"one that is trained on tests nothing: remove one of them"
+                f"{self.name}: {other} and {path} are the same file, by a link. An image has one class, and a "
+                f"training image cannot test anything: remove one of them"
             )
         return True
 
     def outside(self, place: Path, read: Collection[str]) -> None:
-        """Counts what a folder holds beside the folders that are read."""
+        """Counts what a folder holds besides the folders that are read."""
         for entry in entries(self.name, place):
             if entry.name not in read:
                 self.skipped[HIDDEN if hidden(entry) else OUTSIDE] += _all(self.name, place, entry)
@@ -123,7 +124,7 @@ class Walk:
 
 
 def _in_unicode(name: str) -> str:
-    """A name to be shown: what an older system wrote in another encoding would stop a page."""
+    """A name as text: one that an older system wrote in another encoding would stop a page."""
     return os.fsencode(name).decode(errors="replace")
 
 
@@ -135,10 +136,10 @@ def hidden(entry: os.DirEntry[str]) -> bool:
 
 
 def entries(name: str, place: Path) -> list[os.DirEntry[str]]:
-    """What a folder holds, in the order of the names. Raises DataError where it cannot be read."""
+    """The entries of a folder, in the order of their names. Raises DataError where it cannot be read."""
     try:
-        with os.scandir(place) as found:
-            return sorted(found, key=lambda entry: entry.name)
+        with os.scandir(place) as scan:
+            return sorted(scan, key=lambda entry: entry.name)
     except (OSError, ValueError) as error:
         raise DataError(f"{name}: {place} cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
@@ -149,17 +150,17 @@ def subfolders(name: str, place: Path) -> list[str]:
 
 
 def stamps(*places: Path) -> Stamps:
-    """What tells whether any file under these places has changed: name, bytes and times of each."""
-    found = []
+    """Name, bytes and times of every file under these places: unequal once any of them has changed."""
+    file_stamps = []
     for place in places:
         for folder, _, files in os.walk(place):
-            found += [(path, *_stamp(os.stat(path))) for path in (os.path.join(folder, file) for file in files)
+            file_stamps += [(path, *_stamp(os.stat(path))) for path in (os.path.join(folder, file) for file in files)
                       if os.path.isfile(path)]  # fmt: skip
-    return tuple(sorted(found))
+    return tuple(sorted(file_stamps))
 
 
-def _stamp(found: os.stat_result) -> tuple[int, int, int]:
-    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
+def _stamp(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _files(name: str, place: Path) -> list[tuple[Path, str | None]]:
@@ -169,37 +170,37 @@ def _files(name: str, place: Path) -> list[tuple[Path, str | None]]:
     followed last, so that a file under the folder itself keeps its own path.
     """
     real = Path(os.path.realpath(place))
-    found: list[tuple[Path, str | None]] = []
+    files: list[tuple[Path, str | None]] = []
     entered = {real, *real.parents}
     linked: list[Path] = []
 
     def enter(folder: Path) -> None:
-        here = Path(os.path.realpath(folder))
-        if here in entered:
-            found.append((folder, AGAIN))
+        real_folder = Path(os.path.realpath(folder))
+        if real_folder in entered:
+            files.append((folder, AGAIN))
         else:
-            entered.add(here)
+            entered.add(real_folder)
             look_through(folder)
 
     def look_through(folder: Path) -> None:
         for entry in entries(name, folder):
             path = folder / entry.name
             if hidden(entry):
-                found.extend((file, HIDDEN) for file in _all(name, folder, entry))
+                files.extend((file, HIDDEN) for file in _all(name, folder, entry))
             elif _leads_to_folder(entry):
                 linked.append(path) if entry.is_symlink() else enter(path)
             elif _leads_to_file(entry):
-                found.append((path, None))
+                files.append((path, None))
             else:
-                found.append((path, SPECIAL if os.path.exists(path) else NOWHERE))
+                files.append((path, SPECIAL if os.path.exists(path) else NOWHERE))
 
     look_through(place)
     while linked:
         enter(linked.pop(0))
-    return sorted(found, key=lambda pair: pair[0].parts)
+    return sorted(files, key=lambda pair: pair[0].parts)
 
 
-# The functions of os.path take a link to itself, at which an entry's own raise an error, for one that leads nowhere.
+# os.path takes a link to itself for a broken link; the methods of a directory entry raise an error.
 
 
 def _leads_to_folder(entry: os.DirEntry[str]) -> bool:

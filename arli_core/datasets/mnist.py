@@ -5,8 +5,8 @@ Sources: Y. LeCun, C. Cortes, C. Burges, the MNIST database of handwritten digit
 black.
 
 Four files of the idx format, plain or gzipped, in MNIST/raw and FashionMNIST/raw of the data root, as torchvision
-lays them out, and downloaded to there where absent. They may have a dot in their names as Kaggle's do, as in
-train-images.idx3-ubyte, and each may lie in a folder of its own name, as unpacking leaves them. Debian's package
+lays them out; downloaded there where absent. Their names may have a dot as Kaggle's do, as in
+train-images.idx3-ubyte, and each may lie in a folder of its own name, as some programs unpack them. Debian's package
 dataset-fashion-mnist is found as well.
 The format: two zero bytes, the type (8 for uint8), the number of dimensions, each dimension as a big-endian int32,
 and the values.
@@ -47,7 +47,7 @@ def build_fashion(root: Path) -> Dataset:
 
 def _build(name: str, folder: str, root: Path, elsewhere: list[Path]) -> Dataset:
     own = root / folder / "raw"
-    place = next((each for each in (own, *elsewhere) if all(_find(each, file) for file in FILES)), None)
+    place = next((place for place in (own, *elsewhere) if all(_find(place, file) for file in FILES)), None)
     if place is None:
         from torchvision import datasets
 
@@ -70,20 +70,20 @@ def _find(place: Path, file: str) -> Path | None:
 def _split(place: Path, images_file: str, labels_file: str, classes: int) -> Split:
     images, labels = (_idx(_find(place, file) or place / file) for file in (images_file, labels_file))
     if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels) or not images.size:
-        raise DataError(f"{images_file} and {labels_file} in {place} do not fit: {images.shape} and {labels.shape}")
+        raise DataError(f"{images_file} and {labels_file} in {place} do not match: {images.shape} and {labels.shape}")
     if labels.max() >= classes:
         raise DataError(f"{place / labels_file} has the label {labels.max()}, but there are {classes} classes")
     return Split(images[:, None], labels.astype(np.int64), figures(images[:, None]))
 
 
 def _idx(path: Path) -> np.ndarray:
-    """The uint8 array of an idx file. Raises DataError where it is none, or is cut short."""
+    """The uint8 array of an idx file. Raises DataError where it is not one, or is cut short."""
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
         if data[:3] != b"\0\0\x08":
-            raise ValueError("it does not begin as an idx file of bytes does")
+            raise ValueError("it does not begin like an idx file of bytes")
         dimensions = data[3]
         shape = np.frombuffer(data, ">i4", dimensions, offset=4)
         return np.frombuffer(data, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
     except (OSError, EOFError, ValueError, IndexError, zlib.error) as error:
-        raise DataError(f"{path} is damaged: {error}. Remove it to have it downloaded, or bring it anew") from None
+        raise DataError(f"{path} is damaged: {error}. Remove it to have it downloaded again, or replace it") from None

@@ -6,8 +6,8 @@ uint8 [N, 1, 28, 28]; a fixed choice of 100 digits a class is the test split (1,
 the training split (4,000). The object is the stroke.
 
 The package holds the digits as compressed text, which takes seconds to parse, so the parsed table is kept in
-`$XDG_CACHE_HOME/arli` (or `~/.cache/arli`). That file is a convenience: whatever is wrong with it or with the
-directory, the package is parsed again and nobody is told.
+`$XDG_CACHE_HOME/arli` (or `~/.cache/arli`). That file is a convenience: if anything is wrong with it or
+its directory, the package is parsed again, without a message.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from ..errors import LabError
 from ..files import user_cache
 from .dataset import Dataset, Split, a_fifth, figures
 
-# Of the table's bytes: a cache file that was cut short, altered or is something else cannot pass for it.
+# Digest of the table's bytes: no cache file that is cut short, altered or something else passes for it.
 SHA256 = "1b845fda528288bf79346626fdf2fff6549f0170890dc9174bc1ef609807bbfa"
 
 
@@ -64,7 +64,7 @@ def _parse() -> np.ndarray:
 
 
 def _save(path: Path, table: np.ndarray) -> None:
-    """All or nothing: other processes see the whole file or none, also if two of them write at once."""
+    """All or nothing: other processes see the whole file or none, even if two of them write at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, partial = tempfile.mkstemp(dir=path.parent, suffix=".part")
     try:

@@ -1,7 +1,8 @@
 """Image files and arrays as squares of one size: the central square of an image, resized.
 
 That is the shorter side resized and the centre cut out, in one step. Resizing is PIL's bilinear filter, which
-averages where it shrinks. A mask goes the same way and is True where the object covers more than half of the pixel.
+averages where it shrinks. A mask is resized in the same way and is True where the object covers more than half of the
+pixel.
 """
 
 from collections.abc import Iterator
@@ -18,8 +19,8 @@ if TYPE_CHECKING:  # PIL is imported where it is used: pages need not wait for i
     from PIL.Image import Image
     from PIL.ImageFile import ImageFile
 
-# What PIL reads by itself and knows by the first bytes, and how such files are named. Not EPS, for which it starts
-# another program, nor TGA, which begins with nothing of its own, so that damaged files would pass for it.
+# Formats that PIL reads by itself and recognises by their first bytes, and the suffixes of such files. Not EPS, for
+# which it starts another program, nor TGA, which has no signature, so that damaged files would pass for it.
 FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM", "QOI", "TIFF", "WEBP")
 SUFFIXES = frozenset((
     ".apng", ".avif", ".bmp", ".dib", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".mpo", ".pbm",
@@ -30,7 +31,7 @@ SUFFIXES = frozenset((
 def read(path: Path, size: int, upright: bool = False) -> np.ndarray:
     """The image of a file: uint8 [3, size, size], decoded as decoding.py says; `upright`: turned as EXIF asks.
 
-    Raises DataError for what is no image with 8 or 16 bits a channel.
+    Raises DataError where the file is not an image with 8 or 16 bits a channel.
     """
     with _opened(path) as image:
         return np.asarray(square(decode(image, size, upright).picture, size)).transpose(2, 0, 1)
@@ -77,7 +78,7 @@ def square(image: "Image", size: int) -> "Image":
 
 @contextmanager
 def _opened(path: Path) -> Iterator["ImageFile"]:
-    """The file's image; whatever PIL says of it, of which there are many kinds, becomes a DataError."""
+    """The file's image; any of PIL's many kinds of error becomes a DataError."""
     from PIL import Image
 
     Image.init()

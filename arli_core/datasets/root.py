@@ -1,4 +1,4 @@
-"""Where the data sets lie that are files: the data root."""
+"""The data root: where data sets that are files lie."""
 
 import os
 from pathlib import Path

@@ -12,10 +12,10 @@ training scenes, so there both sides share the other nine tiles.)
 **Spurious backgrounds.** Each class owns a region of the training tiles, its home: one tile or two, `HOMES`. With
 probability rho (`spurious`), a training scene's background comes from its class's home, and otherwise from any
 training tile. Test backgrounds never tell the class. `swapped` shows whether a model relies on what they told in
-training. Places, who is lighter and the test split are the same for every rho.
+training. Positions, which objects are lighter, and the test split are the same for every rho.
 
 **The object's colour.** Let m [3] be the background's mean colour under the stroke, weighted by the digit's
-grey values a. A direction in colour space that uses up the room which each channel has on its way,
+grey values a. A direction in colour space that uses the room each channel has,
 
     d = r w / max(abs(w)),   w [3] uniform in (LEAST_MOVE, 1),   r = 1 - m where the channel rises, else m,
 
@@ -48,7 +48,7 @@ MIN_RATIO = 2.5
 LEAST_MOVE = -0.25  # below 0, so that a channel may go against the others and change the hue
 
 # Indices of the training tiles that each class owns. On smooth sky no object can be lighter, on dark leaves none
-# darker: so the tiles go in pairs with ground for both, and the two with most room for both stand alone, twice named.
+# darker: so tiles are paired to have ground for both, and the two with most room for both stand alone, listed twice.
 HOMES = np.array([[0, 4], [1, 9], [2, 7], [3, 3], [5, 11], [6, 12], [8, 15], [10, 13], [16, 14], [17, 17]])
 ANYWHERE = -1
 
@@ -75,53 +75,53 @@ def build(spurious: float = 0.0) -> Dataset:
 
 
 def swapped(region_of: RegionOf) -> Split:
-    """The 1,000 test scenes before new backgrounds, from the training tiles of their own class's home (`own`) or of
-    another class's (`other`, drawn for each digit and never its own).
+    """The 1,000 test scenes in front of new backgrounds, from the training tiles of their own class's home (`own`) or
+    of another class's (`other`, drawn for each digit and never its own).
 
-    Digits, places, masks and who is lighter are those of the test split, in its order; colours follow the background
-    by the rule above. Accuracy on `own` less that on `other`, in [-1, 1], is the reliance on backgrounds.
-    Raises ValueError for another word.
+    Digits, positions, masks and which are lighter are those of the test split, in its order; colours follow the
+    background by the rule above. Accuracy on `own` minus that on `other`, in [-1, 1], is the reliance on backgrounds.
+    Raises ValueError for any other word.
     """
     if region_of not in get_args(RegionOf):
-        raise ValueError(f"backgrounds are those of {' or '.join(get_args(RegionOf))}, not of {region_of!r}")
+        raise ValueError(f"region_of must be {' or '.join(get_args(RegionOf))}, not {region_of!r}")
     test = mnist5k.build().test
-    whose = test.labels
+    owners = test.labels
     if region_of == "other":
         steps = np.random.default_rng((SEED + 1, 1)).integers(1, len(HOMES), size=len(test))
-        whose = (test.labels + steps) % len(HOMES)
-    return compose(test.images[:], test.labels, SEED + 1, "train", whose)
+        owners = (test.labels + steps) % len(HOMES)
+    return compose(test.images[:], test.labels, SEED + 1, "train", owners)
 
 
 def homes(labels: np.ndarray, spurious: float) -> np.ndarray:
-    """int64 [N], whose home each training background comes from: the label's with probability `spurious`, else
-    `ANYWHERE`. From a seed of its own, so that no other draw moves."""
+    """int64 [N], the class whose home each training background comes from: the label with probability `spurious`,
+    else `ANYWHERE`. Drawn from a seed of its own, so that no other draw changes."""
     correlated = np.random.default_rng((SEED, 1)).random(len(labels)) < spurious
     return np.where(correlated, labels, ANYWHERE)
 
 
 def compose(
-    digits: np.ndarray, labels: np.ndarray, seed: int, region: Region, whose: np.ndarray | None = None
+    digits: np.ndarray, labels: np.ndarray, seed: int, region: Region, owners: np.ndarray | None = None
 ) -> Split:
-    """Scenes uint8 [N, 3, 40, 40] and masks from digits uint8 [N, 1, 28, 28] and a seed for all the rest; `whose` as
-    in `layers`."""
-    parts = layers(digits, seed, region, whose)
+    """Scenes uint8 [N, 3, 40, 40] and masks from digits uint8 [N, 1, 28, 28] and a seed for all the rest; `owners`
+    as in `layers`."""
+    parts = layers(digits, seed, region, owners)
     a = parts.alpha[:, None]  # [N, 1, 40, 40]
     pixels = (1 - a) * parts.background + a * parts.colour[:, :, None, None]
     images = np.rint(pixels * 255).astype(np.uint8)
     return Split(images, labels.astype(np.int64), parts.alpha > 0.5, parts.lighter)
 
 
-def layers(digits: np.ndarray, seed: int, region: Region, whose: np.ndarray | None = None) -> Layers:
-    """What `compose` blends, still apart. `whose` int [N]: the class whose home each background comes from, or
+def layers(digits: np.ndarray, seed: int, region: Region, owners: np.ndarray | None = None) -> Layers:
+    """The parts that `compose` blends. `owners` int [N]: the class whose home each background comes from, or
     `ANYWHERE` (all, where left out).
 
-    Raises ValueError for a blank digit, which no colour could show, and for `whose` in the test region, where no
+    Raises ValueError for a blank digit, which no colour could show, and for `owners` in the test region, where no
     class has a home.
     """
     if not digits.any(axis=(1, 2, 3)).all():
         raise ValueError("a digit without a stroke cannot be composed")
-    if whose is not None and region != "train":
-        raise ValueError("classes have homes among the training tiles alone")
+    if owners is not None and region != "train":
+        raise ValueError("classes have homes among the training tiles only")
     rng = np.random.default_rng(seed)
     n = len(digits)
     alpha = _place(digits[:, 0] / np.float32(255), rng)
@@ -134,8 +134,8 @@ def layers(digits: np.ndarray, seed: int, region: Region, whose: np.ndarray | No
     todo = np.arange(n)
     while len(todo):
         tile, y, x = rng.integers(crops.shape[:3], size=(len(todo), 3)).T
-        if whose is not None:
-            tile = np.where(whose[todo] == ANYWHERE, tile, HOMES[whose[todo], tile % 2])
+        if owners is not None:
+            tile = np.where(owners[todo] == ANYWHERE, tile, HOMES[owners[todo], tile % 2])
         crop = crops[tile, y, x]
         m = np.einsum("nhw,nchw->nc", stroke[todo], crop)
         second = np.einsum("nhw,nchw,nchw->nc", stroke[todo], crop, crop)
@@ -147,15 +147,15 @@ def layers(digits: np.ndarray, seed: int, region: Region, whose: np.ndarray | No
         d = room * w / np.abs(w).max(axis=1, keepdims=True)
         most = d.mean(axis=1)
         good = most >= need
-        kept, m, d, need, most = todo[good], m[good], d[good], need[good], most[good]
-        c = np.where(lighter[kept], 1, -1) * rng.uniform(need, most)
-        background[kept], colour[kept] = crop[good], m + (c / most)[:, None] * d
+        accepted, m, d, need, most = todo[good], m[good], d[good], need[good], most[good]
+        c = np.where(lighter[accepted], 1, -1) * rng.uniform(need, most)
+        background[accepted], colour[accepted] = crop[good], m + (c / most)[:, None] * d
         todo = todo[~good]
     return Layers(background, alpha, colour, lighter)
 
 
 def _place(digits: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Digits [N, 28, 28] on empty canvases [N, 40, 40], each at a place of its own."""
+    """Digits [N, 28, 28] on empty canvases [N, 40, 40], each at a random position."""
     n, size, _ = digits.shape
     margin = SIZE - size
     padded = np.pad(digits, ((0, 0), (margin, margin), (margin, margin)))

@@ -1,4 +1,4 @@
-"""An array of samples that stays where it is: what is asked for is read then, by several threads, and not kept."""
+"""An array of samples that are read on demand, by several threads, and not kept."""
 
 import math
 import os
@@ -16,12 +16,12 @@ CHUNK = 256  # samples in memory at a time
 
 
 class Streamed:
-    """Stands where a NumPy array [N, ...] of samples would be too large; indexed along N alone.
+    """Takes the place of a NumPy array [N, ...] of samples that would be too large; indexed along N alone.
 
     read      gives sample i, an array of `shape` and `dtype`; called by several threads at once
     index     int64 [N], the i of each sample
-    identify  bytes that tell sample i from every other and change with it, got at less cost than its pixels; without
-              it, the pixels are read for that
+    identify  bytes that identify sample i and change with it, cheaper to get than its pixels; without it, the pixels
+              are read instead
 
     `streamed[index]` reads and returns an array: equal to what the resident array `streamed[:]` holds there.
     """
@@ -47,17 +47,17 @@ class Streamed:
 
     def __getitem__(self, index: Any) -> np.ndarray:
         """The samples that an integer, a slice, a boolean or an integer array picks, read now."""
-        chosen = self.index[index]
-        if chosen.ndim == 0:
-            return self.read(int(chosen))
-        samples = np.empty((len(chosen), *self.shape[1:]), self.dtype)
+        numbers = self.index[index]
+        if numbers.ndim == 0:
+            return self.read(int(numbers))
+        samples = np.empty((len(numbers), *self.shape[1:]), self.dtype)
 
         def fill(place: int) -> None:
-            samples[place] = self.read(int(chosen[place]))
+            samples[place] = self.read(int(numbers[place]))
 
-        # Decoders of images let other threads run, so threads are enough and no array has to change process.
+        # Image decoders let other threads run, so threads are enough, and no array has to cross processes.
         with ThreadPoolExecutor(min(MOST_THREADS, _cores())) as pool:
-            for _ in pool.map(fill, range(len(chosen))):  # the first error is raised here, the rest is not begun
+            for _ in pool.map(fill, range(len(numbers))):  # the first error is raised here, the rest is not begun
                 pass
         return samples
 
@@ -66,7 +66,7 @@ class Streamed:
         return Streamed(self.read, self.index[index], self.shape[1:], self.dtype, self.identify)
 
     def identities(self) -> Iterator[bytes]:
-        """What each sample is, in their order."""
+        """Bytes that identify each sample, in order."""
         for start in range(0, len(self), CHUNK):
             if self.identify:
                 yield from (self.identify(int(i)) for i in self.index[start : start + CHUNK])
@@ -75,8 +75,8 @@ class Streamed:
 
 
 def identity_of(path: Path) -> bytes:
-    """A file by its name and length: to read them all would take longer than training. A picture changed into one of
-    the same name and of equally many bytes is not told apart by it."""
+    """A file's name and length: reading all files would take longer than training. A picture replaced by one of the
+    same name and length goes unnoticed."""
     try:
         return f"{path.name}\0{path.stat().st_size}".encode(errors="surrogateescape")
     except OSError as error:
@@ -84,5 +84,5 @@ def identity_of(path: Path) -> bytes:
 
 
 def _cores() -> int:
-    """Those that this process may use, where the system tells."""
+    """How many cores this process may use, where the system tells."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

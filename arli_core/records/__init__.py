@@ -1,5 +1,5 @@
 """Recorded runs: `frames` of a task, a `record` grown from events, the `store` that reads and writes them, and the
-`shelf` on which named ones stand."""
+`shelf` of named ones."""
 
 from .frames import Frames
 from .record import UNKNOWN, Record, digest, environment

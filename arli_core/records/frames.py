@@ -31,7 +31,7 @@ class Frames:
     alpha: NDArray[np.float64]  # [F]
     losses: NDArray[np.float64]  # [F, n]
     attacked_losses: NDArray[np.float64]  # [F, n]
-    layers: NDArray[np.float32]  # [F, L, m, m] what each layer brings to the distance; L = 0 in older records
+    layers: NDArray[np.float32]  # [F, L, m, m] each layer's contribution to the distance; L = 0 in older records
     attention: NDArray[np.uint8]  # [A, K, H, W]
     attention_at: NDArray[np.int64]  # [A] iterations
 
@@ -43,9 +43,9 @@ class Frames:
         return self.distance.size > 0
 
     def matrix(self, name: str, frame: int) -> NDArray[np.float64]:
-        """One frame's distance, dif_star or gram, of the models present alone."""
-        here = np.append(self.present[frame], True)
-        return getattr(self, name)[frame][np.ix_(here, here)]
+        """One frame's distance, dif_star or gram, of the models present only."""
+        models = np.append(self.present[frame], True)
+        return getattr(self, name)[frame][np.ix_(models, models)]
 
     def of_dif_star(self, measure: Callable[[NDArray[np.float64]], float]) -> list[float]:
         """A measure of each frame's dif*."""
@@ -53,11 +53,11 @@ class Frames:
 
     @property
     def deviations(self) -> list[float]:
-        """Of each frame's dif* from uniform."""
+        """The deviation of each frame's dif* from uniform."""
         return self.of_dif_star(deviation_from_uniform)
 
     def with_eta(self, eta: float) -> "Frames":
-        """The same with dif* (Eq. 7 and 8) of the recorded D at another eta; all else as it was recorded.
+        """The same frames with dif* (Eq. 7 and 8) of the recorded D at another eta; the rest as it was recorded.
 
         Raises ValueError where dif* is undefined: eta = 0 and models that coincide.
         """
@@ -68,13 +68,14 @@ class Frames:
         return replace(self, dif_star=stars)
 
     def of_layer(self, layer: int, eta: float) -> "Frames":
-        """The same with D of one layer, counted from 0, and dif* made of it. Raises ValueError as `with_eta`."""
+        """The same frames with D of one layer, counted from 0, and dif* computed from it. Raises ValueError as
+        `with_eta`."""
         return replace(self, distance=self.layers[:, layer].astype(np.float64)).with_eta(eta)
 
     def joined(self, later: "Frames") -> "Frames":
         """These frames followed by later ones of the same task."""
-        if self.layers.shape[1] != later.layers.shape[1]:  # an older record that is resumed: none, as it began
-            self, later = (replace(each, layers=each.layers[:, :0]) for each in (self, later))
+        if self.layers.shape[1] != later.layers.shape[1]:  # an older record is resumed: it began without layers
+            self, later = (replace(frames, layers=frames.layers[:, :0]) for frames in (self, later))
         parts = {name: (value, getattr(later, name)) for name, value in vars(self).items() if name != "iterations"}
         arrays = {
             name: np.concatenate(both) if len(both[0]) and len(both[1]) else both[0] if len(both[0]) else both[1]
@@ -84,22 +85,22 @@ class Frames:
 
     @classmethod
     def of(cls, task: int, steps: tuple[Step, ...], attentions: tuple[Attention, ...]) -> "Frames":
-        fused = [step.fused for step in steps if step.fused is not None]
-        n, size = (task, task + 1) if fused else (0, 0)
-        matrices = {name: np.full((len(fused), size, size), np.nan) for name in ("distance", "dif_star", "gram")}
-        losses = {name: np.full((len(fused), n), np.nan) for name in ("losses", "attacked_losses")}
-        count = len(fused[0].layers) if fused else 0
-        layers = np.full((len(fused), count, size, size), np.nan, dtype=np.float32)
-        present = np.zeros((len(fused), n), dtype=bool)
-        for frame, each in enumerate(fused):
-            tasks = np.array(each.present) - 1
+        fusions = [step.fused for step in steps if step.fused is not None]
+        n, size = (task, task + 1) if fusions else (0, 0)
+        matrices = {name: np.full((len(fusions), size, size), np.nan) for name in ("distance", "dif_star", "gram")}
+        losses = {name: np.full((len(fusions), n), np.nan) for name in ("losses", "attacked_losses")}
+        count = len(fusions[0].layers) if fusions else 0
+        layers = np.full((len(fusions), count, size, size), np.nan, dtype=np.float32)
+        present = np.zeros((len(fusions), n), dtype=bool)
+        for frame, fusion in enumerate(fusions):
+            tasks = np.array(fusion.present) - 1
             models = np.append(tasks, n)
             present[frame, tasks] = True
             for name, values in matrices.items():
-                values[frame][np.ix_(models, models)] = getattr(each, name)
-            layers[frame][np.ix_(np.arange(count), models, models)] = each.layers
+                values[frame][np.ix_(models, models)] = getattr(fusion, name)
+            layers[frame][np.ix_(np.arange(count), models, models)] = fusion.layers
             for name, values in losses.items():
-                values[frame, tasks] = getattr(each, name)
+                values[frame, tasks] = getattr(fusion, name)
         return cls(
             iterations=steps[0].iterations if steps else 0,
             iteration=np.array([step.iteration for step in steps], dtype=np.int64),
@@ -107,10 +108,10 @@ class Frames:
             learning_rate=np.array([step.learning_rate for step in steps]),
             present=present,
             **matrices,
-            norm=np.array([each.norm for each in fused]),
-            alpha=np.array([each.alpha for each in fused]),
+            norm=np.array([fusion.norm for fusion in fusions]),
+            alpha=np.array([fusion.alpha for fusion in fusions]),
             **losses,
             layers=layers,
-            attention=np.array([each.attention for each in attentions], dtype=np.uint8),
-            attention_at=np.array([each.iteration for each in attentions], dtype=np.int64),
+            attention=np.array([moment.attention for moment in attentions], dtype=np.uint8),
+            attention_at=np.array([moment.iteration for moment in attentions], dtype=np.int64),
         )

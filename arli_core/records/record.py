@@ -1,4 +1,4 @@
-"""A run as far as it has come: grown from events, and asked for its figures."""
+"""A run so far: it grows by events and computes its figures."""
 
 import hashlib
 import platform
@@ -29,7 +29,7 @@ class Record:
     started: Started | None = None
     accuracy: Mapping[str, tuple[tuple[float, ...], ...]] = field(default_factory=dict)  # by protocol
     tasks: tuple[Frames, ...] = ()  # of the tasks that are done
-    begun: Frames | None = None  # of the task under way, up to what is saved; then, since:
+    begun: Frames | None = None  # of the task under way, up to the last save; since then:
     steps: tuple[Step, ...] = ()
     attentions: tuple[Attention, ...] = ()
     weights: Mapping[int, Arrays] = field(default_factory=dict)  # by task, counted from 1
@@ -48,7 +48,7 @@ class Record:
             object.__setattr__(self, "accuracy", dict.fromkeys(protocols(self.config), ()))
 
     def after(self, event: Event, seconds: float = 0.0) -> "Record":
-        """The record with `event`, which took `seconds` to come about, in it."""
+        """The record with `event` added, which took `seconds`."""
         now = replace(self, seconds=self.seconds + seconds)
         match event:
             case Started():
@@ -81,19 +81,19 @@ class Record:
 
     @property
     def trained_on(self) -> Fingerprint | None:
-        """What the data must still be; None in records older than fingerprints, and before the start. RecordError
-        where the run was imported and its data lie where an archive has no say."""
+        """What the data must still be; None before the start, and in records older than fingerprints. RecordError
+        where the run was imported and its data lie outside the data root."""
         name = self.config.data.name
         if self.imported and checks.leads_outside(name):
             raise RecordError(
-                f"this run was imported, and its data are {name!r}, a folder outside the data root: no archive "
-                "chooses which folders are read here. Put the folder into the data root and train a run on it"
+                f"this run was imported, and its data are {name!r}, a folder outside the data root: an archive "
+                "may not choose which folders are read here. Put the folder into the data root and train a run on it"
             )
         return self.started.data if self.started else None
 
     @property
     def note(self) -> str:
-        """What cannot be known of this record, in one line; empty where nothing is amiss."""
+        """What cannot be known about this record, in one line; empty where there is nothing of the kind."""
         return UNKNOWN if self.started and self.started.data is None else ""
 
     @property
@@ -102,17 +102,17 @@ class Record:
 
     @property
     def share_done(self) -> float:
-        """The part of all iterations that is done, in 0..1, if a task has as many as it has classes, about."""
+        """The share of all iterations done, in 0..1: approximate, as if a task had as many as it has classes."""
         last, units, within = self.last, self.config.data.units, 0.0
         if last and last.task > len(self.tasks):
             within = (last.iteration + 1) / last.iterations * units.sizes[last.task - 1]
         return (units.seen(len(self.tasks)) + within) / units.total
 
     def frames(self, task: int) -> Frames:
-        """The frames of a task, counted from 1, done or under way. RecordError names the tasks there are."""
+        """The frames of a task, counted from 1, done or under way. RecordError names the recorded tasks."""
         if not 1 <= task <= self.tasks_begun:
-            there = f"tasks 1 to {self.tasks_begun}" if self.tasks_begun else "no task yet"
-            raise RecordError(f"task {task} is not recorded; this run has {there}")
+            recorded = f"tasks 1 to {self.tasks_begun}" if self.tasks_begun else "no task yet"
+            raise RecordError(f"task {task} is not recorded; this run has {recorded}")
         if task <= len(self.tasks):
             return self.tasks[task - 1]
         under_way = self._under_way(task)
@@ -139,7 +139,8 @@ class Record:
         return None if np.isnan(value) else value
 
     def average_over_samples(self, protocol: str) -> float | None:
-        """The share of all test samples of the tasks done that is right; None where their number is not recorded."""
+        """The share of right answers to all test samples of the tasks done; None where their number is not
+        recorded."""
         if not self.test_samples:
             return None
         return self.figure(lambda accuracy: metrics.average_over_samples(accuracy, self.test_samples), protocol)
@@ -159,7 +160,7 @@ class Record:
             "tasks_done": len(self.tasks),
             "classes": list(self.started.classes) if self.started else None,
             "accuracy": {name: _nulls(self.accuracy_matrix(name)) for name in names},
-            **{key: {name: self.figure(each, name) for name in names} for key, each in measures.items()},
+            **{key: {name: self.figure(measure, name) for name in names} for key, measure in measures.items()},
             "average_over_samples": {name: self.average_over_samples(name) for name in names},
             "test_samples": list(self.test_samples) or None,
             "seconds": self.seconds,
@@ -174,24 +175,24 @@ UNKNOWN = "Recorded before data and files were fingerprinted: changes of either 
 
 def environment() -> dict[str, str]:
     """Versions that a figure depends on."""
-    found = {"python": platform.python_version(), "platform": platform.platform(), "arli_core": __version__}
+    versions = {"python": platform.python_version(), "platform": platform.platform(), "arli_core": __version__}
     for name in ("torch", "torchvision", "numpy"):
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            versions[name] = "not installed"
+    return versions
 
 
 def digest(record: Record, task: int) -> str:
-    """Of the settings and of the weights after a task that is done, counted from 1: equal wherever all that these say
-    is equal, however far the run has gone on since. RecordError where the weights cannot be read.
+    """A digest of the settings and of the weights after a finished task, counted from 1: equal where both are equal,
+    however far the run has gone on since. RecordError where the weights cannot be read.
     """
-    found = hashlib.sha256(record.config.model_dump_json().encode())
+    hasher = hashlib.sha256(record.config.model_dump_json().encode())
     for name, value in sorted(record.weights[task].items()):
-        found.update(f"{name} {value.dtype} {value.shape}".encode())
-        found.update(np.ascontiguousarray(value).data)
-    return found.hexdigest()
+        hasher.update(f"{name} {value.dtype} {value.shape}".encode())
+        hasher.update(np.ascontiguousarray(value).data)
+    return hasher.hexdigest()
 
 
 def _nulls(matrix: NDArray[np.float64]) -> list[list[float | None]]:

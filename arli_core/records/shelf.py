@@ -1,4 +1,4 @@
-"""Named runs as a whole: a place for a new one, renamed, deleted, taken in from elsewhere."""
+"""Named runs as a whole: a folder for a new one; renaming, deleting, importing."""
 
 import json
 import os
@@ -21,10 +21,10 @@ _OWN = re.compile(rf"{_FILE.pattern}|\.writing-\w+")
 
 
 def claim(run: str | Path, overwrite: bool = False) -> Path:
-    """Makes the folder of a new run. RecordError where there is one already, unless `overwrite`.
+    """Makes the folder of a new run. RecordError where a run is there already, unless `overwrite`.
 
-    A folder that holds anything but the files of a run is refused, with `overwrite` too; so is a name that Windows
-    cannot have.
+    A folder that holds anything but the files of a run is refused, even with `overwrite`; so is a name that Windows
+    does not allow.
     """
     path = locate(run)
     _refuse_unportable(path.name)
@@ -55,7 +55,7 @@ def _foreign(path: Path) -> str | None:
 
 
 def _ours(index: Path) -> bool:
-    """Whether a run.json is of this lab: with a schema, or so damaged that nobody can read it."""
+    """Whether a run.json is this lab's: it has a schema, or is too damaged to be read."""
     start = content_of(index, checks.INDEX_BYTES)
     try:
         content = json.loads(start)
@@ -65,23 +65,23 @@ def _ours(index: Path) -> bool:
 
 
 def _remove(path: Path) -> None:
-    """Moved aside in one step, so that what is left behind by an interruption is not half a run."""
+    """Moves the folder aside first, in one step, so that an interruption never leaves half a run behind."""
     aside = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     path.rename(aside / path.name)
     shutil.rmtree(aside)
 
 
-# --- Renaming, deleting, taking in ---------------------------------------------------------------------------------
+# --- Renaming, deleting, importing ----------------------------------------------------------------------------------
 
-# The named runs that come with the lab. Its pages count on them, so they are neither renamed nor deleted.
+# The named runs that come with the lab. Its pages need them, so they are neither renamed nor deleted.
 SHIPPED = ("mnist-5k-ari", "mnist-5k-ari-constant", "mnist-5k-replay", "mnist-5k-finetune", "scenes-ari")
 _NAME = re.compile(r"\w[\w.-]{0,59}")
-# Windows keeps these for devices, with any ending and in any case: a run of that name could not be carried there.
+# Windows reserves these for devices, with any ending and in any case: a run of that name could not be taken there.
 _DEVICE = re.compile(r"(con|prn|aux|nul|(com|lpt)[1-9¹²³])(\..*)?", re.IGNORECASE)
 
 
 def vacant(name: str) -> Path:
-    """The place of a new named run; nothing is made there yet. RecordError where the name cannot be had."""
+    """The folder of a new named run, not made yet. RecordError where the name is not valid or is taken."""
     if not _NAME.fullmatch(name):
         raise RecordError(
             f"{name!r} cannot name a run: use at most 60 letters, digits, dots, dashes and underscores, "
@@ -95,7 +95,7 @@ def vacant(name: str) -> Path:
 
 
 def _refuse_unportable(name: str) -> None:
-    """RecordError for a folder's name that Windows cannot have."""
+    """RecordError for a folder's name that Windows does not allow."""
     if name.endswith((".", " ")):
         raise RecordError(
             f"{name!r} cannot name a run: Windows drops a dot or space at the end; end with another character"
@@ -107,8 +107,8 @@ def _refuse_unportable(name: str) -> None:
 
 
 def rename(name: str, new: str) -> None:
-    """Gives a named run another name. RecordError where it ships, or where the new name cannot be had; Busy where a
-    process trains one of the two."""
+    """Gives a named run another name. RecordError where it ships, or where the new name is not valid or is taken;
+    Busy where a process trains one of the two."""
     path, target = _own(name), vacant(new)
     try:
         with locks.hold(path), locks.hold(target):
@@ -118,7 +118,7 @@ def rename(name: str, new: str) -> None:
 
 
 def delete(name: str) -> None:
-    """Removes a named run, a damaged one too. RecordError where it ships, or where its folder holds anything else;
+    """Removes a named run, even a damaged one. RecordError where it ships, or where its folder holds anything else;
     Busy where a process trains it."""
     path = _own(name)
     try:
@@ -155,13 +155,13 @@ def files(run: str | Path) -> dict[str, bytes]:
 
 
 def add(name: str, files: Mapping[str, bytes]) -> None:
-    """Takes in a run under a new name, from what `files` gave. RecordError where the name cannot be had, a file is
-    damaged or no part of the run, or one is missing; nothing is kept of it then.
+    """Imports a run under a new name, from what `files` returned. RecordError where the name is not valid or is
+    taken, or a file is missing, damaged or no part of the run; nothing is kept of it then.
     """
     target = vacant(name)
     if "run.json" not in files:
-        raise RecordError("there is no run.json, the index of a recorded run, in it")
-    for file in files:  # before anything is written: a name is all that could lead out of the folder
+        raise RecordError("it has no run.json, the index of a recorded run")
+    for file in files:  # before anything is written: a name could lead out of the folder
         if not _FILE.fullmatch(file):
             raise RecordError(f"{file!r} is no part of a recorded run")
     try:
@@ -180,7 +180,7 @@ def add(name: str, files: Mapping[str, bytes]) -> None:
         raise RecordError(f"{target} cannot be written: {error.strerror or error}") from None
 
 
-ADDING = ".adding-"  # and the name it is to have: the folder of a run that is being taken in
+ADDING = ".adding-"  # followed by its new name: the folder of a run that is being imported
 
 
 def _add(path: Path, files: Mapping[str, bytes]) -> None:
@@ -198,7 +198,7 @@ def _add(path: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _clear_dead_imports(place: Path) -> None:
-    """Removes what imports left that were killed: a live one holds the lock of the run that it makes."""
+    """Removes what killed imports left behind; a live one holds the lock of the run that it makes."""
     for path in place.glob(f"{ADDING}*"):
         name = path.name.removeprefix(ADDING)
         try:

@@ -9,9 +9,9 @@ A run is a folder:
     progress-N-E.safetensors    while unfinished: the state before epoch E of task N, and that task's frames so far
 
 The index also keeps what the run was trained on (fingerprint.py), and a digest of each file, itself included.
-record_checks.py says what a record may be, and looks at every file before it is used.
+record_checks.py says what a record may be, and checks every file before it is used.
 
-Each file is written beside its place and then moved there, so a run killed at any moment is whole up to its last
+Each file is written beside its place and then moved there, so a run killed at any moment is complete up to its last
 saved epoch.
 """
 
@@ -42,9 +42,9 @@ from .record import Arrays, Record
 
 def root() -> Path:
     """Where named runs live: $ARLI_CHECKPOINTS, else checkpoints/ beside app.py, else under the working folder."""
-    chosen = os.environ.get("ARLI_CHECKPOINTS")
-    if chosen:
-        return expanded(chosen)
+    folder = os.environ.get("ARLI_CHECKPOINTS")
+    if folder:
+        return expanded(folder)
     project = Path(__file__).resolve().parents[2]
     return (project if (project / "app.py").exists() else Path.cwd()) / "checkpoints"
 
@@ -59,7 +59,7 @@ def names() -> list[str]:
     """The named runs, in alphabetical order."""
     if not root().is_dir():
         return []
-    folders = (path for path in root().iterdir() if not path.name.startswith("."))  # those are in the making
+    folders = (path for path in root().iterdir() if not path.name.startswith("."))  # those are not complete yet
     return sorted(path.name for path in folders if (path / "run.json").is_file())
 
 
@@ -67,16 +67,16 @@ def names() -> list[str]:
 
 
 def save(record: Record, path: Path) -> None:
-    """Writes what is not there yet, run.json last, of a record as it stands after Started, Saved or Finished.
+    """Writes those files of a record that are not written yet, run.json last; after Started, Saved or Finished.
 
     Steps since the last Saved are not written: resuming repeats them. RecordError where the place cannot be
     written.
     """
-    digests, there = {}, _digests(path)
+    digests, earlier = {}, _digests(path)
 
     def keep(file: str, arrays: Callable[[], Arrays]) -> None:
-        known = there.get(file) if (path / file).exists() else None
-        digests[file] = known or _write_arrays(path / file, arrays())
+        known_digest = earlier.get(file) if (path / file).exists() else None
+        digests[file] = known_digest or _write_arrays(path / file, arrays())
 
     try:
         if started := record.started:
@@ -99,7 +99,7 @@ def save(record: Record, path: Path) -> None:
 
 
 def _digests(path: Path) -> Mapping[str, str]:
-    """Those of the files that are written already; what no index names is written anew."""
+    """The digests of the files that are written already; a file that no index names is written again."""
     try:
         return read_index(path).get("digests", {})
     except RecordError:
@@ -135,18 +135,18 @@ def _pack(frames: Frames) -> dict[str, NDArray]:
 
 
 def _write_arrays(path: Path, arrays: Arrays) -> str:
-    """The digest of what is written."""
+    """Writes a file of arrays, and returns its digest."""
     content = safetensors.numpy.save({name: np.asarray(value, order="C") for name, value in arrays.items()})
     _write(path, content)
     return checks.digest(content)
 
 
 def tidy(path: Path, tasks: int) -> None:
-    """Removes what an interruption left beside the first `tasks` tasks, which are all that the index names."""
+    """Removes what an interruption left besides the first `tasks` tasks, which are all that the index names."""
     for file in path.iterdir():
         if file.name.startswith(".writing-"):
             shutil.rmtree(file)
-        elif (found := re.fullmatch(r"(?:task|weights)-(\d+)\.safetensors", file.name)) and int(found[1]) > tasks:
+        elif (match := re.fullmatch(r"(?:task|weights)-(\d+)\.safetensors", file.name)) and int(match[1]) > tasks:
             file.unlink()
 
 
@@ -154,7 +154,7 @@ def tidy(path: Path, tasks: int) -> None:
 
 
 class _Weights(Mapping[int, Arrays]):
-    """The weights files of a run, read when asked for: a page that draws matrices needs none of them."""
+    """The weights files of a run, read on demand: a page that draws matrices needs none of them."""
 
     def __init__(self, path: Path, index: Mapping[str, Any]) -> None:
         self.path, self.index, self.tasks = path, index, checks.tasks_done(index)
@@ -228,7 +228,7 @@ def _read_started(path: Path, index: Mapping[str, Any], config: Config) -> Start
 
 @contextmanager
 def _named(file: Path) -> Generator[None]:
-    """What is wrong within, as the fault of this file."""
+    """Reports a ValueError raised within as damage to this file, by a RecordError."""
     try:
         yield
     except ValueError as error:
@@ -257,8 +257,8 @@ def _config(index: Mapping[str, Any], path: Path) -> Config:
 def read_index(path: Path) -> dict[str, Any]:
     file = path / "run.json"
     if not file.is_file():
-        known = ", ".join(names()) or "none yet"
-        raise RecordError(f"no recorded run at {path}; runs under {root()}: {known}")
+        runs = ", ".join(names()) or "none yet"
+        raise RecordError(f"no recorded run at {path}; runs under {root()}: {runs}")
     try:
         return checks.opened(content_of(file, checks.INDEX_BYTES))
     except (ValueError, OSError) as error:
@@ -266,19 +266,19 @@ def read_index(path: Path) -> dict[str, Any]:
 
 
 def content_of(file: Path, most: int) -> bytes:
-    """Of what is too large, one byte too many: enough to tell, and all that is read of it."""
+    """The content of a file; of one that is too large, one byte too many: enough to notice it."""
     with file.open("rb") as source:
         return source.read(min(os.fstat(source.fileno()).st_size, most) + 1)
 
 
 def _read_arrays(file: Path, index: Mapping[str, Any], check: Callable[[checks.Header], None]) -> Arrays:
     """All arrays of a file, once its digest and its header are right; RecordError where it cannot be read, ValueError
-    for what `check` says of the header."""
+    where `check` finds its header wrong."""
     try:
         content = content_of(file, checks.FILE_BYTES)
         header = checks.header(content)
         if index["schema"] > 1 and checks.digest(content) != index["digests"][file.name]:
-            raise ValueError("its content is not what the digest in run.json says")
+            raise ValueError("its content does not match the digest in run.json")
     except (OSError, ValueError) as error:
         raise RecordError(f"{file} is missing or damaged: {error}") from None
     check(header)
@@ -326,7 +326,7 @@ def _with_progress(record: Record, path: Path, index: Mapping[str, Any]) -> Reco
 
 
 def whole(run: str | Path) -> Record:
-    """As `load`, and every file of the run has been read once: RecordError names one that is missing or damaged."""
+    """As `load`, but every file of the run is read once: RecordError names one that is missing or damaged."""
     record = load(run)
     for task in record.weights:
         _ = record.weights[task]

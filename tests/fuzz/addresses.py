@@ -1,5 +1,5 @@
-"""Addresses of pages, and pages of runs that came from elsewhere: every one is a page, with no traceback and no path
-of the server on it."""
+"""Addresses of pages, and pages of runs that came from elsewhere: each opens a page with no traceback and no path of
+the server on it."""
 
 import os
 import random
@@ -67,8 +67,8 @@ def addresses(rng: random.Random, world: World) -> Case:
     """One page with a few query parameters of any value."""
     page = rng.choice(list(PAGES))
     views, keys = PAGES[page]
-    asked = rng.choices([*keys.split(), "view", "unheard-of"], k=rng.randint(1, 4))
-    query = {key: _value(rng, key) for key in asked}
+    drawn = rng.choices([*keys.split(), "view", "unheard-of"], k=rng.randint(1, 4))
+    query = {key: _value(rng, key) for key in drawn}
     if views and rng.random() < 0.8:
         query["view"] = rng.choice(views)
     if rng.random() < 0.5:
@@ -77,7 +77,7 @@ def addresses(rng: random.Random, world: World) -> Case:
 
 
 def pages_of_imports(rng: random.Random, world: World) -> Case:
-    """A spoilt run is taken in and, where it was not refused, looked at."""
+    """A spoilt run is imported and, where it was not refused, opened on a page."""
     run = rng.choice(RUNS)
     text, data = archives.imported(rng, run, world.files[run])
     page = rng.choice([page for page, (_, keys) in PAGES.items() if "run" in keys.split()])
@@ -101,11 +101,13 @@ def _opened(checkpoints: Path, page: str, query: dict[str, str], place: Path) ->
     for key, value in query.items():
         test.query_params[key] = value
     test.run()
-    assert not test.exception, "\n".join(f"{each.message}\n{''.join(each.stack_trace)}" for each in test.exception)
-    for each in (*test.error, *test.warning):
-        told = str(each.value)
-        assert told.strip()
-        assert str(checkpoints) not in told and str(ROOT) not in told, f"a path of the server on a page: {told}"
+    assert not test.exception, "\n".join(f"{error.message}\n{''.join(error.stack_trace)}" for error in test.exception)
+    for element in (*test.error, *test.warning):
+        message = str(element.value)
+        assert message.strip()
+        assert str(checkpoints) not in message and str(ROOT) not in message, (
+            f"a path of the server on a page: {message}"
+        )
 
 
 def _value(rng: random.Random, key: str) -> str:

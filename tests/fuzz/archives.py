@@ -1,5 +1,5 @@
-"""Archives of runs, spoilt at every level: refused in words and without a trace, or a run that all of the lab can
-show."""
+"""Archives of runs, spoilt at every level: each is refused with a message and without a trace, or is a run that every
+part of the lab can show."""
 
 import io
 import json
@@ -45,15 +45,15 @@ def archives(rng: random.Random, world: World) -> Case:
     run = rng.choice(RUNS)
     way = rng.choices([_index, _counts, _arrays, _measured, _header, _files, _zip], [6, 2, 4, 3, 2, 2, 4])[0]
     text, data = way(rng, world.files[run])
-    return Case(f"archive of {run}: {text}", partial(_taken_in, data), (RecordError,))
+    return Case(f"archive of {run}: {text}", partial(_import, data), (RecordError,))
 
 
 def imported(rng: random.Random, run: str, files: Files) -> tuple[str, bytes]:
-    """An archive that is spoilt in what it says, and sound as a .zip."""
+    """An archive whose content is spoilt, but which is sound as a .zip."""
     return rng.choice([_index, _index, _counts, _arrays, _measured, _measured])(rng, files)
 
 
-def _taken_in(data: bytes, place: Path) -> None:
+def _import(data: bytes, place: Path) -> None:
     """As the page Runs does it."""
     checkpoints = place / "checkpoints"
     try:
@@ -65,19 +65,19 @@ def _taken_in(data: bytes, place: Path) -> None:
         if checkpoints.exists() and any(checkpoints.iterdir()):
             raise AssertionError("a refused import leaves something behind") from error
         raise
-    assert [each.name for each in place.iterdir()] == ["checkpoints"], "it wrote outside of checkpoints/"
-    assert [each.name for each in checkpoints.iterdir()] == [name], "it wrote beside its place"
+    assert [path.name for path in place.iterdir()] == ["checkpoints"], "it wrote outside of checkpoints/"
+    assert [path.name for path in checkpoints.iterdir()] == [name], "it wrote outside of its folder"
     record = records.whole(name)
-    shown(record)
+    check(record)
     if record.status == "unfinished":
         with suppress(LabError), closing(runs.resume(name)) as resumed:
             assert list(islice(resumed, 3))
 
 
-def shown(record: Record) -> None:
-    """It is of the form that its docstrings say, and everything that pages and commands ask of it can be done."""
+def check(record: Record) -> None:
+    """The record has the form that its docstrings say, and everything that pages and commands do with it works."""
     json.dumps(record.summary(), allow_nan=False)
-    _formed(record)
+    _check_form(record)
     for protocol in config.protocols(record.config):
         matrix = record.accuracy_matrix(protocol)
         assert matrix.shape == (record.config.data.tasks,) * 2
@@ -103,12 +103,12 @@ def shown(record: Record) -> None:
     if record.config.preset in config.PRESETS:
         config.changes(record.config)
     if record.tasks:
-        with suppress(LabError):  # its data or its network are not to be had here
+        with suppress(LabError):  # its data or its network may not be available
             attention.masks_of(record)
             answers.answers_of(record, len(record.tasks)).confusion("per_sample")
 
 
-def _formed(record: Record) -> None:
+def _check_form(record: Record) -> None:
     """The types, shapes and counts of events.py and records.py, literally."""
     started, done = record.started, len(record.tasks)
     assert math.isfinite(record.seconds) and record.seconds >= 0 and type(record.samples) is int
@@ -151,16 +151,16 @@ def _formed(record: Record) -> None:
             assert started and frames.attention.shape[1:] == (len(started.probes), *started.probes.shape[2:])
 
 
-# --- What is spoilt ------------------------------------------------------------------------------------------------
+# --- Spoiling runs ------------------------------------------------------------------------------------------------
 
 
 def _packed(rng: random.Random, files: Files) -> bytes:
-    """As it is, with digests that are right again, or as of the time before there were any: whoever sends a spoilt
-    run can count, too."""
+    """An archive of the files as they are, with correct digests, or as from before there were any: whoever sends a
+    spoilt run can compute digests, too."""
     try:
         index = json.loads(files["run.json"])
         digests = index["digests"]
-    except (LookupError, ValueError, TypeError, RecursionError):  # it has none to put right
+    except (LookupError, ValueError, TypeError, RecursionError):  # it has none to correct
         return exports.archive("sent", files)
     way = rng.choice(["as it is", "sealed", "sealed", "sealed", "old", "old"])
     if way == "old":
@@ -186,7 +186,7 @@ def _index(rng: random.Random, files: Files) -> tuple[str, bytes]:
 
 
 def _counts(rng: random.Random, files: Files) -> tuple[str, bytes]:
-    """Sizes that would cost memory or time, the rest of the index made to go with some of them."""
+    """Sizes that would cost memory or time; in some cases the rest of the index is made to match."""
     index = json.loads(files["run.json"])
     section, key = rng.choice(
         [("data", "tasks"), ("data", "tasks"), ("data", "classes_per_task"), ("recording", "frames"),
@@ -236,7 +236,7 @@ def _arrays(rng: random.Random, files: Files) -> tuple[str, bytes]:
             new = np.ascontiguousarray(old.T)
     if action != "gone":
         arrays[name] = new
-    content = safetensors.numpy.save({key: np.asarray(each, order="C") for key, each in arrays.items()})
+    content = safetensors.numpy.save({key: np.asarray(array, order="C") for key, array in arrays.items()})
     text = f"{file}, {hostile.short(name)}: {action}, {old.dtype} {list(old.shape)} to {new.dtype} {list(new.shape)}"
     return text, _packed(rng, {**files, file: content})
 
@@ -253,7 +253,7 @@ def _measured(rng: random.Random, files: Files) -> tuple[str, bytes]:
 
 
 def _changed(rng: random.Random, old: np.ndarray) -> np.ndarray:
-    """One number or all of them, to what cannot have been measured, or to what can but does not fit the others."""
+    """Changes one number or all: to what cannot have been measured, or to what can but does not fit the others."""
     new = np.array(old, order="C")
     if not new.size:
         return new
@@ -283,46 +283,46 @@ def _header(rng: random.Random, files: Files) -> tuple[str, bytes]:
         text = f"{hostile.short(name)}.{part} = {new}"
     else:
         text, header = hostile.spoilt(rng, header)
-    told = hostile.written(header)
-    claimed = rng.choice([len(told)] * 8 + [0, 2**40, 2**63])
-    spoilt = struct.pack("<Q", claimed) + told + data[8 + length :]
+    content = hostile.written(header)
+    claimed = rng.choice([len(content)] * 8 + [0, 2**40, 2**63])
+    spoilt = struct.pack("<Q", claimed) + content + data[8 + length :]
     return f"{file}, header: {text}", _packed(rng, {**files, file: spoilt})
 
 
 def _files(rng: random.Random, files: Files) -> tuple[str, bytes]:
     """Files gone, exchanged, renamed, added."""
     names = list(files)
-    one, other = rng.choice(names), rng.choice(names)
+    file, other = rng.choice(names), rng.choice(names)
     spoilt = dict(files)
     match rng.randrange(5):
         case 0:
-            del spoilt[one]
-            text = f"{one} gone"
+            del spoilt[file]
+            text = f"{file} gone"
         case 1:
-            spoilt[one], spoilt[other] = files[other], files[one]
-            text = f"{one} and {other} exchanged"
+            spoilt[file], spoilt[other] = files[other], files[file]
+            text = f"{file} and {other} exchanged"
         case 2:
             new = rng.choice(["task-0.safetensors", "task-3.safetensors", "weights-99999999.safetensors",
                               "RUN.JSON", "progress-1-1.safetensors", "progress-9-9.safetensors",
                               "task-١.safetensors"])  # fmt: skip
-            spoilt[new] = spoilt.pop(one)
-            text = f"{one} called {new}"
+            spoilt[new] = spoilt.pop(file)
+            text = f"{file} called {new}"
         case 3:
             new = rng.choice(
                 ["notes.txt", ".writing-x", "run.json ", "task-1.safetensors\0", "x" * 300, "weights-3.safetensors"]
             )
-            spoilt[new] = rng.choice([b"", b"{}", files[one]])
+            spoilt[new] = rng.choice([b"", b"{}", files[file]])
             text = f"{hostile.short(new)} added"
         case _:
-            spoilt[one] = rng.choice(
-                [b"", b"{}", b"\xff" * 1000, b"[" * 200_000, b'{"schema": 1' + b" " * 10**6, files[one] * 2]
+            spoilt[file] = rng.choice(
+                [b"", b"{}", b"\xff" * 1000, b"[" * 200_000, b'{"schema": 1' + b" " * 10**6, files[file] * 2]
             )
-            text = f"{one} holds {len(spoilt[one])} other bytes"
+            text = f"{file} holds {len(spoilt[file])} other bytes"
     return text, _packed(rng, spoilt)
 
 
 def _zip(rng: random.Random, files: Files) -> tuple[str, bytes]:
-    """The .zip itself: names that lead elsewhere, bombs, flags, sizes that lie, bytes changed or cut off."""
+    """The .zip itself: names that lead elsewhere, bombs, flags, false sizes, bytes changed or cut off."""
     way = rng.choice([_paths, _paths, _twice, _flags, _lies, _bomb, _nested, _links, _bytes, _bytes, _around])
     return way(rng, files)
 
@@ -330,7 +330,7 @@ def _zip(rng: random.Random, files: Files) -> tuple[str, bytes]:
 def _zipped(entries: list[tuple[Any, bytes]], **options: Any) -> bytes:
     content = io.BytesIO()
     with warnings.catch_warnings(), zipfile.ZipFile(content, "w", **options) as packed:
-        warnings.simplefilter("ignore")  # of names that are there twice
+        warnings.simplefilter("ignore")  # about names that occur twice
         for name, data in entries:
             packed.writestr(name, data)
     return content.getvalue()
@@ -364,7 +364,7 @@ def _flags(rng: random.Random, files: Files) -> tuple[str, bytes]:
 
 
 def _lies(rng: random.Random, files: Files) -> tuple[str, bytes]:
-    """Another size, place or check sum in the directory than in the file."""
+    """A size, place or check sum in the directory that differs from the file's."""
     data = bytearray(_packed(rng, files))
     field, size = rng.choice(
         [(16, "<I"), (20, "<I"), (24, "<I"), (28, "<H"), (30, "<H"), (32, "<H"), (42, "<I"), (10, "<H")]
@@ -376,7 +376,7 @@ def _lies(rng: random.Random, files: Files) -> tuple[str, bytes]:
 
 @lru_cache(1)
 def _bombs() -> dict[str, bytes]:
-    """Small archives of much: a file of 60 MB each, or 1,000 of 1 MB."""
+    """Small archives that unpack to much: a file of 60 MB, 1,000 of 1 MB, or 100,000 empty ones."""
     deflated: dict[str, Any] = {"compression": zipfile.ZIP_DEFLATED, "compresslevel": 1}
     numbers = b'{"schema": 1, "config": [' + b"0," * (30 * 2**20) + b"0]}"
     texts = b'{"schema": 1, "' + b"x" * (60 * 2**20) + b'": 0}'
@@ -428,7 +428,7 @@ def _bytes(rng: random.Random, files: Files) -> tuple[str, bytes]:
 
 
 def _around(rng: random.Random, files: Files) -> tuple[str, bytes]:
-    """Bytes before and behind it, which many unpackers skip, and what other programs put in."""
+    """Bytes before and behind it, which many unpackers skip, and files that other programs add."""
     data = _packed(rng, files)
     before, behind = (rng.randbytes(rng.choice([0, 1, 100, 70_000])) for _ in range(2))
     if rng.random() < 0.5:

@@ -1,4 +1,5 @@
-"""Configurations at, near and beyond every bound: what cannot run is refused in words, what can does a step."""
+"""Configurations at, near and beyond every bound: those that cannot run are refused with a message, the others make a
+step."""
 
 import json
 import math
@@ -32,14 +33,14 @@ def settings(rng: random.Random, world: World) -> Case:
         seed = rng.choice([0, 1, hostile.value(rng)])
         return Case(
             f"preset({name!r}, {method!r}, {hostile.short(seed)}, **{hostile.short(changed, 200)})",
-            lambda _: _is_one(preset(name, method, seed, **changed)),
+            lambda _: _check(preset(name, method, seed, **changed)),
             (ConfigError,),
         )
     text, tree = hostile.spoilt(rng, preset(rng.choice(PRESETS), method).model_dump())
     for _ in range(rng.randrange(3)):
         more, tree = hostile.spoilt(rng, tree)
         text += f"; {more}"
-    return Case(f"parse, {method}: {text}", lambda _: _is_one(parse(tree)), (ConfigError,))
+    return Case(f"parse, {method}: {text}", lambda _: _check(parse(tree)), (ConfigError,))
 
 
 def starts(rng: random.Random, world: World) -> Case:
@@ -58,8 +59,8 @@ def starts(rng: random.Random, world: World) -> Case:
     )
 
 
-def _is_one(config: Config) -> None:
-    """It holds finite numbers, and comes back from JSON as it was."""
+def _check(config: Config) -> None:
+    """A configuration holds finite numbers, and comes back from JSON as it was."""
     assert parse(json.loads(config.model_dump_json())) == config
     for key in keys(config.method):
         node: Any = config
@@ -101,7 +102,7 @@ def _any_value(rng: random.Random, own: dict[str, Any]) -> Any:
 def _near(field: Any) -> Iterator[Any]:
     """What a field may be, and what lies just beyond: its default, its bounds and their neighbours, its choices."""
     yield field.default
-    bounds = [value for each in field.metadata for value in _bounds_in(each).values()]
+    bounds = [value for constraint in field.metadata for value in _bounds_in(constraint).values()]
     kinds = get_args(field.annotation) if type(None) in get_args(field.annotation) else (field.annotation,)
     for kind in kinds:
         if kind is type(None):
@@ -127,7 +128,7 @@ def _near(field: Any) -> Iterator[Any]:
         elif kind is int:
             for bound in bounds:
                 yield from (int(bound) - 1, int(bound), int(bound) + 1)
-            if not any(bound > 1 for bound in bounds):  # none above: it must be bounded by what it costs
+            if not any(bound > 1 for bound in bounds):  # no upper bound: its cost must bound it
                 yield from (10**3, 10**5, 10**9, 2**63)
             yield from (2, 5, 10)
         elif kind is float:

@@ -1,4 +1,4 @@
-"""A recorded run or a sweep whose files were damaged on disk: it is noticed, and the file is named."""
+"""A recorded run or a sweep whose files were damaged on disk: the damage is noticed, and the file is named."""
 
 import random
 from functools import partial
@@ -12,14 +12,14 @@ from .world import RUNS, World
 
 
 def flips(rng: random.Random, world: World) -> Case:
-    """One file of a run or of a sweep, with a bit flipped, cut, or with bytes of its own put in."""
+    """One file of a run or of a sweep, with a bit flipped, cut, or with bytes inserted."""
     of_a_sweep = rng.random() < 0.15
     run = rng.choice(RUNS)
     files = world.outcomes if of_a_sweep else world.files[run]
     name = rng.choice(list(files))
-    what, data = _damaged(rng, files[name])
+    damage, data = _damaged(rng, files[name])
     attempt = partial(_sweep, files, name, data) if of_a_sweep else partial(_run, files, name, data)
-    return Case(f"{'sweep' if of_a_sweep else run}/{name}: {what}", attempt, (RecordError,))
+    return Case(f"{'sweep' if of_a_sweep else run}/{name}: {damage}", attempt, (RecordError,))
 
 
 def _run(files: dict[str, bytes], name: str, data: bytes, place: Path) -> None:
@@ -35,8 +35,8 @@ def _run(files: dict[str, bytes], name: str, data: bytes, place: Path) -> None:
 
 def _sweep(files: dict[str, bytes], name: str, data: bytes, place: Path) -> None:
     _written(files, name, data, place / "finished")
-    found, problems = comparisons.read(place)
-    for sweep in found.values():
+    sweeps, problems = comparisons.read(place)
+    for sweep in sweeps.values():
         comparisons.tables(sweep.arms, sweep.found)
     if problems:
         assert len(problems) == 1 and name in problems[0], problems
@@ -51,7 +51,7 @@ def _written(files: dict[str, bytes], name: str, data: bytes, place: Path) -> No
 
 
 def _damaged(rng: random.Random, data: bytes) -> tuple[str, bytes]:
-    at = rng.randrange(len(data) if rng.random() < 0.8 else min(64, len(data)))  # a header is small, and says most
+    at = rng.randrange(len(data) if rng.random() < 0.8 else min(64, len(data)))  # a header is small and matters most
     kind = rng.randrange(8)
     if kind < 5:
         bit = rng.randrange(8)

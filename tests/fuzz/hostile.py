@@ -1,4 +1,4 @@
-"""Values that nobody should send, and ways to put one into a tree of dictionaries and lists."""
+"""Values that nobody should send, and ways to put them into a tree of dictionaries and lists."""
 
 import copy
 import json
@@ -31,7 +31,7 @@ def nested(depth: int) -> list[Any]:
 
 
 def value(rng: random.Random) -> Any:
-    """One of them, of any type."""
+    """A hostile value of any type."""
     kind = rng.randrange(10)
     if kind == 0:
         return nested(rng.choice([3, 50, 200]))
@@ -41,9 +41,9 @@ def value(rng: random.Random) -> Any:
 
 
 def text(rng: random.Random) -> str:
-    """One of the texts, or a few signs from anywhere in Unicode, surrogates left out: no client can send them."""
+    """One of the texts, or a few characters from anywhere in Unicode except surrogates, which no client can send."""
     if rng.random() < 0.7:
-        return rng.choice([each for each in TEXTS if each.isascii() or "\ud800" not in each])
+        return rng.choice([sample for sample in TEXTS if sample.isascii() or "\ud800" not in sample])
     signs = (rng.choice([rng.randrange(0xD800), rng.randrange(0xE000, 0x110000)]) for _ in range(rng.randint(1, 12)))
     return "".join(map(chr, signs))
 
@@ -59,7 +59,7 @@ def places(tree: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 def spoilt(rng: random.Random, tree: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """(what was done, a copy of the tree with one node replaced, removed, renamed or added)."""
     tree = copy.deepcopy(tree)
-    below = rng.choice(list(tree))  # evenly over what stands on top, however much lies below it
+    below = rng.choice(list(tree))  # evenly over the top level, however much lies below it
     *above, key = rng.choice([path for path in places(tree) if path[0] == below])
     node: Any = tree
     for part in above:
@@ -82,7 +82,7 @@ def spoilt(rng: random.Random, tree: dict[str, Any]) -> tuple[str, dict[str, Any
 
 
 def written(tree: Any) -> bytes:
-    """JSON of it, with numbers of any length, which Python does not write by itself."""
+    """The tree as JSON, with numbers of any length, which Python does not write by itself."""
     limit = sys.get_int_max_str_digits()
     sys.set_int_max_str_digits(0)
     try:
@@ -92,11 +92,11 @@ def written(tree: Any) -> bytes:
 
 
 def short(anything: Any, length: int = 60) -> str:
-    """In a few signs, whatever it is."""
+    """A value in a few characters."""
     if isinstance(anything, int) and not isinstance(anything, bool) and abs(anything) >= 10**20:
         return f"{'-' * (anything < 0)}2**{anything.bit_length() - 1}…"
     try:
-        told = ascii(anything)
+        text = ascii(anything)
     except ValueError:  # a number of more digits than Python writes
         return "holds a number of thousands of digits"
-    return told if len(told) <= length else f"{told[:length]}… ({len(told)} signs)"
+    return text if len(text) <= length else f"{text[:length]}… ({len(text)} characters)"

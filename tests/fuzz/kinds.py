@@ -24,5 +24,5 @@ _SHARES = {"settings": 20, "starts": 4, "matrices": 25, "archives": 18, "flips":
 
 
 def counts(cases: int) -> dict[str, int]:
-    """So many cases in all, at least one of each kind."""
+    """The number of cases of each kind, at least one, for about so many in total."""
     return {kind: max(1, round(cases * share / sum(_SHARES.values()))) for kind, share in _SHARES.items()}

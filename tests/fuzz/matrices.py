@@ -1,4 +1,4 @@
-"""Whatever can be handed to the mathematics: a ValueError, or finite numbers of the right shape."""
+"""Arguments of any kind for the mathematics: a ValueError, or finite numbers of the right shape."""
 
 import random
 from collections.abc import Callable
@@ -21,16 +21,16 @@ Check = Callable[..., bool]
 def calls(rng: random.Random, world: World) -> Case:
     """One public function of fusion, consensus, metrics or statistics."""
     name = rng.choice(list(_FUNCTIONS))
-    drawn, right = _FUNCTIONS[name]
-    arguments = [each(rng) for each in drawn]
+    draws, right = _FUNCTIONS[name]
+    arguments = [draw(rng) for draw in draws]
     module, _, function = name.partition(".")
     call = getattr(_MODULES[module], function)
 
     def attempt(place: Path) -> None:
         assert right(call(*arguments), *arguments), "the result has another shape, or is not finite"
 
-    told = ", ".join(_told(each) for each in arguments)
-    return Case(f"{name}({told})", attempt, (ValueError,))
+    text = ", ".join(_short(argument) for argument in arguments)
+    return Case(f"{name}({text})", attempt, (ValueError,))
 
 
 _MODULES = {"fusion": fusion, "consensus": consensus, "metrics": metrics, "statistics": statistics}
@@ -48,30 +48,30 @@ def matrix(rng: random.Random) -> Any:
     shape = (
         (rows, columns) if rng.random() < 0.85 else tuple(rng.choice([0, 1, 2, 3]) for _ in range(rng.randrange(5)))
     )
-    return _held(rng, _filled(rng, shape))
+    return _converted(rng, _filled(rng, shape))
 
 
 def stack(rng: random.Random) -> Any:
     """[N, H, W], mostly."""
     shape = tuple(rng.choice([1, 2, 3]) for _ in range(3))
-    return matrix(rng) if rng.random() < 0.2 else _held(rng, _filled(rng, shape))
+    return matrix(rng) if rng.random() < 0.2 else _converted(rng, _filled(rng, shape))
 
 
 def values(rng: random.Random) -> Any:
-    return _held(rng, _filled(rng, (rng.randrange(6),))) if rng.random() < 0.8 else matrix(rng)
+    return _converted(rng, _filled(rng, (rng.randrange(6),))) if rng.random() < 0.8 else matrix(rng)
 
 
-# What a signature names is of that type, for a wrong one is Python's own TypeError; any value of it is tried.
+# An argument has the type in the signature, since a wrong one is Python's own TypeError; any value is tried.
 
 
 def several(rng: random.Random) -> Any:
-    """What can be iterated over."""
-    given = values(rng)
+    """Anything that can be iterated over."""
+    items = values(rng)
     try:
-        iter(given)
+        iter(items)
     except TypeError:
-        return [given]
-    return given
+        return [items]
+    return items
 
 
 def number(rng: random.Random) -> float:
@@ -118,8 +118,8 @@ def _filled(rng: random.Random, shape: tuple[int, ...]) -> np.ndarray:
             return plain * 10.0 ** rng.randint(-300, 300)
 
 
-def _held(rng: random.Random, array: np.ndarray) -> Any:
-    """The same in another type or another container."""
+def _converted(rng: random.Random, array: np.ndarray) -> Any:
+    """The same values in another type or another container."""
     array = np.asarray(array)
     match rng.randrange(13):
         case 0:
@@ -152,7 +152,7 @@ def _held(rng: random.Random, array: np.ndarray) -> Any:
             return array
 
 
-def _told(argument: Any) -> str:
+def _short(argument: Any) -> str:
     if isinstance(argument, np.ndarray | torch.Tensor):
         return f"{type(argument).__name__} {argument.dtype} {list(argument.shape)} {hostile.short(argument, 90)}"
     return hostile.short(argument, 120)
@@ -174,16 +174,16 @@ def _rows(argument: Any) -> int:
     return len(argument)
 
 
-def square(result: Any, given: Any, *_: Any) -> bool:
-    return finite(result) and _shape(result) == (_rows(given), _rows(given))
+def square(result: Any, argument: Any, *_: Any) -> bool:
+    return finite(result) and _shape(result) == (_rows(argument), _rows(argument))
 
 
-def row(result: Any, given: Any, *_: Any) -> bool:
-    return finite(result) and _shape(result) == (_rows(given),)
+def row(result: Any, argument: Any, *_: Any) -> bool:
+    return finite(result) and _shape(result) == (_rows(argument),)
 
 
-def last_row(result: Any, given: Any, *_: Any) -> bool:
-    return finite(result) and _shape(result) == (1, _rows(given))
+def last_row(result: Any, argument: Any, *_: Any) -> bool:
+    return finite(result) and _shape(result) == (1, _rows(argument))
 
 
 def scalar(result: Any, *_: Any) -> bool:
@@ -204,12 +204,12 @@ def layers(result: Any, models: Any, sizes: Any, *_: Any) -> bool:
     return finite(result) and _shape(result) == (len(sizes), _rows(models), _rows(models))
 
 
-def shape_of_the_given(result: Any, given: Any, *_: Any) -> bool:
-    return finite(result) and _shape(result) == _shape(given)
+def same_shape(result: Any, argument: Any, *_: Any) -> bool:
+    return finite(result) and _shape(result) == _shape(argument)
 
 
 def fused(result: Any, weights: Any, models: Any) -> bool:
-    """What is not finite is documented to be passed on."""
+    """Values that are not finite are documented to be passed on."""
     return _shape(result) == (_rows(weights), _shape(models)[1])
 
 
@@ -218,7 +218,7 @@ def nothing(result: Any, *_: Any) -> bool:
 
 
 def texts(result: Any, *_: Any) -> bool:
-    return isinstance(result, list) and all(isinstance(each, str) for each in result)
+    return isinstance(result, list) and all(isinstance(text, str) for text in result)
 
 
 def gram(result: Any, models: Any) -> bool:
@@ -235,7 +235,7 @@ def spreads(result: Any, models: Any) -> bool:
 
 
 def repeated(result: Any, matrix: Any, models: Any, count: Any) -> bool:
-    """The curves are documented to be NaN where rounding is all that is left."""
+    """The curves are documented to be NaN where only rounding is left."""
     size = _rows(matrix)
     curves = (result.spread, result.pace, result.bound)
     return (
@@ -257,21 +257,21 @@ def counted(result: Any, classes: Any, answers: Any, count: Any) -> bool:
     return result.shape == (count, count) and result.sum() == np.size(classes) and (result >= 0).all()
 
 
-def told(result: Any, scores: Any, *_: Any) -> bool:
-    return all(_shape(each) == (_rows(scores),) and not np.isinf(each).any() for each in result.values())
+def images_each(result: Any, scores: Any, *_: Any) -> bool:
+    return all(an_image_each(measure, scores) for measure in result.values())
 
 
 def interval(result: Any, *_: Any) -> bool:
-    numbers = [each for each in (result.mean, result.low, result.high) if each is not None]
-    return result.n >= 0 and all(isinstance(each, float) and np.isfinite(each) for each in numbers)
+    numbers = [number for number in (result.mean, result.low, result.high) if number is not None]
+    return result.n >= 0 and all(isinstance(number, float) and np.isfinite(number) for number in numbers)
 
 
 _FUNCTIONS: dict[str, tuple[tuple[Callable[[random.Random], Any], ...], Check]] = {
     "fusion.distance_matrix": ((matrix, kind), square),
     "fusion.base_distances": ((matrix, kind), row),
     "fusion.layer_distances": ((matrix, sizes, kind), layers),
-    "fusion.dif": ((matrix, number), shape_of_the_given),
-    "fusion.dif_star": ((matrix,), shape_of_the_given),
+    "fusion.dif": ((matrix, number), same_shape),
+    "fusion.dif_star": ((matrix,), same_shape),
     "fusion.fuse": ((matrix, matrix), fused),
     "fusion.base_weights": ((matrix, kind, number), last_row),
     "fusion.base_weight": ((number, count, count), scalar),
@@ -303,19 +303,19 @@ _FUNCTIONS: dict[str, tuple[tuple[Callable[[random.Random], Any], ...], Check]] 
     "metrics.entropy": ((stack,), an_image_each),
     "metrics.is_level": ((stack,), an_image_each),
     "metrics.known_mean": ((values,), scalar_or_unknown),
-    "metrics.merits": ((stack, stack, number), told),
+    "metrics.merits": ((stack, stack, number), images_each),
     "statistics.t_interval": ((several, number), interval),
     "statistics.paired": ((by_seed, by_seed), interval),
 }
 
 
 def public_functions() -> set[str]:
-    """All there are: tests/test_fuzz.py compares."""
+    """All that exist: tests/test_fuzz.py compares."""
     return {
-        f"{name}.{each}"
+        f"{name}.{function}"
         for name, module in _MODULES.items()
-        for each, value in vars(module).items()
-        if isinstance(value, FunctionType) and value.__module__ == module.__name__ and not each.startswith("_")
+        for function, value in vars(module).items()
+        if isinstance(value, FunctionType) and value.__module__ == module.__name__ and not function.startswith("_")
     }  # fmt: skip
 
 

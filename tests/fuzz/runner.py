@@ -22,25 +22,25 @@ from typing import Any, Self
 from .case import Draw
 from .world import World
 
-SECONDS = 5.0  # of processor time a case: that of a clock depends on what else the machine does
-MEGABYTES = 1024.0  # above what the process had before
-SHARED = {"ARLI_MAX_MEMORY": "0.8", "ARLI_MAX_OPERATIONS": "2e10"}  # what a run may ask of a server for many
+SECONDS = 5.0  # of processor time per case: time by the clock depends on the load of the machine
+MEGABYTES = 1024.0  # above what the process used before
+SHARED = {"ARLI_MAX_MEMORY": "0.8", "ARLI_MAX_OPERATIONS": "2e10"}  # what a run may use on a shared server
 LONGEST = 3000  # characters of a message: a screenful
-_AT_ALL = 120.0  # seconds by the clock, for a case that waits and computes nothing
+_AT_ALL = 120.0  # seconds by the clock, for a case that only waits
 _NO_MORE = 6 * 2**30  # bytes of data a process may ask for, so that no case takes the machine down
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a case."""
+    """The outcome of a case."""
 
     kind: str
     number: int
     text: str
     error: str | None  # the documented error it ended in
-    failure: str | None  # what the lab promises and did not hold
+    failure: str | None  # the promise of the lab that was broken
     seconds: float  # of processor time
-    megabytes: float  # at most, above what there was before
+    megabytes: float  # at the peak, above what was used before
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Limits:
 
 
 class Worker:
-    """The process, started anew where a case ended it."""
+    """The process that tries cases, restarted when a case ended it."""
 
     def __init__(self, root: Path, seed: int, limits: Limits = Limits()) -> None:
         self.root, self.seed, self.limits = root, seed, limits
@@ -65,12 +65,12 @@ class Worker:
     def attempt(self, kind: str, draw: Draw, number: int) -> Outcome:
         if self.process is None:
             self._start()
-        self.there.send((kind, draw, number))
+        self.worker_end.send((kind, draw, number))
         text = ""
         try:
-            text = self.there.recv()
-            if self.there.poll(_AT_ALL):
-                return self.there.recv()
+            text = self.worker_end.recv()
+            if self.worker_end.poll(_AT_ALL):
+                return self.worker_end.recv()
             failure = f"it waits: no answer in {_AT_ALL:g} s"
         except EOFError:
             self.process.join()
@@ -82,7 +82,7 @@ class Worker:
 
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
-        self.there, far = context.Pipe()
+        self.worker_end, far = context.Pipe()
         self.process = context.Process(target=_work, args=(far, self.root, self.seed, self.limits), daemon=True)
         self.process.start()
         far.close()
@@ -91,19 +91,19 @@ class Worker:
         if self.process is not None:
             self.process.kill()
             self.process.join()
-            self.there.close()
+            self.worker_end.close()
             self.process = None
 
 
 def fuzz(worker: Worker, draws: Mapping[str, Draw], counts: Mapping[str, int], first: int = 0) -> Iterator[Outcome]:
-    """So many cases of each kind, one after another."""
+    """Tries so many cases of each kind, one after another."""
     for kind, count in counts.items():
         for number in range(first, first + count):
             yield worker.attempt(kind, draws[kind], number)
 
 
-def _work(here: Connection, root: Path, seed: int, limits: Limits) -> None:
-    """What the process does: cases as they are sent, until there are no more."""
+def _work(parent: Connection, root: Path, seed: int, limits: Limits) -> None:
+    """The work of the process: it tries cases as they are sent, until there are no more."""
     import torch
 
     warnings.simplefilter("ignore")
@@ -116,11 +116,11 @@ def _work(here: Connection, root: Path, seed: int, limits: Limits) -> None:
     os.environ |= SHARED
     while True:
         try:
-            kind, draw, number = here.recv()
+            kind, draw, number = parent.recv()
         except EOFError:
             return
         case = draw(random.Random(f"{seed} {kind} {number}"), world)
-        here.send(case.text)
+        parent.send(case.text)
         place = Path(tempfile.mkdtemp(prefix="case-", dir=root))
         os.environ["ARLI_CHECKPOINTS"] = str(place / "checkpoints")
         error = failure = None
@@ -136,15 +136,15 @@ def _work(here: Connection, root: Path, seed: int, limits: Limits) -> None:
         except BaseException:  # a panic of a Rust library is no Exception
             failure = "".join(traceback.format_exc(limit=-6))
         signal.setitimer(signal.ITIMER_PROF, 0)
-        seconds, taken = time.process_time() - began, _peak() - before
-        if taken > limits.megabytes:
-            failure = f"it took {taken:,.0f} MB\n{failure or ''}"
+        seconds, megabytes = time.process_time() - began, _peak() - before
+        if megabytes > limits.megabytes:
+            failure = f"it took {megabytes:,.0f} MB\n{failure or ''}"
         shutil.rmtree(place)
-        here.send(Outcome(kind, number, case.text, error, failure, seconds, max(taken, 0.0)))
+        parent.send(Outcome(kind, number, case.text, error, failure, seconds, max(megabytes, 0.0)))
 
 
 def _unreadable(message: str) -> str | None:
-    """Why nobody can read the message of an error, if that is so."""
+    """Why the message of an error is unreadable, or None."""
     if not message.strip():
         return "an error without a message"
     if len(message) > LONGEST:
@@ -157,7 +157,7 @@ def _unreadable(message: str) -> str | None:
 
 
 def _memory_begins() -> float:
-    """What the process has, in MB; from here on `_peak` counts anew, where the system can."""
+    """The memory of the process now, in MB; `_peak` counts from here on, where the system can."""
     if sys.platform != "linux":
         return _peak()
     Path("/proc/self/clear_refs").write_text("5")
@@ -165,7 +165,7 @@ def _memory_begins() -> float:
 
 
 def _peak() -> float:
-    """The most memory since then, in MB."""
+    """The peak of memory since then, in MB."""
     if sys.platform != "linux":
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     status = Path("/proc/self/status").read_text()

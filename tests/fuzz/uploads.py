@@ -34,24 +34,24 @@ def uploads(rng: random.Random, world: World) -> Case:
 
 
 def folders(rng: random.Random, world: World) -> Case:
-    """A data set of class folders, some of whose files are spoilt, read whole as training does."""
+    """A data set of class folders, some of whose files are spoilt, read completely, as in training."""
     classes = rng.sample(["a", "b", "ç", "two words", "train", "test", "10", "2"], rng.randint(2, 4))
     files = {f"{name}/{n}.png": _picture("PNG", "RGB", 9, 12) for name in classes for n in range(4)}
-    told = []
+    changes = []
     for _ in range(rng.randint(1, 3)):
         kind, data = _spoilt(rng)
         inside = rng.choice(["5", "0", ".hidden", "é", "x" * 90, "deep/er/5", ".ipynb_checkpoints/5", "thumbs/5"])
         path = rng.choice([f"{rng.choice(classes)}/{inside}"] * 4 + ["loose", "new/1"])
         suffix = rng.choice([".png", ".PNG", ".jpg", ".jfif", ".tiff", ".gif", ".webp", ".txt", ""])
         files[path + suffix] = data
-        told.append(f"{path}{suffix}: {kind}")
-    return Case(f"folder of {', '.join(classes)} with {'; '.join(told)}", partial(_loaded, files), (DataError,))
+        changes.append(f"{path}{suffix}: {kind}")
+    return Case(f"folder of {', '.join(classes)} with {'; '.join(changes)}", partial(_loaded, files), (DataError,))
 
 
 def _read(data: bytes, name: str, shape: tuple[int, int, int], place: Path) -> None:
-    found = read_upload(data, name, shape)
-    assert found.image.shape == shape and found.image.dtype == np.uint8
-    assert found.original.ndim == 3 and found.original.shape[2] == 3 and found.original.dtype == np.uint8
+    upload = read_upload(data, name, shape)
+    assert upload.image.shape == shape and upload.image.dtype == np.uint8
+    assert upload.original.ndim == 3 and upload.original.shape[2] == 3 and upload.original.dtype == np.uint8
 
 
 def _loaded(files: dict[str, bytes], place: Path) -> None:
@@ -66,7 +66,7 @@ def _loaded(files: dict[str, bytes], place: Path) -> None:
 
 
 def _spoilt(rng: random.Random) -> tuple[str, bytes]:
-    """A picture of any kind with some of its bytes changed, taken out or put in, or cut; or whole."""
+    """A picture of any kind with some of its bytes changed, removed or inserted, or cut; or unchanged."""
     form, mode = rng.choice(FORMATS), rng.choice(MODES)
     width, height = rng.choice([1, 2, 9, 12, 64, 300]), rng.choice([1, 2, 9, 12, 64])
     data = bytearray(_picture(form, mode, width, height))
@@ -100,10 +100,10 @@ def _picture(form: str, mode: str, width: int, height: int) -> bytes:
     """Noise in a format; in RGB or grey where it cannot hold the mode."""
     pixels = np.random.default_rng(width * 1000 + height).integers(256, size=(height, width, 3), dtype=np.uint8)
     image: Any = Image.fromarray(pixels)
-    for asked in (mode, "RGB", "L"):
+    for target in (mode, "RGB", "L"):
         content = io.BytesIO()
         try:
-            (image.convert("L").convert("I").convert(asked) if asked == "I;16" else image.convert(asked)).save(
+            (image.convert("L").convert("I").convert(target) if target == "I;16" else image.convert(target)).save(
                 content, form
             )
         except (OSError, ValueError, KeyError):

@@ -1,4 +1,4 @@
-"""The recorded runs and the sweep that cases spoil copies of: made once, and never changed."""
+"""The recorded runs and the sweep whose copies the cases spoil: made once, and never changed."""
 
 from functools import cached_property
 from itertools import islice
@@ -15,7 +15,7 @@ RUNS = ("ari", "finetune", "cut")
 
 
 def tiny(method: str, **changes: object) -> Config:
-    """A run of a second, on digits."""
+    """A run of about a second, on digits."""
     own = {key: value for key, value in TINY.items() if key in keys(method)}
     return preset("digits", method, **own | changes)
 
@@ -29,7 +29,7 @@ class World:
         self.sweep = self.checkpoints / "sweeps" / "tiny"
 
     def make(self) -> None:
-        """Trains what is not there yet."""
+        """Trains what does not exist yet."""
         if self.sweep.exists():
             return
         for method in ("ari", "finetune"):
