@@ -26,10 +26,10 @@ def test_the_browser_gets_the_files_of_the_app_and_the_payload_as_it_is():
 
 
 def test_a_reported_frame_is_there_for_python_and_its_observers():
-    player, told = FramePlayer(DATA), []
-    player.observe(lambda change: told.append(change["new"]), "frame")
+    player, frames = FramePlayer(DATA), []
+    player.observe(lambda change: frames.append(change["new"]), "frame")
     player.set_state({"frame": 7})  # as a message of the browser does
-    assert (player.frame, told) == (7, [7])
+    assert (player.frame, frames) == (7, [7])
 
 
 @pytest.mark.parametrize("frame", [-1, 10])

@@ -231,13 +231,13 @@ def test_the_page_can_move_it(opened, page):
     player = opened()
     player.button("To the last frame").click()
     player.server_sees(129)
-    for wanted in (40, 5):
-        page.get_by_label("Ask for frame").fill(str(wanted))
+    for frame in (40, 5):
+        page.get_by_label("Ask for frame").fill(str(frame))
         page.get_by_label("Ask for frame").press("Enter")
-        player.server_sees(wanted)
+        player.server_sees(frame)
         page.wait_for_function(
             "frame => document.querySelector('[data-testid=stBidiComponentIsolated]').shadowRoot"
-            ".querySelector('input').value == frame", arg=wanted)  # fmt: skip
+            ".querySelector('input').value == frame", arg=frame)  # fmt: skip
     player.button("One frame forward").click()
     player.server_sees(6)
 

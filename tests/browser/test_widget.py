@@ -24,7 +24,7 @@ async ({ _esm, _css, ...state }) => {
     },
     save_changes: () => window.sent.push(state.frame),
     on: (type, act) => heard.push([type, act]),
-    off: (type, act) => heard.splice(heard.findIndex((each) => each[0] === type && each[1] === act), 1),
+    off: (type, act) => heard.splice(heard.findIndex(([name, handler]) => name === type && handler === act), 1),
   };
   window.heard = heard;
   document.head.append(Object.assign(document.createElement("style"), { textContent: _css }));
@@ -63,10 +63,10 @@ class Notebook:
 
     def sent(self):
         """The frames told to Python; the last one has arrived there."""
-        told = self.page.evaluate("sent")
-        for frame in told:
+        frames = self.page.evaluate("sent")
+        for frame in frames:
             self.widget.set_state({"frame": frame})
-        return told
+        return frames
 
     def button(self, name):
         return self.page.get_by_role("button", name=name, exact=True).first
