@@ -1,4 +1,4 @@
-"""The page Compare: arms found again in what was recorded, the figures that are published, bad addresses, damage."""
+"""The page Compare: arms regrouped from recorded results, published figures, bad addresses, damage."""
 
 import json
 import re
@@ -83,7 +83,7 @@ def arms_by_runs(arms) -> set[frozenset[str]]:
     return {frozenset(map(name_of, arm.runs)) for arm in arms}
 
 
-# Arms, found again
+# Arms, regrouped
 
 
 def test_what_ships_is_what_the_presets_ask_today(shipped):

@@ -41,7 +41,7 @@ def at_home(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the shipped runs, to be spoilt."""
+    """A copy of the shipped runs, to be damaged."""
     copy = Path(shutil.copytree(SHIPPED, tmp_path / "checkpoints"))
     monkeypatch.setenv("ARLI_CHECKPOINTS", str(copy))
     return copy
@@ -154,7 +154,7 @@ def test_a_lesson_opens_from_its_link_and_gives_nothing_away(name):
 
 @pytest.mark.parametrize("name", LESSONS)
 def test_a_prediction_stays_beside_what_was_measured(name):
-    """Right or not; one answer alone is marked as true, and the address tells nobody."""
+    """Right or wrong: only one answer is marked as true, and the address does not give it away."""
     right, options = story_of(name).right, [option.text for option in story_of(name).answers]
     for answer in (right, (right + 1) % len(options)):
         test = predict(open_lesson(name), answer)
@@ -199,7 +199,7 @@ def test_forgetting_shows_the_recorded_accuracies():
 
 
 def test_the_lesson_tells_what_the_runs_of_this_place_have(place, rewrite):
-    """Were fine-tuning to forget nothing, another answer would be the true one."""
+    """If fine-tuning forgot nothing, another answer would be true."""
     for accuracy, true in ((0.97, "Nearly all"), (0.4, "Some"), (0.11, "About as many as guessing"), (0.01, "Fewer")):
         rewrite(
             place / "mnist-5k-finetune",
@@ -406,7 +406,7 @@ def test_of_a_group_that_is_half_of_other_tasks_no_p_makes_a_better_vote_than_ea
             assert np.mean(answers.accuracies(Evaluation(group=group, mixing=0.5))["vote"]) < alone - 0.3
 
 
-def test_a_camp_that_listens_to_another_follows_it():
+def test_a_camp_that_gives_weight_to_another_follows_it():
     camps = np.kron(np.eye(2), [[0.6, 0.4], [0.3, 0.7]])
     camps[0] = [0.5, 0.3, 0.2, 0]
     np.testing.assert_allclose(stationary(camps)[:2], 0, atol=1e-12)

@@ -103,7 +103,7 @@ def test_an_address_that_is_no_number_falls_back_visibly(place):
 
 
 def test_the_same_run_at_a_constant_rate_is_shown_beside(place):
-    """The one that differs in the schedule alone, told from which iteration each stays near uniform, if ever."""
+    """The run that differs only in the schedule; the page says from when each stays near uniform, if ever."""
     for name, own, other in (("digits-ari", "cosine", "constant"), ("digits-steady", "constant", "cosine")):
         text = texts(open_page("matrix", run=name), "markdown")
         places = [text.index(f"at a {schedule} learning rate it ") for schedule in (own, other)]
@@ -166,7 +166,7 @@ def test_forgetting_shows_two_runs_under_each_protocol(place, protocol):
 
 
 def test_forgetting_opens_without_torch(place):
-    """Its first view draws what is recorded; in a process of its own, for this one has torch."""
+    """Its first view draws what is recorded; in its own process, because this one has torch."""
     code = (
         "import sys\n"
         "from streamlit.testing.v1 import AppTest\n"
@@ -180,7 +180,7 @@ def test_forgetting_opens_without_torch(place):
 
 @pytest.mark.parametrize("protocol", ["per_sample", "task_aware", "vote"])
 def test_confusion_of_both_runs_has_the_recorded_accuracy(place, protocol):
-    """As many classes a task, as many images a class or so: the mean over classes is near the mean over tasks."""
+    """Tasks have equally many classes, and classes about equally many images: the means over both are close."""
     test = open_page("forgetting", run="digits-ari", other="digits-finetune", view="confusion", protocol=protocol)
     assert not test.exception and not test.error and not test.warning
     for run in ("digits-ari", "digits-finetune"):
@@ -532,7 +532,7 @@ def test_masks_of_a_live_run_are_computed_once_for_a_task_that_is_done(place, mo
 
 
 def test_a_run_made_anew_under_a_name_shows_its_own_masks(place):
-    """Its settings are others, or its weights are: what was kept of the old one is not shown."""
+    """Its settings or its weights differ: what was cached of the old run is not shown."""
     from pages.parts import run_bar
 
     def attention(name: str) -> np.ndarray:
@@ -767,7 +767,7 @@ def test_unequal_tasks_are_shown_with_both_averages_and_readable_names(place):
 def test_a_record_without_numbers_of_samples_has_no_average_over_them(place):
     index = place / "digits-ari" / "run.json"
     content = json.loads(index.read_text()) | {"schema": 1}
-    for key in ("test_samples", "data", "digests", "digest"):  # which records had not then
+    for key in ("test_samples", "data", "digests", "digest"):  # which records did not have then
         del content[key]
     index.write_text(json.dumps(content))
     test = open_page("forgetting", run="digits-ari", other="digits-finetune")

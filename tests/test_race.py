@@ -58,7 +58,7 @@ def ended(*jobs: Job) -> None:
 
 @pytest.fixture
 def rounds(monkeypatch: pytest.MonkeyPatch) -> list[list[tuple[tuple[int, int], int]]]:
-    """Where each racer is, and how many tasks it has done, before every turn: as the thread finds them."""
+    """Where each racer is, and how many tasks it has done, before every turn: as the thread sees them."""
     positions = []
     may_go_on = _Turns._may_go_on
 
@@ -237,7 +237,7 @@ def test_pause_stop_and_resume_are_of_both(jobs, place):
 
 
 def test_resuming_lets_the_one_behind_catch_up(jobs, place):
-    """As after a server that ended between the savings of both."""
+    """As after a server that ended when one run was saved and the other was not yet."""
     configs = pair(**{"train.epochs": 3})
     for name, epochs in (("one", 2), ("other", 1)):
         saved = 0

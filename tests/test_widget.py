@@ -13,7 +13,7 @@ DATA = payload([], [Curve("x", [0.0] * 10)], range(10), frame=3)
 
 
 def sent(widget):
-    """What the browser is told; keys with an underscore are anywidget's."""
+    """The state sent to the browser; keys with an underscore are anywidget's."""
     return widget.get_state(["payload", "frame", "_esm", "_css"])
 
 

@@ -1,4 +1,4 @@
-"""Takes the README's pictures of the app anew: `make pictures`. Needs Chromium."""
+"""Takes the README's pictures of the app again: `make pictures`. Needs Chromium."""
 
 import sys
 from pathlib import Path
@@ -13,7 +13,7 @@ from page_load import COMPLETE, QUIET, chromium, server  # noqa: E402
 
 
 def drawn(page: Page, address: str, selector: str) -> None:
-    """The page at an address, once what it is to show is there and it is drawn to its end."""
+    """Opens an address and waits until the selected element is there and the page is drawn to its end."""
     page.goto(address)
     page.locator(selector).first.wait_for()
     page.wait_for_function(COMPLETE, polling="raf")

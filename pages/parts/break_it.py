@@ -43,7 +43,7 @@ EXAMPLES = {
         "η = 0, two equal models",
         dif_star(dif(EQUAL, 0)),
         "**Equal models swap places with the third.** Without η the diagonal of dif is 0, and so is every entry "
-        "between equal models: φ₁ = φ₂ give weight to φ₃ alone, and φ₃ to them alone. λ = −1 lies on the unit "
+        "between equal models: φ₁ = φ₂ give weight only to φ₃, and φ₃ only to them. λ = −1 lies on the unit "
         "circle: the two sides change places with each fusion and never meet. If all three were equal, every row "
         "of dif would be 0 and dif\\* would not be defined (0/0). Any η > 0 prevents both.",
     ),

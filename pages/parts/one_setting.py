@@ -102,7 +102,7 @@ def _table(results: dict[str, dict[object, Line]], setting: str, measure: str) -
 
 
 def _say(results: dict[str, dict[object, Line]], setting: str, against: str, measure: str) -> None:
-    """The two ends of the reference's line, and the differences of the others from it there."""
+    """The two ends of the reference's line, and how much the others differ from it there."""
     ends = list(results.get(against, {}))
     for value in dict.fromkeys((ends[0], ends[-1]) if ends else ()):
         own = written(results[against][value].measures[measure])

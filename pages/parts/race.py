@@ -125,7 +125,7 @@ def _configured(preset: str, methods: list[str], seed: int) -> list[Config]:
         for column, mark, config in zip(st.columns(2), _marks(methods), defaults, strict=True):
             field = settings.keys(config.method)["train.learning_rate"]
             with column:
-                st.markdown(f"{mark} {config.method} alone")
+                st.markdown(f"{mark} {config.method} only")
                 key = f"{place}-rate-{mark}"
                 rates.append(knob("train.learning_rate", field, config.train.learning_rate, key))
         if st.button("Back to the preset", icon=":material/undo:", key="race-back"):

@@ -223,7 +223,7 @@ def test_what_is_saved_of_a_frame_is_what_is_shown(app: str, page: Page, runs: P
     page.goto(f"{app}/matrix?run=mnist-5k-ari&task=5&frame=3&layer=head")
     complete(page, "Matrix")
     expect(page.locator("[data-testid=stImage] img")).to_be_visible(timeout=LOADED)
-    page.wait_for_timeout(1000)  # what is drawn last moves the button, and what opens from it stays behind
+    page.wait_for_timeout(1000)  # what is drawn last moves the button, and its open popover would stay behind
     page.get_by_role("button", name="Save this frame").click()
     with page.expect_download() as saved:
         page.get_by_role("button", name="CSV").last.click()

@@ -59,7 +59,7 @@ def test_the_rows_that_are_chosen_are_drawn_and_saved(app: str, page: Page):
     page.get_by_role("option", name="der++", exact=True).click()
     page.wait_for_url(re.compile("lines=ari(,|%2C)der%2B%2B"), timeout=LOADED)
     page.keyboard.press("Escape")  # closes the list
-    page.keyboard.press("Escape")  # and what it is in
+    page.keyboard.press("Escape")  # and the popover around it
     expect(page.get_by_role("button", name="Rows: 2 of 6")).to_be_visible(timeout=LOADED)
     # Drawn by then.
     expect(page.get_by_text("Differences from it, by seed: der++").first).to_be_visible(timeout=LOADED)

@@ -108,9 +108,9 @@ def tell(record: Record) -> Story:
         },
         truth=lambda: fuse_again(T, points, names, "lesson-consensus-truth"),
         why=(
-            f"How fast: in the long run each fusion leaves |λ₂| = {abs(second):.2f} of the distances.{sides} They "
-            "meet in one point because, with η > 0, every model gives weight to every other. Two camps that give "
-            "each other no weight would never meet."
+            f"How fast: in the long run each fusion leaves a share |λ₂| = {abs(second):.2f} of the distances.{sides} "
+            "They meet in one point because, with η > 0, every model gives weight to every other. Two camps that "
+            "give each other no weight would never meet."
         ),
         not_shown=(
             "Training. There, T fuses once, only its last row makes the new base, and every φᵢ then starts from it "

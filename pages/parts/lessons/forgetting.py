@@ -22,9 +22,7 @@ def answers(remaining: float, classes: int, task_aware: float, chance: float) ->
     of guessing within the task."""
     guess = 1 / classes
     low, high = guess / 2, (2 * guess + 1) / 2
-    within = (
-        f"When told that an image is of task 1, it is right in {task_aware:.3f}; guessing would be in {chance:.3f}: "
-    )
+    within = f"When told that an image is of task 1, its accuracy is {task_aware:.3f} (guessing: {chance:.3f}): "
     within += "little is left to tell its classes apart." if task_aware < chance + 0.1 else (
         "it still tells its classes apart better than guessing."
     )  # fmt: skip
@@ -47,10 +45,10 @@ def answers(remaining: float, classes: int, task_aware: float, chance: float) ->
         Answer(
             f"Fewer than guessing would: below {low:.2f}",
             remaining < low,
-            f"That is **less than guessing** gives, {guess:.2f}. The network does not answer at random: it answers "
-            "with the new classes. Every later batch rewards high outputs for the classes in it and low ones for "
-            "the others. It holds no image of task 1, so the outputs of those classes sink for every image. "
-            f"{within}",
+            f"That is **less than guessing** would give ({guess:.2f}). The network does not answer at random: it "
+            "answers with the new classes. Every later batch rewards high outputs for the classes in it and low "
+            "ones for the others. It holds no image of task 1, so the outputs of those classes sink for every "
+            f"image. {within}",
         ),
     )
 
@@ -86,7 +84,7 @@ def tell(finetune: Record, replay: Record, ari: Record) -> Story:
             f"{classes} classes arrive in {tasks} tasks, one after the other. **Fine-tuning** trains on each task's "
             f"new images alone. **Replay** and **ARI** also keep {budget} old images in all. After each task we test "
             f"task 1 ({first}) again, among all classes seen so far. Let $R_i$ be that accuracy after task i. "
-            "*Forgetting* is the fall from the best one:"
+            "*Forgetting* is the fall from its best value:"
         ),
         equation=rf"F = \max_i R_i - R_{tasks}",
         picture=picture,
@@ -103,8 +101,8 @@ def tell(finetune: Record, replay: Record, ari: Record) -> Story:
             "That ARI's fusion is what helps. These are single runs with one seed. Over several seeds "
             "(page Compare), replay with equally many images of every class in its batches, from the same memory, is "
             "nearly level with ARI on these data. Nor does it show that all is lost: when told each image's task, "
-            f"fine-tuning is right in {aware[-1].mean():.3f} over all tasks; guessing would be in {guessing:.3f} "
-            "(lesson 6)."
+            f"fine-tuning has an accuracy of {aware[-1].mean():.3f} over all tasks (guessing: {guessing:.3f}; lesson "
+            "6)."
         ),
         misconception=(
             "“It forgets little by little, and chance is the floor.” Ask what a network that answers at random would "
