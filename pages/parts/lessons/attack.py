@@ -90,7 +90,7 @@ def tell(record: Record) -> Story:
     return Story(
         scene=(
             "A network recognises digits on photographs; its attention **A** is near 1 where it looks. In training, "
-            f"ARI computes a perturbation δ, at most ε = {epsilon:g} of the pixel range, in the direction that "
+            f"ARI computes a perturbation δ of at most ε = {epsilon:g} of the pixel range, in the direction that "
             f"raises the loss, and adds only **B**∘δ to the image. The digit covers {level:.1%} of the pixels of "
             "these images."
         ),
@@ -140,8 +140,8 @@ def tell(record: Record) -> Story:
                 "The attack, with its knobs",
                 {"run": RUN, "view": "attack"},
                 "Raise ε until most answers change; then set B to 1 − A. What gets through then?",
-                "Less, and nowhere more: 1 − A∘A exceeds 1 − A by A(1 − A). That is most where A is a half: at the "
-                "digit's edge, and wherever the network is unsure.",
+                "Less, and nowhere more: 1 − A∘A exceeds 1 − A by A(1 − A). The difference is largest where A is a "
+                "half: at the digit's edge, and wherever the network is unsure.",
             ),
             Door(
                 "pages/masks.py",

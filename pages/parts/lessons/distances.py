@@ -181,7 +181,7 @@ def tell(record: Record, steady: Record) -> Story:
 
 LESSON = Lesson(
     "The distance matrix",
-    "Distant models weigh most at first. Which model does when the task is learned?",
+    "Distant models weigh most at first. Which model weighs most once the task is learned?",
     4,
     "sums of rows",
     (RUN, STEADY),

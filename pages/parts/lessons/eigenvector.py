@@ -131,7 +131,7 @@ def tell(record: Record) -> Story:
 
 LESSON = Lesson(
     "The eigenvector",
-    "dif*·1 = 1 in a trained network. Does it also hold for a matrix of random numbers?",
+    "dif*·1 = 1 holds in a trained network. Does it also hold for a matrix of random numbers?",
     3,
     "a matrix times a vector",
     (RUN,),

@@ -79,8 +79,8 @@ def tell(finetune: Record, replay: Record, ari: Record) -> Story:
     return Story(
         scene=(
             f"This network was trained by replay on {data.tasks} tasks. Here it was **told the task** of each image "
-            f"and chose among its {units.classes}: {aware:.3f} right on average. Now test the same network on the "
-            f"same images and do **not** tell it the task: it chooses among all {units.total}."
+            f"and chose among that task's {units.classes}: {aware:.3f} right on average. Now test the same network "
+            f"on the same images and do **not** tell it the task: it chooses among all {units.total}."
         ),
         equation=(
             r"\begin{aligned} \text{task-aware: } & \arg\max_{c\,\in\,\text{task}} z_c \\"
@@ -91,7 +91,7 @@ def tell(finetune: Record, replay: Record, ari: Record) -> Story:
         ),
         question=f"Task-aware, its accuracy is {aware:.3f}. What is its average accuracy per sample?",
         answers=answers(aware, per_sample, data.tasks),
-        measured=f"**{per_sample:.3f}** per sample, {aware:.3f} task-aware; {vote:.3f} by a vote of {group}.",
+        measured=f"**{per_sample:.3f}** per sample, {aware:.3f} task-aware; {vote:.3f} by a group vote of {group}.",
         figures={
             "Task-aware": f"{aware:.3f}",
             f"Group vote, p = {group}": f"{vote:.3f}",
@@ -102,11 +102,12 @@ def tell(finetune: Record, replay: Record, ari: Record) -> Story:
         },
         truth=truth,
         why=(
-            f"Per sample, it has {newest:.3f} on the newest task and {older:.3f} on the older ones, on average. Even "
-            f"guessing has {within:.2f} task-aware, but only {among:.2f} per sample. In a group vote, {group} images "
-            f"of one unknown task elect that task together; here this gives {gain} the per-sample accuracy. The "
-            "figures published for ARI and iTAML are group votes ([the method](reference?doc=method)); most "
-            "class-incremental tables are per-sample. **They cannot be compared in one table.**"
+            f"Per sample, its accuracy is {newest:.3f} on the newest task and {older:.3f} on the older ones, on "
+            f"average. Even guessing has {within:.2f} task-aware, but only {among:.2f} per sample. In a group vote, "
+            f"{group} images of one unknown task elect that task together; here this gives {gain} the per-sample "
+            "accuracy. The figures published for ARI and iTAML are group votes ([the "
+            "method](reference?doc=method)); most class-incremental tables are per-sample. **Figures of both kinds "
+            "cannot be compared in one table.**"
         ),
         not_shown=(
             "Which protocol is right: that depends on what is known when the network is used. Nor does it rank "
