@@ -50,10 +50,10 @@ def test_another_recording_is_another_player():
 def test_only_the_widget_needs_anywidget():
     code = (
         "import importlib, pkgutil, sys, arli_core\n"
-        "for each in pkgutil.walk_packages(arli_core.__path__, 'arli_core.'):\n"
-        "    if each.name not in ('arli_core.widget', 'arli_core.__main__'):\n"
-        "        importlib.import_module(each.name)\n"
-        "        assert 'anywidget' not in sys.modules, each.name\n"
+        "for module in pkgutil.walk_packages(arli_core.__path__, 'arli_core.'):\n"
+        "    if module.name not in ('arli_core.widget', 'arli_core.__main__'):\n"
+        "        importlib.import_module(module.name)\n"
+        "        assert 'anywidget' not in sys.modules, module.name\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

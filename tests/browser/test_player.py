@@ -20,7 +20,7 @@ pictures[1] = 255
 points = np.linspace([[-1.0, 0], [1, 0]], [[0, 0.5], [0, 0.5]], FRAMES)
 deviation = np.geomspace(1, 1e-4, FRAMES)
 query = st.query_params
-asked = st.number_input("Ask for frame", 0, FRAMES - 1, int(query.get("frame", 5)))
+request = st.number_input("Ask for frame", 0, FRAMES - 1, int(query.get("frame", 5)))
 data = payload(
     [MatrixPanel(name, matrices, labels, "RdYlBu_r", 0, 1, marked_row=-1) for name in ("D", "dif", "dif*")]
     + [ImagePanel("A", pictures, ["cat"], "gray", [20, 60]), PointPanel("models", points, ["φ_1", "φ_b"], [0, 0.5])],
@@ -29,7 +29,7 @@ data = payload(
         Curve("spread", deviation, log=True, name="measured", others={"bound": 2 * deviation, "pace": deviation}),
     ],
     range(1, 2 * FRAMES, 2),
-    frame=asked,
+    frame=request,
     autoplay="autoplay" in query,
     frames_per_second=float(query.get("rate", 16)),
     legend="Red is high, blue is low.",
