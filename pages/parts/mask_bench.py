@@ -110,7 +110,7 @@ def _attack(view: View, images: np.ndarray, targets: np.ndarray | None, labels: 
     picture(draw, f"attack-{view.name}-{view.task}")
     st.caption(
         "δ and B∘δ: middle grey means no change. A is computed on the input, B on the image that the attack starts "
-        "from: the input with random noise up to ε, as in training. Where an image is flat, B sees nothing but that "
+        "from: the input with random noise up to ε, as in training. Where an image is flat, B depends only on that "
         "noise."
     )
     row = np.arange(len(images))
@@ -182,7 +182,7 @@ def captum(view: View, masks: "Masks", indices: Indices) -> None:
     st.dataframe(table.style.format("{:.3f}"), height="content")
     save_table(table, name, "table-")
     st.caption(
-        "Means over the images shown. The network makes A on the way to its answer; the others explain that answer."
+        "Means over the images shown. The network makes A on its way to an answer; the others attribute that answer."
     )
     _note_level_maps(attributions)
     for attribution in attributions:
