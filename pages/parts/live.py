@@ -37,7 +37,8 @@ def _view(job: Job, drawn: State) -> None:
     if not record.tasks_begun:
         if job.state is State.PAUSED:
             st.info(
-                "Paused before the first iteration. “One step” makes one, “Go on” makes all.", icon=":material/pause:"
+                "Paused before the first iteration. “One step” makes one iteration, “Go on” all.",
+                icon=":material/pause:",
             )
         elif job.state is State.RUNNING:
             st.info("Loading data and torch; the first iteration is seconds away.", icon=":material/hourglass_empty:")

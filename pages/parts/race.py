@@ -231,7 +231,8 @@ def _view(names: tuple[str, str], drawn: list[str]) -> None:
     if not any(begun):
         if any(racer.state == "paused" for racer in racers):
             st.info(
-                "Paused before the first iteration. “One step” makes one, “Go on” makes all.", icon=":material/pause:"
+                "Paused before the first iteration. “One step” makes one iteration, “Go on” all.",
+                icon=":material/pause:",
             )
         elif any(racer.state == "running" for racer in racers):
             st.info("Loading data and torch; the first iteration is seconds away.", icon=":material/hourglass_empty:")

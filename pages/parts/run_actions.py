@@ -17,9 +17,8 @@ LARGEST = 64  # MB of an archive sent by a browser, which the server holds in me
 
 def tell() -> None:
     """Shows once what the last action did."""
-    place = (
-        st.empty()
-    )  # there without a message too, so that what is below keeps its place and an open form stays open
+    # There without a message too, so that what is below keeps its place and an open form stays open.
+    place = st.empty()
     done, text = st.session_state.pop("done", (True, ""))
     if text:
         (place.success if done else place.error)(text, icon=f":material/{'check_circle' if done else 'error'}:")
