@@ -537,7 +537,7 @@ def test_a_run_made_anew_under_a_name_shows_its_own_masks(place):
 
     def attention(name: str) -> np.ndarray:
         record = run_bar.open_run(name)
-        return run_bar.masks(run_bar.View(name, record, 1, 0)).attention
+        return run_bar.view_masks(run_bar.View(name, record, 1, 0)).attention
 
     old = attention("digits-ari")
     shutil.rmtree(place / "digits-ari")
