@@ -12,11 +12,11 @@ from pages.parts.frame import frame
 from pages.parts.player import play
 from pages.parts.run_bar import guarded, open_run
 
-SHOWN = {"mnist-5k-ari": "ARI", "mnist-5k-replay": "replay", "mnist-5k-finetune": "fine-tuning"}
+CURVE_NAMES = {"mnist-5k-ari": "ARI", "mnist-5k-replay": "replay", "mnist-5k-finetune": "fine-tuning"}
 
 
 def first_task_curves(runs: dict[str, Record]) -> dict:
-    """Accuracy on the first task after each task, a line a run; a run cut short ends early."""
+    """Accuracy on the first task after each task, one line per run; an unfinished run ends early."""
     lines = {name: [row[0] for row in run.accuracy["per_sample"]] for name, run in runs.items()}
     tasks = max(map(len, lines.values()))
     (name, first), *others = ((name, line + [math.nan] * (tasks - len(line))) for name, line in lines.items())
@@ -27,14 +27,14 @@ def first_task_curves(runs: dict[str, Record]) -> dict:
 
 frame("Start")
 st.markdown(
-    "A network that learns task after task forgets: later learning overwrites what it knew. This is **retroactive "
-    "interference**. **ARI** trains a model φᵢ for each task, attacked in the images' background, and fuses all by "
-    "the matrix **dif\\***: every task keeps its say."
+    "A network that learns one task after another forgets: later learning overwrites what it knew. This is "
+    "**retroactive interference**. **ARI** trains a model φᵢ for each task, also on images whose background is "
+    "attacked, and fuses all models by the matrix **dif\\***, so that every task keeps its share."
 )
-there = [name for name in SHOWN if name in records.names()]
+names = [name for name in CURVE_NAMES if name in records.names()]
 left, right = st.columns([4, 5])
 with left:
-    if "mnist-5k-ari" in there:
+    if "mnist-5k-ari" in names:
         record = guarded(open_run, "mnist-5k-ari")
         frames = guarded(record.frames, record.tasks_begun)
         data = payload(
@@ -42,17 +42,18 @@ with left:
             [],
             frames.iteration.tolist(),
             autoplay=True,
-            legend="Each row is a mixture of all models: red more than an equal share, blue less. The framed row is "
-            "the next base φ_b. White everywhere: all weigh the same.",
+            legend="Each row is a mixture of all models: red is more than an equal share, blue is less. The framed "
+            "row is the next base φ_b. When all is white, all models weigh the same.",
         )
         play(data, key="start")
     else:
-        st.info("The recorded runs are not here; `make checkpoints` makes them again.")
+        st.info("The recorded runs are missing; `make checkpoints` trains them again.")
 with right:
-    if there:
-        play(first_task_curves({SHOWN[name]: guarded(open_run, name) for name in there}), key="first-task")
+    if names:
+        play(first_task_curves({CURVE_NAMES[name]: guarded(open_run, name) for name in names}), key="first-task")
         st.caption(
-            "Accuracy on held-out images of task 1, among all digits seen so far; no hint of the task is given."
+            "Accuracy on held-out images of task 1. The network chooses among all digits seen so far, without any "
+            "hint of the task."
         )
 
 doors = st.columns(5)

@@ -15,5 +15,5 @@ VIEWS = {
 }
 
 frame("Compare")
-shown_view = choose_one("view", {key: title for key, (title, _) in VIEWS.items()}, "View")
-VIEWS[shown_view][1]()
+view = choose_one("view", {key: title for key, (title, _) in VIEWS.items()}, "View")
+VIEWS[view][1]()

@@ -1,4 +1,4 @@
-"""Forgetting: accuracy matrices of two runs side by side, what they confuse, and the vote with other groups."""
+"""Forgetting: accuracy matrices of two runs side by side, their confusions, and the vote of other groups."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -19,8 +19,8 @@ from pages.parts.run_bar import choose_run, class_names, guarded, open_run, say_
 
 def matrices(sides: Sequence[Side]) -> None:
     st.markdown(
-        "Row by row: accuracy on each task after learning one more. A column that fades downwards is a task being "
-        "**forgotten**: later learning overwrites it."
+        "Each row is the accuracy on every task after learning one more. A column that fades downwards is a task "
+        "being **forgotten**: later learning overwrites it."
     )
     both = [name for name in PROTOCOL_NAMES if all(name in protocols(record.config) for _, record in sides)]
     protocol = choose_protocol(both)
@@ -48,24 +48,24 @@ def side(place: str, name: str, record: Record, protocol: str) -> None:
     }
     notes = {
         "Average accuracy": "Over the tasks: a large task counts as much as a small one.",
-        "Over samples": "The share of all held-out images of these tasks that is right: a large task counts for more."
+        "Over samples": "The share of correct answers among all held-out images: a large task counts for more."
         if over_samples is not None
-        else "How many images each task has is not recorded: the run is older than this figure.",
+        else "The number of images of each task is not recorded: the run is older than this figure.",
     }
     for column, (label, value) in zip(st.columns(len(values)), values.items(), strict=True):
         column.metric(label, "–" if value is None else f"{value:.3f}", help=notes.get(label))
 
 
 def comparable_to(name: str, record: Record) -> str:
-    """Another run on the same data: fine-tuning where there is one, since nothing forgets more."""
-    others = [each for each in records.names() if each != name and _data(each) == record.config.data]
-    return next((each for each in others if records.config_of(each).method == "finetune"), (others or [name])[0])
+    """Another run on the same data: fine-tuning if there is one, since nothing forgets more."""
+    others = [other for other in records.names() if other != name and _data(other) == record.config.data]
+    return next((other for other in others if records.config_of(other).method == "finetune"), (others or [name])[0])
 
 
 def _data(name: str) -> Data | None:
     try:
         return records.config_of(name).data
-    except LabError:  # damaged: said where it is chosen
+    except LabError:  # damaged: the page says so when it is chosen
         return None
 
 
@@ -76,12 +76,12 @@ VIEWS = {
 }
 
 frame("Forgetting")
-shown = choose_one("view", {key: title for key, (title, _) in VIEWS.items()}, "View")
+view = choose_one("view", {key: title for key, (title, _) in VIEWS.items()}, "View")
 left, right = st.columns(2)
 with left:
     name = choose_run(default="mnist-5k-ari")
     sides = [(name, guarded(open_run, name))]
 with right:
-    name = choose_run("Beside it", "other", comparable_to(*sides[0]))
+    name = choose_run("Compare with", "other", comparable_to(*sides[0]))
     sides.append((name, guarded(open_run, name)))
-VIEWS[shown][1](sides)
+VIEWS[view][1](sides)

@@ -1,4 +1,4 @@
-"""Lessons: six questions to predict the answer of, each answered by the runs recorded here; a key for lecturers."""
+"""Lessons: six questions to predict, each answered by the runs recorded here; an answer key for lecturers."""
 
 import streamlit as st
 
@@ -17,7 +17,7 @@ LESSONS = {
 NAMES = list(LESSONS)
 CARDS = 3  # in a row
 
-# An answer key goes to paper: without the way to other pages, and no lesson torn in two where it fits on a sheet.
+# An answer key is printed without links to other pages, and no lesson is split that fits on one sheet.
 PRINTED = """<style>@media print {
   [data-testid="stSidebar"], [data-testid="stHeader"], [data-testid="stPageLink"], [data-testid="stPopover"],
   [data-testid="stDownloadButton"] {display: none !important}
@@ -30,8 +30,8 @@ def link(label: str, icon: str, **query: str) -> None:
     st.page_link(PAGE, label=label, icon=f":material/{icon}:", query_params=query)
 
 
-def asked_lesson() -> str | None:
-    """The lesson in the address; None, with a note where there is no such lesson, for the list of all."""
+def lesson_from_address() -> str | None:
+    """The lesson in the address; None for the list of all, with a note if there is no such lesson."""
     name = st.query_params.get("lesson")
     if name is None or name in LESSONS:
         return name
@@ -39,7 +39,7 @@ def asked_lesson() -> str | None:
     return None
 
 
-def asked_key() -> bool:
+def key_from_address() -> bool:
     """Whether the address asks for the lecturer's answer key; for any value but 1 a note says so."""
     text = st.query_params.get("key")
     if text not in (None, "1"):
@@ -63,29 +63,31 @@ def cards() -> None:
                 st.markdown(f"##### {NAMES.index(name) + 1} · {lesson.title}\n\n{lesson.asks}")
                 st.caption(f"{lesson.minutes} minutes · needs {lesson.needs}")
                 if absent := missing(lesson):
-                    st.caption(f"Not here: {', '.join(absent)}")
+                    st.caption(f"Missing runs: {', '.join(absent)}")
                 link(f"Open lesson {NAMES.index(name) + 1}", "school", lesson=name)
     link("Answer key, for the lecturer", "key", key="1")
 
 
 def one_lesson(name: str) -> None:
     number = NAMES.index(name)
-    title, back, every, on = st.columns([5, 2, 2, 2], vertical_alignment="center")
+    title, previous, overview, following = st.columns([5, 2, 2, 2], vertical_alignment="center")
     title.markdown(heading(name))
     if number:
-        with back:
+        with previous:
             link(f"Lesson {number}", "chevron_left", lesson=NAMES[number - 1])
-    with every:
+    with overview:
         link("All lessons", "apps")
     if number + 1 < len(NAMES):
-        with on:
+        with following:
             link(f"Lesson {number + 2}", "chevron_right", lesson=NAMES[number + 1])
     teach(name, LESSONS[name])
 
 
 def key_of(names: list[str]) -> None:
     st.html(PRINTED)
-    st.caption("Answer key, for the lecturer. Every figure was computed from the recorded runs as this page opened.")
+    st.caption(
+        "Answer key, for the lecturer. Every figure was computed from the recorded runs when this page opened."
+    )
     whole = len(names) == 1
     left, right = st.columns(2)
     with left:
@@ -104,8 +106,8 @@ def key_of(names: list[str]) -> None:
 
 
 frame("Lessons")
-lesson, key = asked_lesson(), asked_key()
-# A link from a page to itself opens the other lesson, but leaves the browser's address as it was.
+lesson, key = lesson_from_address(), key_from_address()
+# A link from a page to itself opens the other lesson, but does not change the browser's address.
 st.query_params.from_dict(st.query_params.to_dict())
 if key:
     key_of([lesson] if lesson else NAMES)

@@ -6,7 +6,7 @@ import streamlit as st
 from pages.parts import mask_bench
 from pages.parts.address import choose_one
 from pages.parts.frame import frame
-from pages.parts.run_bar import choose_view, guarded, masks, show_live
+from pages.parts.run_bar import choose_view, guarded, show_live, view_masks
 
 VIEWS = {
     "figure-9": ("A and B", mask_bench.figure9),
@@ -21,27 +21,25 @@ frame("Masks")
 view = choose_view(of_done_tasks=True)
 show_live(view)
 with st.spinner("Running the network over the held-out images…"):
-    found = guarded(masks, view)
+    held_out = guarded(view_masks, view)
 
 st.markdown(
-    "The spatial attention **A** should cover the object, and so the background mask **B** = 1 − A∘A the rest: there "
-    "the background attack strikes. Red is high, blue is low, on one scale from 0 to 1."
+    "The spatial attention **A** should cover the object, and the background mask **B** = 1 − A∘A the rest, where "
+    "the background attack strikes. Red is high and blue is low, on one scale from 0 to 1."
 )
-shown = choose_one("view", {key: title for key, (title, _) in VIEWS.items()}, "Bench")
-chosen = np.arange(0)
-if shown != "own-image":
+bench = choose_one("view", {key: title for key, (title, _) in VIEWS.items()}, "Bench")
+indices = np.arange(0)
+if bench != "own-image":
     left, middle, right = st.columns([3, 3, 2], vertical_alignment="bottom")
-    classes = left.multiselect("Classes", sorted(set(found.labels)), placeholder="all classes seen")
-    order = middle.segmented_control(
-        "Which first", ["in turn", "worst A", "best A"], default="in turn", required=True
-    )
+    classes = left.multiselect("Classes", sorted(set(held_out.labels)), placeholder="all classes seen")
+    order = middle.segmented_control("Order", ["in turn", "worst A", "best A"], default="in turn", required=True)
     count = right.slider("Images", 1, 16, 8)
-    chosen = np.flatnonzero(np.isin(found.labels, classes or found.labels))
+    indices = np.flatnonzero(np.isin(held_out.labels, classes or held_out.labels))
     if order == "in turn":
-        chosen = found.spread(count, chosen)
-    elif found.auroc is None:
-        st.info("These data do not say where the object is: without object masks no A is better or worse.")
-        chosen = found.spread(count, chosen)
+        indices = held_out.spread(count, indices)
+    elif held_out.auroc is None:
+        st.info("These data have no object masks, so no A can be called better or worse.")
+        indices = held_out.spread(count, indices)
     else:
-        chosen = chosen[np.argsort(found.auroc[chosen] * (1 if order == "worst A" else -1))][:count]
-guarded(VIEWS[shown][1], view, found, chosen)
+        indices = indices[np.argsort(held_out.auroc[indices] * (1 if order == "worst A" else -1))][:count]
+guarded(VIEWS[bench][1], view, held_out, indices)

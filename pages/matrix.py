@@ -32,7 +32,7 @@ def settling(schedule: str, frames: Frames) -> str:
 
 
 def beside(view: View, layer: str) -> tuple[str, str, Frames] | None:
-    """Name, schedule and frames of the run that differs in the schedule alone, where it has the same iterations."""
+    """Name, schedule and frames of the run that differs only in the schedule, if it has the same iterations."""
     if other := at_other_schedule(view):
         record = guarded(open_run, other)
         if view.task > record.tasks_begun or len(frames := record.frames(view.task)) != len(view.frames):
@@ -56,17 +56,18 @@ names = labels(frames)
 models = len(names)
 
 st.markdown(
-    f"The distances **D** between the {models - 1} task model{'s' * (models > 2)} and the base $φ_b$, squared and "
-    f"regularised (**dif** = D∘D + {eta:g}), each row over its sum: **dif\\***. Its last row fuses them into $φ_f$; "
-    f"{view.next_base}. As the models come to agree, every entry tends to 1/{models} = {1 / models:.3f}."
+    f"**D** holds the distances between {models} models: the {models - 1} task model{'s' * (models > 2)} and the "
+    f"base $φ_b$. **dif** = D∘D + {eta:g}, and **dif\\*** is dif with each row divided by its sum. Its last row "
+    f"fuses the models into $φ_f$; {view.next_base}. As the models come to agree, every entry tends to 1/{models} = "
+    f"{1 / models:.3f}."
 )
-asked = eta != own
-seen = frames.with_eta(eta) if asked else frames
-if asked:
+changed = eta != own
+at_eta = frames.with_eta(eta) if changed else frames
+if changed:
     st.info(
         f"**What would have happened to the weights:** dif and dif\\* below are recomputed from the recorded D with "
         f"η = {eta:g}; the run had {own:g}. This is not a new training run: fused with other weights, the models "
-        "would have moved elsewhere, and so would D.",
+        "would have moved elsewhere, and D would be different.",
         icon=":material/science:",
     )
 
@@ -76,14 +77,14 @@ most = float(np.nanmax(regularised))
 panels = [
     MatrixPanel("D: distances", frames.distance, names, "viridis", 0, float(np.nanmax(frames.distance)) or 1.0),
     MatrixPanel(f"dif = D∘D + {eta:g}", regularised, names, "viridis", 0, most or 1.0, digits=0 if most > 999 else 2),
-    uniform_panel(seen.dif_star, names, f"dif* if η were {eta:g}" if asked else "dif*: row-normalised"),
+    uniform_panel(at_eta.dif_star, names, f"dif* if η were {eta:g}" if changed else "dif*: row-normalised"),
 ]
-others = {f"if η were {eta:g}": seen} if asked else {}
-told = [settling(view.record.config.train.schedule, frames)]
+others = {f"if η were {eta:g}": at_eta} if changed else {}
+settlings = [settling(view.record.config.train.schedule, frames)]
 if second := beside(view, layer):
     other, schedule, theirs = second
     others[f"at a {schedule} rate ({other})"] = theirs
-    told.append(settling(schedule, theirs))
+    settlings.append(settling(schedule, theirs))
 curves = [
     Curve(
         title,
@@ -91,7 +92,7 @@ curves = [
         log=True,
         reference=reference,
         name="recorded",
-        others={name: measure(each) for name, each in others.items()},
+        others={name: measure(other_frames) for name, other_frames in others.items()},
     )
     for title, measure, reference in (
         ("largest deviation of dif* from 1/(n+1)", deviations, UNIFORM),
@@ -99,32 +100,32 @@ curves = [
     )
 ]
 legend = (
-    "D, dif: dark is small, yellow large. dif*: white is the equal share 1/(n+1), red more, blue less; "
+    "D, dif: dark is small, yellow is large. dif*: white is the equal share 1/(n+1), red is more, blue is less; "
     "the outlined last row holds the weights of φ_f."
 )
-shown = play(
+current = play(
     payload(panels, curves, frames.iteration.tolist(), frame=view.frame, legend=legend),
     key=f"matrix-{view.name}-{view.task}-{layer}",
     follow="frame",
 )
 
-matrix = seen.matrix("dif_star", shown)
+matrix = at_eta.matrix("dif_star", current)
 left, right = st.columns([4, 5])
 with left:
-    draw_row(view, shown, {f"recorded, η = {own:g}": frames} | ({f"if η were {eta:g}": seen} if asked else {}))
+    draw_row(view, current, {f"recorded, η = {own:g}": frames} | ({f"if η were {eta:g}": at_eta} if changed else {}))
 with right:
     first, second = st.columns(2), st.columns(2)
     first[0].metric("Largest deviation from 1/(n+1)", f"{deviation_from_uniform(matrix):.4f}")
     first[1].metric("Row sums within", f"{abs(matrix.sum(1) - 1).max():.1e} of 1")
-    second[0].metric("Step size α towards $φ_f$", f"{frames.alpha[shown]:.3f}")
-    second[1].metric("Learning rate", f"{frames.learning_rate[shown]:.2e}")
-    if not frames.present[shown].all():
-        absent = ", ".join(typeset(f"φ_{task + 1}") for task in np.flatnonzero(~frames.present[shown]))
-        st.info(f"No sample of {absent} was in this batch: the matrix covers the other models.")
+    second[0].metric("Step size α towards $φ_f$", f"{frames.alpha[current]:.3f}")
+    second[1].metric("Learning rate", f"{frames.learning_rate[current]:.2e}")
+    if not frames.present[current].all():
+        absent = ", ".join(typeset(f"φ_{task + 1}") for task in np.flatnonzero(~frames.present[current]))
+        st.info(f"This batch has no samples for {absent}: the matrix covers the other models.")
     st.markdown(
-        f"**Is it the optimum, or only the end of learning?** Uniform to the eye is a deviation of {UNIFORM} "
-        f"(dashed): {'; '.join(told)}. A rate that falls to 0 stops the models from moving, and models that do not "
-        "move agree."
+        f"**Is it the optimum, or only the end of learning?** dif\\* looks uniform when its deviation is at most "
+        f"{UNIFORM} (dashed line): {'; '.join(settlings)}. A rate that falls to 0 stops the models from moving, and "
+        "models that do not move agree."
     )
-    file = f"{view.name}-task-{view.task}-frame-{shown}" + (f"-{layer}" if layer != ALL else "")
-    save_frame(file, frames, shown, eta, {"dif*": frames} | ({f"dif* at {eta:g}": seen} if asked else {}))
+    file = f"{view.name}-task-{view.task}-frame-{current}" + (f"-{layer}" if layer != ALL else "")
+    save_frame(file, frames, current, eta, {"dif*": frames} | ({f"dif* at {eta:g}": at_eta} if changed else {}))

@@ -1,4 +1,4 @@
-"""Reference: the glossary, and what docs/ says of the method, its results and what was tried, inside the app."""
+"""Reference: the glossary, the method, its results and what was tried, from docs/."""
 
 import re
 from pathlib import Path
@@ -14,14 +14,14 @@ PICTURE = r"!\[(.*?)\]\((.*?)\)"
 
 
 def draw(text: str) -> None:
-    """Markdown of docs/: its headings come below this page's, its pictures lie beside it, and its links to the others
-    lead here."""
+    """Draws a page of docs/: its headings below this page's, its pictures from its folder, and its links to the other
+    pages leading here."""
     text = re.sub(r"^## ", "#### ", text, flags=re.M)
     text = re.sub(r"\[\w+\.md\]\((\w+)\.md\)", lambda link: f"[{TITLES[link[1]]}](reference?doc={link[1]})", text)
     before, *pictures = re.split(PICTURE, text)
     st.markdown(before)
-    for shown, file, after in zip(pictures[::3], pictures[1::3], pictures[2::3], strict=True):
-        st.image(DOCS / file, alt=shown)
+    for alt, file, after in zip(pictures[::3], pictures[1::3], pictures[2::3], strict=True):
+        st.image(DOCS / file, alt=alt)
         st.markdown(after)
 
 

@@ -13,15 +13,16 @@ from pages.parts.run_table import row, table
 frame("Runs")
 run_actions.tell()
 st.markdown(
-    "Every run recorded here, with its final figures (per-sample): to open, to carry to another lab, to make again."
+    "Every run recorded here, with its final per-sample figures. Open a run, export it to another lab, or make it "
+    "again."
 )
 names = records.names()
 if names:
     with st.spinner("Reading the runs…"):
-        found = table(names)
+        overview = table(names)
     st.dataframe(
-        found,
-        height="content" if len(found) < 9 else 340,
+        overview,
+        height="content" if len(overview) < 9 else 340,
         column_config={
             "accuracy": st.column_config.NumberColumn(format="%.3f"),
             "forgetting": st.column_config.NumberColumn(format="%.3f"),
@@ -30,20 +31,20 @@ if names:
     )
     left, right = st.columns([1, 12])
     with left:
-        save_table(found, "runs")
+        save_table(overview, "runs")
     with right:
         run_actions.take_in()
 else:
     run_actions.take_in()
 
 name = choose_run()
-chosen = row(name)
-damaged = chosen["status"] == "damaged"
-if chosen.get("problem"):
-    problem(chosen["problem"])
+details = row(name)
+damaged = details["status"] == "damaged"
+if details.get("problem"):
+    problem(details["problem"])
 run_actions.links(name, damaged)
 left, right = st.columns(2)
 with right:
-    run_actions.change(name, unfinished=chosen["status"] == "unfinished")
+    run_actions.change(name, unfinished=details["status"] == "unfinished")
 with left:
     run_actions.downloads(name, damaged)

@@ -15,7 +15,7 @@ from pages.parts.own_matrix import own_matrix
 from pages.parts.player import play
 from pages.parts.run_bar import View, choose_view, show_live
 
-LEGEND = "White is the equal share 1/(n+1), red more, blue less."
+LEGEND = "White is the equal share 1/(n+1), red is more, blue is less."
 
 
 def choose_frame(view: View, player: str, curves: list[Curve]) -> tuple[int, list[str]]:
@@ -26,9 +26,9 @@ def choose_frame(view: View, player: str, curves: list[Curve]) -> tuple[int, lis
         [uniform_panel(frames.dif_star, names)], curves, frames.iteration.tolist(), frame=view.frame, legend=LEGEND
     )
     name = f"{player}-{view.name}-{view.task}"
-    shown = play(data, key=name, follow="frame", file=name)
-    here = [*np.flatnonzero(frames.present[shown]), len(names) - 1]
-    return shown, [names[model] for model in here]
+    current = play(data, key=name, follow="frame", file=name)
+    present = [*np.flatnonzero(frames.present[current]), len(names) - 1]
+    return current, [names[model] for model in present]
 
 
 def eigenvalues_over_training() -> None:
@@ -39,32 +39,32 @@ def eigenvalues_over_training() -> None:
     stars = [frames.matrix("dif_star", index) for index in count]
     eq13 = [consensus.residual_eq13(stars[i], frames.matrix("gram", i), frames.norm[i]) for i in count]
     second = [abs(consensus.spectrum(star)[1]) for star in stars]
-    curves = [Curve("Eq. 13: ‖TΦ − Φ‖ / ‖Φ‖", eq13, log=True), Curve("|λ₂|, the pace of consensus", second, log=True)]
+    curves = [Curve("Eq. 13: ‖TΦ − Φ‖ / ‖Φ‖", eq13, log=True), Curve("|λ₂|, the rate of consensus", second, log=True)]
     left, right = st.columns([2, 3])
     with left:
-        shown, names = choose_frame(view, "eigenvalues", curves)
-    squared = dif(frames.matrix("distance", shown), view.eta)
+        current, names = choose_frame(view, "eigenvalues", curves)
+    squared = dif(frames.matrix("distance", current), view.eta)
     T = dif_star(squared)
     with right:
         st.success(
-            f"**Eq. 12 holds** in iteration {frames.iteration[shown]:,}: dif*·**1** = **1** up to "
-            f"{consensus.residual_eq12(T):.1e}. It must: every row sums to 1 by construction.",
+            f"**Eq. 12 holds** in iteration {frames.iteration[current]:,}: dif*·**1** = **1** up to "
+            f"{consensus.residual_eq12(T):.1e}. It must, because every row sums to 1 by construction.",
             icon=":material/verified:",
         )
-        draw(T, names, f"{view.name}-{view.task}-{shown}", squared.sum(1) / squared.sum())
+        draw(T, names, f"{view.name}-{view.task}-{current}", squared.sum(1) / squared.sum())
         numbers, last = st.columns([2, 1])
         with numbers:
             measure(T)
-        last.metric("Eq. 13 residual", f"{eq13[shown]:.2e}", help="0 exactly where all models are equal.")
+        last.metric("Eq. 13 residual", f"{eq13[current]:.2e}", help="0 exactly when all models are equal.")
     st.markdown(
         """
-**What this shows.** Red dot: λ = 1. Its *right* eigenvector is **1** for any matrix whose rows sum to 1 (Eq. 12),
-trained or not. What differs is the rest: the other eigenvalues lie on the real line, because dif is symmetric, and
-inside the disc, because every entry is positive. So fusing again and again would bring all models to one, at the
-pace |λ₂|. The *left* eigenvector π says which one: each model counts by its row sum in dif.
+**What this shows.** The red dot is λ = 1. Its *right* eigenvector is **1** for any matrix whose rows sum to 1
+(Eq. 12), trained or not. Only the other eigenvalues differ. They lie on the real line, because dif is symmetric, and
+inside the unit disc, because every entry is positive. So fusing again and again would bring all models to one point,
+at the rate |λ₂|. The *left* eigenvector π gives that point: each model counts by its row sum in dif.
 
-**What it does not show.** Training restarts every φᵢ from $φ_b$ and uses the last row alone. That the Eq. 13 residual
-falls says that the inner loop moves the models less and less, and the falling learning rate does that by itself.
+**What it does not show.** Training restarts every φᵢ from $φ_b$ and uses only the last row. A falling Eq. 13 residual
+means that the inner loop moves the models less and less, and the falling learning rate does that by itself.
 """
     )
 
@@ -74,20 +74,19 @@ def consensus_of_a_frame() -> None:
     show_live(view)
     left, right = st.columns([2, 5])
     with left:
-        shown, names = choose_frame(view, "models", [])
-    T = dif_star(dif(view.frames.matrix("distance", shown), view.eta))
-    models = consensus.principal_coordinates(view.frames.matrix("gram", shown))
+        current, names = choose_frame(view, "models", [])
+    T = dif_star(dif(view.frames.matrix("distance", current), view.eta))
+    models = consensus.principal_coordinates(view.frames.matrix("gram", current))
     with right:
-        fuse_again(T, models, names, f"consensus-{view.name}-{view.task}-{shown}")
+        fuse_again(T, models, names, f"consensus-{view.name}-{view.task}-{current}")
     share = (models[:, :2] ** 2).sum() / ((models**2).sum() or 1)
     st.markdown(
-        f"**What this shows.** The models of iteration {view.frames.iteration[shown]:,} as points, as far apart as "
-        f"their parameters are: the plane of their first two principal coordinates holds {share:.0%} of the squared "
-        "distances. Fused again and again by this one T = dif\\*, Φ → TᵏΦ, they meet where π takes them; the largest "
-        f"distance falls like |λ₂|ᵏ = {abs(consensus.spectrum(T)[1]):.3g}ᵏ and never exceeds τᵏ = "
-        f"{consensus.dobrushin(T):.3g}ᵏ times the start.\n\n"
-        "**What it does not show.** Training. There, T fuses once and only its last row is used; then every φᵢ "
-        "starts from the new $φ_b$."
+        f"**What this shows.** The models of iteration {view.frames.iteration[current]:,} as points, as far apart as "
+        f"their parameters are. The plane of their first two principal coordinates holds {share:.0%} of the squared "
+        "distances. Fused again and again by this one T = dif\\*, Φ → TᵏΦ, the models meet at the point that π "
+        f"gives. Their largest distance falls like |λ₂|ᵏ = {abs(consensus.spectrum(T)[1]):.3g}ᵏ and never exceeds τᵏ "
+        f"= {consensus.dobrushin(T):.3g}ᵏ times its start.\n\n**What it does not show.** Training. There, T fuses "
+        "once, and only its last row is used; then every φᵢ starts from the new $φ_b$."
     )
 
 
@@ -99,5 +98,5 @@ VIEWS = {
 }
 
 frame("Spectrum")
-shown_view = choose_one("view", {key: title for key, (title, _) in VIEWS.items()}, "View")
-VIEWS[shown_view][1]()
+view = choose_one("view", {key: title for key, (title, _) in VIEWS.items()}, "View")
+VIEWS[view][1]()

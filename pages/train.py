@@ -1,4 +1,4 @@
-"""Train: presets first, knobs behind them; start, pause, one step, stop, all live. Two at once, or one in parts."""
+"""Train: presets first, then all settings; start, pause, one step, stop, live. A race; one iteration in parts."""
 
 import streamlit as st
 
@@ -32,5 +32,5 @@ VIEWS = {
 }
 
 frame("Train")
-shown = choose_one("view", {key: title for key, (title, _) in VIEWS.items()}, "View")
-VIEWS[shown][1]()
+view = choose_one("view", {key: title for key, (title, _) in VIEWS.items()}, "View")
+VIEWS[view][1]()

@@ -1,4 +1,4 @@
-"""The page Compare: arms found again in what was recorded, the figures that are published, bad addresses, damage."""
+"""The page Compare: arms regrouped from recorded results, published figures, bad addresses, damage."""
 
 import json
 import re
@@ -26,7 +26,7 @@ SIX = ["ari", "ari-adam", "itaml", "replay-balanced", "der++", "replay"]
 BUDGETS = [20, 50, 100, 200, 500]
 QUICK = {"train.epochs": 1, "data.tasks": 2, "train.batch_size": 200, "device": "cpu"}
 # What docs/results.md asks of the shipped sweeps.
-ASKED = {
+PLANNED = {
     "mnist-5k": [
         plan("mnist-5k", [*SIX, "joint", "finetune", "ewc", "lwf", "ari-paper", "ari-released"], 5),
         plan("mnist-5k", ["replay-balanced", "der++"], 5, {}, {"train.epochs": 6, "train.learning_rate": 0.003}),
@@ -45,12 +45,12 @@ ASKED = {
 @pytest.fixture(scope="module")
 def shipped():
     """The sweep of each shipped folder, nothing in it damaged."""
-    found = {}
+    sweeps = {}
     for folder in sorted(SHIPPED.iterdir()):
         by_preset, problems = comparisons.read(folder)
         assert list(by_preset) == [folder.name] and problems == []
-        found |= by_preset
-    return found
+        sweeps |= by_preset
+    return sweeps
 
 
 @pytest.fixture
@@ -83,22 +83,24 @@ def arms_by_runs(arms) -> set[frozenset[str]]:
     return {frozenset(map(name_of, arm.runs)) for arm in arms}
 
 
-# Arms, found again
+# Arms, regrouped
 
 
 def test_what_ships_is_what_the_presets_ask_today(shipped):
     """Each file is called what its configuration is called now, and answers a question of docs/results.md."""
-    assert list(shipped) == sorted(ASKED)
+    assert list(shipped) == sorted(PLANNED)
     for name, sweep in shipped.items():
         files = {file.stem for file in experiments.outcome_files(SHIPPED / name)}
-        assert files == set(sweep.found) == {name_of(run) for arms in ASKED[name] for arm in arms for run in arm.runs}
-        assert arms_by_runs(sweep.arms) == set().union(*map(arms_by_runs, ASKED[name]))
+        assert (
+            files == set(sweep.found) == {name_of(run) for arms in PLANNED[name] for arm in arms for run in arm.runs}
+        )
+        assert arms_by_runs(sweep.arms) == set().union(*map(arms_by_runs, PLANNED[name]))
         assert {run.seed for arm in sweep.arms for run in arm.runs} <= set(range(5)) and not sweep.common
 
 
 def test_no_sweep_trains_anew_what_ships(place, monkeypatch):
     monkeypatch.setattr(runs, "train", lambda *_, **__: pytest.fail("a finished run was made again"))
-    for arms in ASKED["mnist-5k"]:
+    for arms in PLANNED["mnist-5k"]:
         made = list(experiments.make(arms, place / "mnist-5k"))
         assert made and all(isinstance(news, experiments.Done) and news.error is None for news in made)
 
@@ -110,8 +112,8 @@ def test_the_shipped_runs_are_seed_0_of_the_shipped_sweeps(shipped):
         config = records.config_of(ROOT / "checkpoints" / run)
         outcome = shipped[config.preset].found[name_of(config)]
         for protocol, rows in index["accuracy"].items():
-            known = [[value for value in row if value is not None] for row in outcome["accuracy"][protocol]]
-            assert known == rows, (run, protocol)
+            valid = [[value for value in row if value is not None] for row in outcome["accuracy"][protocol]]
+            assert valid == rows, (run, protocol)
 
 
 settings = st.fixed_dictionaries(
@@ -136,8 +138,8 @@ def test_regrouping_finds_the_arms_of_any_plan(methods, seeds, fixed, eta):
     fixed = {key: value for key, value in fixed.items() if key in own}
     varied = {"fusion.eta": eta} if eta and "fusion.eta" in own and "fusion.eta" not in fixed else {}
     arms = plan("digits", methods, seeds, varied, fixed)
-    found = [(run, {"figures": {}}) for arm in reversed(arms) for run in reversed(arm.runs)]
-    sweep = comparisons.regrouped(found)["digits"]
+    outcomes = [(run, {"figures": {}}) for arm in reversed(arms) for run in reversed(arm.runs)]
+    sweep = comparisons.regrouped(outcomes)["digits"]
     assert arms_by_runs(sweep.arms) == arms_by_runs(arms) and len(sweep.arms) == len(arms)
     for arm in sweep.arms:
         assert [run.seed for run in arm.runs] == list(range(seeds))
@@ -175,7 +177,7 @@ def test_measures_are_those_that_some_run_has():
     ]
 
 
-def test_what_all_have_otherwise_is_told_once():
+def test_settings_that_all_have_changed_are_named_once():
     arms = plan("digits", ["ari", "replay", "finetune"], 1, {}, {"memory.budget": 50})
     sweep = comparisons.regrouped((run, {}) for arm in arms for run in arm.runs)["digits"]
     assert sweep.common == {"memory.budget": 50} and [arm.label for arm in sweep.plain] == [
@@ -187,10 +189,10 @@ def test_what_all_have_otherwise_is_told_once():
 
 def test_an_ablation_is_found_only_whole(shipped):
     parts = comparisons.parts(shipped["mnist-5k"])
-    asked = ablation("mnist-5k", 5)
-    assert [dict(arm.varied) for arm in parts] == [dict(arm.varied) for arm in asked]
+    planned = ablation("mnist-5k", 5)
+    assert [dict(arm.varied) for arm in parts] == [dict(arm.varied) for arm in planned]
     assert comparisons.effects(parts, shipped["mnist-5k"].found) == comparisons.effects(
-        asked, shipped["mnist-5k"].found
+        planned, shipped["mnist-5k"].found
     )
     without = [arm for arm in shipped["mnist-5k"].arms if arm.label != "ari fusion.weights=uniform"]
     assert comparisons.parts(replace(shipped["mnist-5k"], arms=tuple(without))) == []
@@ -227,43 +229,43 @@ def figures_in(cell: str) -> list[str]:
     return re.findall(r"-?\d\.\d{3}", cell)
 
 
-@pytest.mark.parametrize("name", ASKED)
+@pytest.mark.parametrize("name", PLANNED)
 def test_the_page_reproduces_the_published_table(place, name):
     published = table_of(f"## {name}:", 4)
-    shown = whole(open_page(view="methods", sweep=name)).dataframe[0].value
-    assert set(shown.index) == set(published) and len(published) >= 5
+    table = whole(open_page(view="methods", sweep=name)).dataframe[0].value
+    assert set(table.index) == set(published) and len(published) >= 5
     for method, (average, forgetting, less) in published.items():
-        row = {key: str(value).replace("−", "-") for key, value in shown.loc[method].items()}
+        row = {key: str(value).replace("−", "-") for key, value in table.loc[method].items()}
         assert figures_in(row["average accuracy"]) == figures_in(average), method
         assert figures_in(row["forgetting"])[0] == figures_in(forgetting)[0], method
-        if method != "ari":  # the docs have ari less this, the page this less ari: the interval turned round
-            mean, low, high = (-float(each) for each in figures_in(less))
-            assert figures_in(row["less that of ari, by seed"]) == [f"{each:.3f}" for each in (mean, high, low)]
+        if method != "ari":  # the docs have ari minus this, the page this minus ari: the interval is reversed
+            mean, low, high = (-float(figure) for figure in figures_in(less))
+            assert figures_in(row["minus ari, by seed"]) == [f"{figure:.3f}" for figure in (mean, high, low)]
 
 
 def test_the_page_says_what_the_command_line_says(place, shipped):
     """Against another reference, another measure's table, and the file, in full precision."""
-    found = comparisons.tables(ASKED["mnist-5k"][0], shipped["mnist-5k"].found, against="replay")["task_aware"]
+    lines = comparisons.tables(PLANNED["mnist-5k"][0], shipped["mnist-5k"].found, against="replay")["task_aware"]
     test = whole(open_page(view="methods", protocol="task_aware", against="replay"))
-    shown = test.dataframe[0].value
-    assert set(shown.index) == {line["method"] for line in found}
-    for line in found:
-        row = shown.loc[line["method"]]
+    table = test.dataframe[0].value
+    assert set(table.index) == {line["method"] for line in lines}
+    for line in lines:
+        row = table.loc[line["method"]]
         assert row["average accuracy"] == f"{line['mean']:.3f} [{line['low']:.3f}, {line['high']:.3f}]"
         assert (row["seeds"], line["failed"]) == (5, 0)
         if difference := line["difference"]:
             above = difference["low"] > 0 or difference["high"] < 0
             assert row["verdict"].endswith("beyond chance") == above and above != (row["verdict"] == "within chance")
-    order = [float(cell.split()[0]) for cell in shown["average accuracy"]]
+    order = [float(cell.split()[0]) for cell in table["average accuracy"]]
     assert order == sorted(order, reverse=True)
-    shown = whole(open_page(view="methods", measure="forgetting")).dataframe[0].value
-    order = [float(cell.split()[0].replace("−", "-")) for cell in shown["forgetting"]]
+    table = whole(open_page(view="methods", measure="forgetting")).dataframe[0].value
+    order = [float(cell.split()[0].replace("−", "-")) for cell in table["forgetting"]]
     assert order == sorted(order)
 
 
 def test_the_ablation_is_the_published_one(place):
     test = whole(open_page(view="parts"))
-    effects, rows = (each.value for each in test.dataframe)
+    effects, rows = (table.value for table in test.dataframe)
     assert list(effects["average accuracy"])[:2] == ["+0.014 [+0.004, +0.025]", "−0.005 [−0.007, −0.003]"]
     text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     for cell in effects["average accuracy"][:2]:
@@ -276,12 +278,12 @@ def test_the_ablation_is_the_published_one(place):
 
 
 def test_the_memory_curve_is_the_published_one(place):
-    shown = whole(open_page(view="setting")).dataframe[0].value
+    table = whole(open_page(view="setting")).dataframe[0].value
     published = table_of("**How much is kept**", 6)
     for method, cells in published.items():
         label = "itaml train.learning_rate=0.1" if method == "itaml" else method
         for budget, cell in zip(BUDGETS, cells, strict=True):
-            (row,) = shown[shown["memory.budget"] == str(budget)].loc[[label], "average accuracy"]
+            (row,) = table[table["memory.budget"] == str(budget)].loc[[label], "average accuracy"]
             assert figures_in(row)[: len(figures_in(cell))] == figures_in(cell), (method, budget)
 
 
@@ -301,14 +303,14 @@ def test_rows_reference_and_scale_come_from_the_address(place):
     six = "der++ train.epochs=6 train.learning_rate=0.003"
     test = whole(open_page(view="methods", rows=f"ari,{six}", against=six, scale="0.05"))
     assert set(test.dataframe[0].value.index) == {"ari", six}
-    assert test.dataframe[0].value.loc["ari", f"less that of {six}, by seed"] == "−0.001 [−0.012, +0.010]"
+    assert test.dataframe[0].value.loc["ari", f"minus {six}, by seed"] == "−0.001 [−0.012, +0.010]"
     test.multiselect[0].set_value(["ari", "replay"]).run()
     assert test.query_params["rows"] in ("ari,replay", ["ari,replay"]) and "against" not in test.query_params
     assert set(whole(test).dataframe[0].value.index) == {"ari", "replay"}
 
 
 @pytest.mark.parametrize(
-    ("query", "told"),
+    ("query", "note"),
     [
         ({"view": "x-ray"}, "There is no view x-ray; showing Methods"),
         ({"sweep": "nothing"}, "There is no sweep nothing; showing mnist-5k"),
@@ -320,16 +322,16 @@ def test_rows_reference_and_scale_come_from_the_address(place):
         ({"rows": "magic"}, "There is no row magic; showing the usual ones"),
         (
             {"view": "parts", "sweep": "scenes"},
-            "scenes has not all 12 combinations of ARI's switches; showing mnist-5k",
+            "scenes does not have all 12 combinations of ARI's switches; showing mnist-5k",
         ),
         ({"view": "setting", "setting": "fusion.magic"}, "There is no setting fusion.magic; showing memory.budget"),
         ({"view": "setting", "lines": "ari,x"}, "There is no row x; showing the others"),
     ],
 )
-def test_an_address_that_does_not_exist_is_put_right_visibly(place, query, told):
+def test_an_address_that_does_not_exist_is_put_right_visibly(place, query, note):
     test = open_page(**query)
     assert not test.exception and not test.error
-    assert told in texts(test, "warning") and len(test.warning) == 1
+    assert note in texts(test, "warning") and len(test.warning) == 1
     assert test.dataframe
 
 
@@ -413,14 +415,14 @@ def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_runs_side_by_side_differ_in_what_the_table_says(recorded):
     test = whole(open_page(view="runs", runs="a,b"))
-    final, differ, cost = (each.value for each in test.dataframe)
+    final, differ, cost = (table.value for table in test.dataframe)
     for name in ("a", "b"):
         summary = records.load(name).summary()
         assert final.loc["average accuracy, per-sample", name] == summary["average"]["per_sample"]
         assert final.loc["forgetting, group vote", name] == summary["forgetting"]["vote"]
     assert differ.to_dict("index") == {"method": {"a": "finetune", "b": "joint"}}
     assert list(cost.loc["device"]) == ["cpu", "cpu"]
-    assert "no interval can be had from one run" in texts(test, "info").replace("\n", " ")
+    assert "one run gives no interval" in texts(test, "info").replace("\n", " ")
 
 
 def test_a_run_that_has_just_begun_stands_beside_others(recorded):
@@ -430,19 +432,19 @@ def test_a_run_that_has_just_begun_stands_beside_others(recorded):
 
 
 @pytest.mark.parametrize(
-    ("asked", "told", "shown"),
+    ("names", "note", "expected"),
     [
         ("a,nobody", "nobody: not recorded here; showing the others", ["a"]),
         ("nobody", "nobody: not recorded here; showing the usual ones", ["a", "b"]),
     ],
 )
-def test_runs_that_are_not_here_are_told(recorded, asked, told, shown):
-    test = open_page(view="runs", runs=asked)
-    assert not test.exception and told in texts(test, "warning")
-    assert test.multiselect[0].value == shown
+def test_missing_runs_are_named(recorded, names, note, expected):
+    test = open_page(view="runs", runs=names)
+    assert not test.exception and note in texts(test, "warning")
+    assert test.multiselect[0].value == expected
 
 
-def test_too_many_runs_are_told(recorded):
+def test_too_many_runs_get_a_note(recorded):
     for name in ("c", "d", "e"):
         shutil.copytree(recorded / "a", recorded / name)
     test = open_page(view="runs", runs="a,b,c,d,e")

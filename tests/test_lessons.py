@@ -41,7 +41,7 @@ def at_home(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the shipped runs, to be spoilt."""
+    """A copy of the shipped runs, to be damaged."""
     copy = Path(shutil.copytree(SHIPPED, tmp_path / "checkpoints"))
     monkeypatch.setenv("ARLI_CHECKPOINTS", str(copy))
     return copy
@@ -60,7 +60,7 @@ def open_lesson(name: str, **query: str) -> AppTest:
 
 
 def button(test: AppTest, label: str):
-    return next(each for each in test.button if each.label == label)
+    return next(element for element in test.button if element.label == label)
 
 
 def predict(test: AppTest, answer: int) -> AppTest:
@@ -72,7 +72,7 @@ def texts(test: AppTest, *kinds: str) -> str:
     return "\n".join(element.value for kind in kinds for element in getattr(test, kind))
 
 
-def shown(test: AppTest) -> dict[str, str]:
+def metrics(test: AppTest) -> dict[str, str]:
     return {metric.label: metric.value for metric in test.metric}
 
 
@@ -110,12 +110,12 @@ def test_without_a_lesson_six_cards_stand_in_order():
     assert not test.exception and not test.warning
     opened = {label: query for label, query in links(test).items() if label.startswith("Open lesson")}
     assert opened == {f"Open lesson {n}": f"lesson={name}" for n, name in enumerate(LESSONS, 1)}
-    told = texts(test, "markdown", "caption")
+    text = texts(test, "markdown", "caption")
     for module in LESSONS.values():
         lesson = module.LESSON
-        assert lesson.title in told and lesson.asks in told
-        assert f"{lesson.minutes} minutes · needs {lesson.needs}" in told and 0 < lesson.minutes < 5
-    assert not shown(test) and not test.radio
+        assert lesson.title in text and lesson.asks in text
+        assert f"{lesson.minutes} minutes · needs {lesson.needs}" in text and 0 < lesson.minutes < 5
+    assert not metrics(test) and not test.radio
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_an_address_that_does_not_exist_falls_back_visibly(query, answer):
 def test_a_bad_key_opens_the_lesson_without_its_answer():
     test = open_lesson("distances", key="yes")
     assert "Unknown key" in texts(test, "warning")
-    assert not shown(test) and TRUE not in texts(test, "markdown") and test.radio
+    assert not metrics(test) and TRUE not in texts(test, "markdown") and test.radio
 
 
 @pytest.mark.parametrize("name", LESSONS)
@@ -154,8 +154,8 @@ def test_a_lesson_opens_from_its_link_and_gives_nothing_away(name):
 
 @pytest.mark.parametrize("name", LESSONS)
 def test_a_prediction_stays_beside_what_was_measured(name):
-    """Right or not; one answer alone is marked as true, and the address tells nobody."""
-    right, options = _told(name).right, [each.text for each in _told(name).answers]
+    """Right or wrong: only one answer is marked as true, and the address does not give it away."""
+    right, options = story_of(name).right, [option.text for option in story_of(name).answers]
     for answer in (right, (right + 1) % len(options)):
         test = predict(open_lesson(name), answer)
         assert not test.exception and not test.error
@@ -164,7 +164,7 @@ def test_a_prediction_stays_beside_what_was_measured(name):
         assert [line.count(options[right]) for line in texts(test, "markdown").split("\n") if TRUE in line] == [1]
         assert bool(test.success) == (answer == right)
         assert dict(test.query_params) == {"lesson": name}
-        assert not test.radio and shown(test)
+        assert not test.radio and metrics(test)
     again = button(test, "Predict again").click().run()
     assert again.radio[0].value is None and button(again, "Reveal").disabled
     assert TRUE not in texts(again, "markdown")
@@ -173,16 +173,17 @@ def test_a_prediction_stays_beside_what_was_measured(name):
 @pytest.mark.parametrize("name", LESSONS)
 def test_every_door_of_a_lesson_opens_its_scene(name):
     test = predict(open_lesson(name), 0)
-    for door in _told(name).now_try:
+    for door in story_of(name).now_try:
         assert links(test)[door.label] == "&".join(f"{key}={value}" for key, value in door.query.items())
-        there = open_page(Path(door.page).stem, dict(door.query))
-        assert not there.exception and not there.error
-        assert ":material/swap_horiz:" not in [each.icon for each in there.warning]  # nothing had to be put right
+        target = open_page(Path(door.page).stem, dict(door.query))
+        assert not target.exception and not target.error
+        # Nothing had to be corrected.
+        assert ":material/swap_horiz:" not in [element.icon for element in target.warning]
         for key, value in door.query.items():
-            assert there.query_params[key] == value
+            assert target.query_params[key] == value
 
 
-def _told(name: str):
+def story_of(name: str):
     lesson = LESSONS[name].LESSON
     return lesson.tell(*(records.load(run) for run in lesson.runs))
 
@@ -194,18 +195,18 @@ def test_forgetting_shows_the_recorded_accuracies():
     test = predict(open_lesson("forgetting"), 0)
     for label, run in (("fine-tuning", "finetune"), ("replay", "replay"), ("ARI", "ari")):
         rows = index_of(f"mnist-5k-{run}")["accuracy"]["per_sample"]
-        assert shown(test)[f"{label}: then → now"] == f"{rows[0][0]:.3f} → {rows[-1][0]:.3f}"
+        assert metrics(test)[f"{label}: then → now"] == f"{rows[0][0]:.3f} → {rows[-1][0]:.3f}"
 
 
 def test_the_lesson_tells_what_the_runs_of_this_place_have(place, rewrite):
-    """Were fine-tuning to forget nothing, another answer would be the true one."""
-    for left, true in ((0.97, "Nearly all"), (0.4, "Some"), (0.11, "As many as by guessing"), (0.01, "Fewer")):
+    """If fine-tuning forgot nothing, another answer would be true."""
+    for accuracy, true in ((0.97, "Nearly all"), (0.4, "Some"), (0.11, "About as many as guessing"), (0.01, "Fewer")):
         rewrite(
             place / "mnist-5k-finetune",
-            lambda index, left=left: index["accuracy"]["per_sample"][-1].__setitem__(0, left),
+            lambda index, accuracy=accuracy: index["accuracy"]["per_sample"][-1].__setitem__(0, accuracy),
         )
-        told = texts(open_lesson("forgetting", key="1"), "markdown")
-        assert f"{TRUE} **{true}" in told and f"**{left:.3f}** of them" in told
+        text = texts(open_lesson("forgetting", key="1"), "markdown")
+        assert f"{TRUE} **{true}" in text and f"**{accuracy:.3f}** of them" in text
 
 
 def test_the_attack_lands_where_b_lets_it():
@@ -217,34 +218,34 @@ def test_the_attack_lands_where_b_lets_it():
     from arli_core.tasks import ATTACK, generator_for
 
     record = records.load("scenes-ari")
-    found, run = masks_of(record), learned(record)
-    chosen = found.spread(100)
-    assert found.objects is not None
-    x, objects = run.normalised(found.images[chosen]), torch.tensor(found.objects[chosen])
+    masks, run = masks_of(record), learned(record)
+    indices = masks.spread(100)
+    assert masks.objects is not None
+    x, objects = run.normalised(masks.images[indices]), torch.tensor(masks.objects[indices])
     std = run.stream.std.view(-1, 1, 1)
     eps = index_of("scenes-ari")["config"]["attack"]["epsilon"] / std
     noise = torch.rand(x.shape, generator=generator_for(0, ATTACK))
     module = run.module.eval()
     probe = (x + (2 * noise - 1) * eps).requires_grad_()
     logits, attention = module(probe)
-    F.cross_entropy(logits, torch.tensor(found.units[chosen])).backward()
+    F.cross_entropy(logits, torch.tensor(masks.units[indices])).backward()
     assert probe.grad is not None
     delta = torch.minimum(torch.maximum((2 * noise - 1) * eps + eps * probe.grad.sign(), -eps), eps)
     background = 1 - attention.detach() ** 2
     through = (abs(background * delta) * std).sum(1)
     whole = (abs(delta) * std).sum(1)
     test = predict(open_lesson("attack"), 0)
-    assert shown(test)["Digit: share of |δ|"] == f"{whole[objects].sum() / whole.sum():.1%}"
-    assert shown(test)["Digit: share of |B∘δ|"] == f"{through[objects].sum() / through.sum():.1%}"
-    assert shown(test)["Share of |δ| let through"] == f"{through.sum() / whole.sum():.1%}"
-    assert shown(test)["B on the digit, mean"] == f"{background[:, 0][objects].mean():.2f}"
-    assert shown(test)["B around it, mean"] == f"{background[:, 0][~objects].mean():.2f}"
-    labels = torch.tensor(found.units[chosen])
+    assert metrics(test)["Digit: share of |δ|"] == f"{whole[objects].sum() / whole.sum():.1%}"
+    assert metrics(test)["Digit: share of |B∘δ|"] == f"{through[objects].sum() / through.sum():.1%}"
+    assert metrics(test)["Share of |δ| let through"] == f"{through.sum() / whole.sum():.1%}"
+    assert metrics(test)["B on the digit, mean"] == f"{background[:, 0][objects].mean():.2f}"
+    assert metrics(test)["B around it, mean"] == f"{background[:, 0][~objects].mean():.2f}"
+    labels = torch.tensor(masks.units[indices])
     valid = ((0 - run.stream.mean.view(-1, 1, 1)) / std, (1 - run.stream.mean.view(-1, 1, 1)) / std)
     attacked = torch.minimum(torch.maximum(x + background * delta, valid[0]), valid[1])
     with torch.no_grad():
         right = [float((module(images)[0].argmax(1) == labels).float().mean()) for images in (x, attacked)]
-    assert shown(test)["Correct before, after"] == f"{right[0]:.2f} → {right[1]:.2f}"
+    assert metrics(test)["Correct before, after"] == f"{right[0]:.2f} → {right[1]:.2f}"
 
 
 def test_distances_end_where_the_record_does():
@@ -252,13 +253,13 @@ def test_distances_end_where_the_record_does():
     first, last = star_of("mnist-5k-ari", 5, 0)[-1], star_of("mnist-5k-ari", 5, -1)[-1]
     own, steady = (deviations_of(run, 5) for run in ("mnist-5k-ari", "mnist-5k-ari-constant"))
     names = [f"φ_{n}" for n in range(1, 6)] + ["φ_b"]
-    assert shown(test)[f"Weight of $φ_{{{names[first.argmax()][2:]}}}$, first"] == f"{first.max():.3f}"
-    assert shown(test)["Deviation, first"] == f"{own[0]:.3f}"
-    assert float(shown(test)["Deviation, last"]) == pytest.approx(own[-1], rel=0.1)
-    assert shown(test)["Rate stays: deviation, last"] == f"{steady[-1]:.3f}"
+    assert metrics(test)[f"Weight of $φ_{{{names[first.argmax()][2:]}}}$, first"] == f"{first.max():.3f}"
+    assert metrics(test)["Deviation, first"] == f"{own[0]:.3f}"
+    assert float(metrics(test)["Deviation, last"]) == pytest.approx(own[-1], rel=0.1)
+    assert metrics(test)["Rate stays: deviation, last"] == f"{steady[-1]:.3f}"
     for label, values in (("Rate falls: uniform from", own), ("Rate stays: uniform from", steady)):
-        stays = [i for i in range(len(values)) if all(each <= 0.03 for each in values[i:])]
-        assert shown(test)[label] == (f"{stays[0]} of {len(values)}" if stays else "never")
+        stays = [i for i in range(len(values)) if all(value <= 0.03 for value in values[i:])]
+        assert metrics(test)[label] == (f"{stays[0]} of {len(values)}" if stays else "never")
     assert f"within **{abs(last - 1 / 6).max():.1e}** of 1/6" in texts(test, "success", "info")
 
 
@@ -270,7 +271,7 @@ def test_every_matrix_of_shares_has_the_eigenvector():
     for name, T in zip(("first iteration", "last iteration", "random numbers"), matrices, strict=True):
         assert max(abs(sum(row) - 1) for row in T) < 1e-12
         second = sorted(abs(np.linalg.eigvals(T)))[-2]
-        assert float(shown(test)[f"|λ₂|, {name}"]) == pytest.approx(second, rel=0.06)
+        assert float(metrics(test)[f"|λ₂|, {name}"]) == pytest.approx(second, rel=0.06)
     assert test.success
 
 
@@ -286,13 +287,13 @@ def test_models_meet_where_repeated_fusion_takes_them():
         return max(((a - b) @ gram @ (a - b)) ** 0.5 for a in rows for b in rows)
 
     assert powers[-1][0].argmax() == 4
-    assert shown(test)[f"{name} where they meet"] == f"{powers[-1][0, 4]:.3f}"
+    assert metrics(test)[f"{name} where they meet"] == f"{powers[-1][0, 4]:.3f}"
     D = arrays("mnist-5k-ari", 5)["distance"][0]
     dif = D**2 + index_of("mnist-5k-ari")["config"]["fusion"]["eta"]
-    assert shown(test)[f"{name}: share of dif"] == f"{dif[4].sum() / dif.sum():.3f}"
-    assert shown(test)[f"{name} in the first $φ_f$"] == f"{T[5, 4]:.3f}"
-    assert shown(test)["Apart after 1 fusion"] == f"{apart(powers[1]) / apart(powers[0]):.1%}"
-    assert shown(test)["Apart after 5 fusions"] == f"{apart(powers[5]) / apart(powers[0]):.1%}"
+    assert metrics(test)[f"{name}: share of dif"] == f"{dif[4].sum() / dif.sum():.3f}"
+    assert metrics(test)[f"{name} in the first $φ_f$"] == f"{T[5, 4]:.3f}"
+    assert metrics(test)["Apart after 1 fusion"] == f"{apart(powers[1]) / apart(powers[0]):.1%}"
+    assert metrics(test)["Apart after 5 fusions"] == f"{apart(powers[5]) / apart(powers[0]):.1%}"
     assert test.success
 
 
@@ -305,10 +306,10 @@ def test_three_accuracies_are_those_of_the_record():
         ("Per-sample", "per_sample"),
     ):
         last = rows[protocol][-1]
-        assert shown(test)[label] == f"{sum(last) / len(last):.3f}"
-    told = index_of("mnist-5k-finetune")["accuracy"]["task_aware"][-1]
-    assert shown(test)["Fine-tuning, task-aware"] == f"{sum(told) / len(told):.3f}"
-    assert (shown(test)["Guessing, task-aware"], shown(test)["Guessing, per-sample"]) == ("0.500", "0.100")
+        assert metrics(test)[label] == f"{sum(last) / len(last):.3f}"
+    finetune = index_of("mnist-5k-finetune")["accuracy"]["task_aware"][-1]
+    assert metrics(test)["Fine-tuning, task-aware"] == f"{sum(finetune) / len(finetune):.3f}"
+    assert (metrics(test)["Guessing, task-aware"], metrics(test)["Guessing, per-sample"]) == ("0.500", "0.100")
 
 
 # One answer is true, whatever the runs may hold
@@ -322,8 +323,8 @@ shares = some.floats(0, 1)
 
 
 @given(shares, some.integers(3, 1000), shares)
-def test_one_answer_fits_whatever_is_left(left, classes, aware):
-    assert one(forgetting.answers(left, classes, aware, 0.5))
+def test_one_answer_fits_whatever_remains(remaining, classes, aware):
+    assert one(forgetting.answers(remaining, classes, aware, 0.5))
 
 
 @given(shares, some.floats(1e-3, 1))
@@ -367,15 +368,15 @@ def test_one_answer_fits_any_two_accuracies(aware, per_sample):
 def test_the_answer_key_holds_all_six():
     test = open_page("lessons", {"key": "1"})
     assert not test.exception and not test.error and not test.warning
-    told = texts(test, "markdown")
+    text = texts(test, "markdown")
     for number, name in enumerate(LESSONS, 1):
-        assert f"{number} · {LESSONS[name].LESSON.title}" in told
-        assert f"**Question.** {_told(name).question}" in told
-        assert f"**Talk about.** {_told(name).misconception}" in told
+        assert f"{number} · {LESSONS[name].LESSON.title}" in text
+        assert f"**Question.** {story_of(name).question}" in text
+        assert f"**For discussion.** {story_of(name).misconception}" in text
         assert links(test)[f"Lesson {number} with its pictures"] == f"lesson={name}&key=1"
-        for label, value in _told(name).figures.items():
+        for label, value in story_of(name).figures.items():
             assert value in [metric.value for metric in test.metric if metric.label == label]
-    assert sum(TRUE in line for line in told.split("\n")) == len(LESSONS)
+    assert sum(TRUE in line for line in text.split("\n")) == len(LESSONS)
     assert not test.radio
 
 
@@ -383,13 +384,13 @@ def test_the_answer_key_holds_all_six():
 def test_the_key_of_a_lesson_opens_all_of_it_at_once(name):
     test = open_lesson(name, key="1")
     assert not test.exception and not test.error and not test.warning and not test.radio
-    told, lesson = texts(test, "markdown"), _told(name)
-    for part in (lesson.scene, lesson.question, lesson.why, lesson.not_shown, lesson.misconception):
-        assert part in told
-    for door in lesson.now_try:
-        assert door.label in told and door.outcome in told
+    text, story = texts(test, "markdown"), story_of(name)
+    for part in (story.scene, story.question, story.why, story.not_shown, story.misconception):
+        assert part in text
+    for door in story.now_try:
+        assert door.label in text and door.outcome in text
         assert door.outcome not in texts(predict(open_lesson(name), 0), "markdown")
-    assert lesson.figures.items() <= shown(test).items()
+    assert story.figures.items() <= metrics(test).items()
     assert links(test) == {
         "The lesson, as students see it": f"lesson={name}",
         "Answer key of all lessons": "key=1",
@@ -399,13 +400,13 @@ def test_the_key_of_a_lesson_opens_all_of_it_at_once(name):
 def test_of_a_group_that_is_half_of_other_tasks_no_p_makes_a_better_vote_than_each_sample_alone():
     for name in ("mnist-5k-replay", "mnist-5k-ari"):
         record = records.load(name)
-        found = answers_of(record, len(record.tasks))
+        answers = answers_of(record, len(record.tasks))
         alone = record.figure(average_accuracy, "per_sample")
         for group in (2, 5, 10, 20, 50, 100):
-            assert np.mean(found.accuracies(Evaluation(group=group, mixing=0.5))["vote"]) < alone - 0.3
+            assert np.mean(answers.accuracies(Evaluation(group=group, mixing=0.5))["vote"]) < alone - 0.3
 
 
-def test_a_camp_that_listens_to_another_follows_it():
+def test_a_camp_that_gives_weight_to_another_follows_it():
     camps = np.kron(np.eye(2), [[0.6, 0.4], [0.3, 0.7]])
     camps[0] = [0.5, 0.3, 0.2, 0]
     np.testing.assert_allclose(stationary(camps)[:2], 0, atol=1e-12)
@@ -422,11 +423,11 @@ def test_a_missing_run_is_named_with_what_makes_it(place, name):
     assert not test.exception and not test.error
     assert gone in texts(test, "info") and "`make checkpoints`" in texts(test, "info")
     assert not test.radio and "All lessons" in links(test)
-    assert f"Not here: {gone}" in texts(open_page("lessons", {}), "caption")
+    assert f"Missing runs: {gone}" in texts(open_page("lessons", {}), "caption")
 
 
 @pytest.mark.parametrize("name", LESSONS)
-def test_an_unfinished_run_is_told_of(place, name, rewrite):
+def test_an_unfinished_run_is_named(place, name, rewrite):
     run = LESSONS[name].LESSON.runs[0]
     rewrite(place / run, lambda index: index.update(finished=False))
     test = open_lesson(name)

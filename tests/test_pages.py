@@ -85,7 +85,7 @@ def test_an_address_that_does_not_exist_falls_back_visibly(place, name):
     test = open_page(name, run="nobody", task="99", frame="-5")
     assert not test.exception
     assert "nobody is not recorded here; showing digits-ari" in texts(test, "warning")
-    assert "There is no task 99; showing 2 of 1 to 2" in texts(test, "warning")
+    assert "There is no task 99; showing 2 (valid: 1 to 2)" in texts(test, "warning")
     assert "There is no frame -5; showing 0" in texts(test, "warning")
     assert next(group for group in test.button_group if group.label == "After learning task").value == 2
     # The link stays as it was opened: an entry made by the page itself would bar the browser's way back.
@@ -103,11 +103,11 @@ def test_an_address_that_is_no_number_falls_back_visibly(place):
 
 
 def test_the_same_run_at_a_constant_rate_is_shown_beside(place):
-    """The one that differs in the schedule alone, told from which iteration each stays near uniform, if ever."""
+    """The run that differs only in the schedule; the page says from when each stays near uniform, if ever."""
     for name, own, other in (("digits-ari", "cosine", "constant"), ("digits-steady", "constant", "cosine")):
-        told = texts(open_page("matrix", run=name), "markdown")
-        said = [told.index(f"at a {schedule} learning rate it ") for schedule in (own, other)]
-        assert said == sorted(said)
+        text = texts(open_page("matrix", run=name), "markdown")
+        places = [text.index(f"at a {schedule} learning rate it ") for schedule in (own, other)]
+        assert places == sorted(places)
     shutil.rmtree(place / "digits-steady")
     assert "at a constant learning rate" not in texts(open_page("matrix", run="digits-ari"), "markdown")
 
@@ -166,7 +166,7 @@ def test_forgetting_shows_two_runs_under_each_protocol(place, protocol):
 
 
 def test_forgetting_opens_without_torch(place):
-    """Its first view draws what is recorded; in a process of its own, for this one has torch."""
+    """Its first view draws what is recorded; in its own process, because this one has torch."""
     code = (
         "import sys\n"
         "from streamlit.testing.v1 import AppTest\n"
@@ -180,14 +180,14 @@ def test_forgetting_opens_without_torch(place):
 
 @pytest.mark.parametrize("protocol", ["per_sample", "task_aware", "vote"])
 def test_confusion_of_both_runs_has_the_recorded_accuracy(place, protocol):
-    """As many classes a task, as many images a class or so: the mean over classes is near the mean over tasks."""
+    """Tasks have equally many classes, and classes about equally many images: the means over both are close."""
     test = open_page("forgetting", run="digits-ari", other="digits-finetune", view="confusion", protocol=protocol)
     assert not test.exception and not test.error and not test.warning
     for run in ("digits-ari", "digits-finetune"):
         record = records.load(place / run)
-        told = next(text for text in texts(test, "markdown").split("\n") if f"**{record.config.method}** · " in text)
+        line = next(text for text in texts(test, "markdown").split("\n") if f"**{record.config.method}** · " in text)
         recorded = metrics.average_accuracy(record.accuracy_matrix(protocol))
-        assert float(told.split(" · ")[-1].split(" correct")[0]) == pytest.approx(recorded, abs=0.02)
+        assert float(line.split(" · ")[-1].split(" correct")[0]) == pytest.approx(recorded, abs=0.02)
 
 
 def test_the_vote_at_its_own_settings_is_the_recorded_one(place):
@@ -228,8 +228,8 @@ def test_beside_a_run_stands_one_on_the_same_data(place, rewrite):
 
 def test_p_and_mixing_that_do_not_exist_fall_back_visibly(place):
     test = open_page("forgetting", view="vote", p="1000", mixing="0.7", task="9", other="digits-finetune")
-    for told in ("no p 1000; showing 100", "no mixing 0.7; showing 0.5", "no task 9; showing 2"):
-        assert told in texts(test, "warning")
+    for note in ("no p 1000; showing 100", "no mixing 0.7; showing 0.5", "no task 9; showing 2"):
+        assert note in texts(test, "warning")
     assert [slider.value for slider in test.slider] == [100, 0.5]
     assert "p 'many' is not a whole number" in texts(open_page("forgetting", view="vote", p="many"), "warning")
     assert not test.exception
@@ -267,18 +267,18 @@ def test_a_run_that_failed_before_it_learned_anything_says_why(place, page, quer
 
 @pytest.mark.parametrize("part", range(1, 7))
 @pytest.mark.parametrize("task", ["1", "2"])
-def test_every_part_of_an_iteration_is_told_with_its_numbers(place, part, task):
+def test_every_part_of_an_iteration_has_its_text_and_numbers(place, part, task):
     test = open_page("train", view="parts", run="digits-ari", task=task, part=str(part))
     assert not test.exception and not test.error and not test.warning
-    told = texts(test, "markdown")
-    assert "**What happens.**" in told and "**What to notice.**" in told and "$" in told
+    text = texts(test, "markdown")
+    assert "**What happens.**" in text and "**What to notice.**" in text and "$" in text
     assert "equal those recorded while it trained" in texts(test, "caption")
     frames = records.load(place / "digits-ari").frames(int(task))
     if part == 5:
         row = frames.matrix("dif_star", 0)[-1]
-        assert f"= {row.max():.3f}$" in told
+        assert f"= {row.max():.3f}$" in text
     if part == 6:
-        assert f"= {frames.alpha[0]:.3f}$" in told
+        assert f"= {frames.alpha[0]:.3f}$" in text
 
 
 def test_next_and_back_walk_through_the_parts(place):
@@ -294,8 +294,8 @@ def test_next_and_back_walk_through_the_parts(place):
 
 def test_a_part_that_does_not_exist_is_put_right_visibly(place):
     test = open_page("train", view="parts", run="nobody", task="7", part="9")
-    for told in ("nobody is not recorded here; showing digits-ari", "no task 7; showing 2", "no part 9; showing 6"):
-        assert told in texts(test, "warning")
+    for note in ("nobody is not recorded here; showing digits-ari", "no task 7; showing 2", "no part 9; showing 6"):
+        assert note in texts(test, "warning")
     assert "There is no view nothing" in texts(open_page("train", view="nothing"), "warning")
     assert not test.exception
 
@@ -303,7 +303,7 @@ def test_a_part_that_does_not_exist_is_put_right_visibly(place):
 def test_an_iteration_of_runs_that_have_none_or_are_cut_short(place):
     assert "fuses no models" in texts(open_page("train", view="parts", run="digits-finetune"), "warning")
     assert "equal those recorded" in texts(open_page("train", view="parts", run="digits-cut", task="1"), "caption")
-    assert "an iteration recorded yet" in texts(open_page("train", view="parts", run="digits-begun"), "info")
+    assert "has not recorded an iteration yet" in texts(open_page("train", view="parts", run="digits-begun"), "info")
     (place / "digits-steady" / "weights-1.safetensors").write_bytes(b"damaged")
     test = open_page("train", view="parts", run="digits-steady", task="2")
     assert "weights-1.safetensors" in texts(test, "error") and not test.exception
@@ -321,9 +321,9 @@ def test_a_taken_name_and_a_bad_name_are_refused_and_start_nothing(place):
 
 def test_spurious_backgrounds_are_asked_for_where_there_are_some(place):
     test = open_page("train")
-    for preset_name, there in (("digits", False), ("scenes", True)):
+    for preset_name, offered in (("digits", False), ("scenes", True)):
         test.selectbox[0].select(preset_name).run()
-        assert ("data.spurious" in [box.label for box in test.number_input]) == there
+        assert ("data.spurious" in [box.label for box in test.number_input]) == offered
     next(box for box in test.number_input if box.label == "data.spurious").set_value(0.95).run()
     assert "Changed: data.spurious = 0.95" in texts(test, "caption") and not test.error
 
@@ -358,13 +358,13 @@ def test_a_bench_that_does_not_exist_falls_back_visibly(place):
 def test_the_attack_follows_its_knobs(place):
     test = open_page("masks", run="digits-ari", view="attack", task="2")
     before = test.dataframe[0].value
-    slider = next(each for each in test.slider if each.label.startswith("ε"))
+    slider = next(element for element in test.slider if element.label.startswith("ε"))
     assert slider.value == pytest.approx(0.3)  # what the run was trained with
     slider.set_value(0.0).run()
     after = test.dataframe[0].value
     assert not before["after"].equals(after["after"])
     assert after["after"].tolist() == pytest.approx(after["logit of the class before"].tolist(), abs=1e-3)
-    assert [each.value for each in test.metric if each.label.startswith("Share")] == ["–"]
+    assert [element.value for element in test.metric if element.label.startswith("Share")] == ["–"]
 
 
 def test_captum_stands_beside_attention_in_one_table(place):
@@ -448,15 +448,15 @@ def test_a_run_is_renamed_and_the_address_follows(place):
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [("digits-cut", "called digits-cut already"), ("../away", "cannot name a run"), ("", "cannot name")],
 )
-def test_a_taken_or_impossible_new_name_is_refused(place, name, told):
+def test_a_taken_or_impossible_new_name_is_refused(place, name, message):
     before = records.names()
     test = open_page("runs", run="digits-ari")
     test.text_input(key="rename-digits-ari").set_value(name)
     press(test, "Rename")
-    assert told in texts(test, "error") and records.names() == before
+    assert message in texts(test, "error") and records.names() == before
     assert test.query_params["run"] == "digits-ari" and not test.exception
 
 
@@ -474,7 +474,7 @@ def test_a_run_is_deleted_only_when_that_is_confirmed(place):
 def test_runs_that_ship_are_neither_renamed_nor_deleted(place):
     (place / "digits-ari").rename(place / "mnist-5k-ari")
     test = open_page("runs", run="mnist-5k-ari")
-    assert "comes with the lab: it is neither renamed nor deleted" in texts(test, "info")
+    assert "comes with the lab: it cannot be renamed or deleted" in texts(test, "info")
     assert not {"Rename", "Delete for good"} & {button.label for button in test.button}
 
 
@@ -532,12 +532,12 @@ def test_masks_of_a_live_run_are_computed_once_for_a_task_that_is_done(place, mo
 
 
 def test_a_run_made_anew_under_a_name_shows_its_own_masks(place):
-    """Its settings are others, or its weights are: what was kept of the old one is not shown."""
+    """Its settings or its weights differ: what was cached of the old run is not shown."""
     from pages.parts import run_bar
 
     def attention(name: str) -> np.ndarray:
         record = run_bar.open_run(name)
-        return run_bar.masks(run_bar.View(name, record, 1, 0)).attention
+        return run_bar.view_masks(run_bar.View(name, record, 1, 0)).attention
 
     old = attention("digits-ari")
     shutil.rmtree(place / "digits-ari")
@@ -558,9 +558,9 @@ def test_a_run_on_a_folder_says_what_is_left_out_of_it(place, tmp_path, monkeypa
         run_bar.jobs().step("on-a-folder")
         while not job.record.last and job.alive:
             time.sleep(0.05)
-        shown = texts(open_page("train", run="on-a-folder"), "caption")
-        assert "folder:mine: 40 images to train on and 12 to test on." in shown
-        assert "Files left out: 1 hidden or made by another program (train/dots/.DS_Store)." in shown
+        caption = texts(open_page("train", run="on-a-folder"), "caption")
+        assert "folder:mine: 40 images to train on and 12 to test on." in caption
+        assert "Files left out: 1 hidden or made by another program (train/dots/.DS_Store)." in caption
     finally:
         job.stop()
 
@@ -580,7 +580,7 @@ def test_a_run_paused_before_its_first_iteration_says_how_it_goes_on(place):
         jobs.end()
 
 
-def test_a_run_that_train_does_not_know_is_told(place):
+def test_a_run_that_train_does_not_know_gets_a_note(place):
     test = open_page("train", run="nobody")
     assert "nobody is not recorded here" in texts(test, "warning") and not test.exception
     assert not open_page("train", run="digits-ari").warning
@@ -627,7 +627,7 @@ def test_the_first_run_of_an_empty_lab_can_be_an_import(place):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("spoil", "message"),
     [
         (lambda archive: archive, "called digits-ari already"),
         (lambda archive: archive[:-30], "not a .zip archive, or a damaged one"),
@@ -637,33 +637,33 @@ def test_the_first_run_of_an_empty_lab_can_be_an_import(place):
         (lambda archive: exports.archive("../x", {"run.json": b"{}"}), "out of place"),
     ],
 )
-def test_an_import_that_cannot_be_is_refused_with_its_reason(place, spoil, told):
+def test_an_import_that_cannot_be_is_refused_with_its_reason(place, spoil, message):
     before = sorted(path.name for path in place.iterdir())
     archive = exports.archive("digits-ari", records.files("digits-ari"))
     test = open_page("runs")
     test.file_uploader[0].set_value(("sent.zip", spoil(archive), "application/zip")).run()
     press(test, "Import")
-    assert "sent.zip was not imported: " in texts(test, "error") and told in texts(test, "error")
+    assert "sent.zip was not imported: " in texts(test, "error") and message in texts(test, "error")
     assert not test.exception and sorted(path.name for path in place.iterdir()) == before
 
 
 def test_making_again_fills_the_form_of_the_train_page(place, monkeypatch):
-    asked = []
-    monkeypatch.setattr("arli_core.jobs.Jobs.start", lambda jobs, name, config, paused: asked.append(config))
+    configs = []
+    monkeypatch.setattr("arli_core.jobs.Jobs.start", lambda jobs, name, config, paused: configs.append(config))
     for name in ("digits-steady", "digits-finetune"):
         test = open_page("train", again=name)
         assert f"The settings of {name}" in texts(test, "info") and not test.error
         assert "Changed: " in texts(test, "caption") and "train.batch_size = 200" in texts(test, "caption")
         press(test, "Start")
-        assert asked.pop() == records.load(name).config
+        assert configs.pop() == records.load(name).config
     test = open_page("train", again="digits-steady")
     press(test, "Back to the preset")
     assert [box.value for box in test.selectbox[:2]] == ["digits", "ari"] and "again" not in test.query_params
     press(test, "Start")
-    assert asked.pop() == preset("digits", "ari")
+    assert configs.pop() == preset("digits", "ari")
 
 
-def test_making_again_what_the_form_cannot_express_is_told(place, rewrite):
+def test_making_again_what_the_form_cannot_express_gets_a_note(place, rewrite):
     rewrite(place / "digits-ari", lambda index: index["config"].update(preset=None))
     test = open_page("train", again="digits-ari")
     assert "its Python script on the Runs page makes it again" in texts(test, "warning")
@@ -679,8 +679,8 @@ def boxes(test: AppTest, kind: str) -> dict:
 
 
 def test_tasks_of_ones_own_are_set_in_the_form(place, monkeypatch):
-    asked = []
-    monkeypatch.setattr("arli_core.jobs.Jobs.start", lambda jobs, name, config, paused: asked.append(config))
+    configs = []
+    monkeypatch.setattr("arli_core.jobs.Jobs.start", lambda jobs, name, config, paused: configs.append(config))
     test = open_page("train", preset="digits", method="replay")
     assert not boxes(test, "number_input")["data.tasks"].disabled
     boxes(test, "text_input")["data.classes_per_task"].set_value("4, 2,2,2").run()
@@ -690,16 +690,16 @@ def test_tasks_of_ones_own_are_set_in_the_form(place, monkeypatch):
     assert not test.error and not test.exception
     assert "data.classes_per_task = 4,2,2,2, data.class_order = 3,1,4,5,9,2,6,0,8,7" in texts(test, "caption")
     press(test, "Start")
-    assert asked.pop() == preset("digits", "replay", **UNEQUAL)
+    assert configs.pop() == preset("digits", "replay", **UNEQUAL)
     boxes(test, "text_input")["data.classes_per_task"].set_value("2").run()
     assert not boxes(test, "number_input")["data.tasks"].disabled
     boxes(test, "text_input")["data.class_order"].set_value("").run()
     press(test, "Start")
-    assert asked.pop() == preset("digits", "replay")
+    assert configs.pop() == preset("digits", "replay")
 
 
 @pytest.mark.parametrize(
-    ("key", "text", "told"),
+    ("key", "text", "message"),
     [
         ("data.classes_per_task", "4,0", "a number from 1 to 1000, or one for each task, as in 4,2,2,2"),
         ("data.classes_per_task", "", "a number from 1 to 1000, or one for each task, as in 4,2,2,2"),
@@ -708,39 +708,39 @@ def test_tasks_of_ones_own_are_set_in_the_form(place, monkeypatch):
         ("data.class_order", "-1", "a seed of at least 0"),
     ],
 )
-def test_tasks_that_cannot_be_are_told_in_the_form_and_in_an_address(place, key, text, told):
+def test_invalid_tasks_are_named_in_the_form_and_in_an_address(place, key, text, message):
     test = open_page("train", preset="digits", method="replay")
     boxes(test, "text_input")[key].set_value(text).run()
-    assert f"{key}: " in texts(test, "error") and told in texts(test, "error") and not test.exception
+    assert f"{key}: " in texts(test, "error") and message in texts(test, "error") and not test.exception
     assert not any(button.label == "Start" for button in test.button)
     if text:
         test = open_page("train", **{"preset": "digits", key: text})
-        assert "The address asks for what cannot be: " in texts(test, "error") and told in texts(test, "error")
+        assert "The address has invalid settings: " in texts(test, "error") and message in texts(test, "error")
         assert not test.exception and any(button.label == "Start" for button in test.button)
 
 
 def test_an_address_fills_the_form_with_any_setting(place, monkeypatch):
     """As the form's own link writes it."""
-    asked = []
-    monkeypatch.setattr("arli_core.jobs.Jobs.start", lambda jobs, name, config, paused: asked.append(config))
+    configs = []
+    monkeypatch.setattr("arli_core.jobs.Jobs.start", lambda jobs, name, config, paused: configs.append(config))
     settings = {**UNEQUAL, "seed": 7, "train.loss": "task", "fusion.reset": False, "attack.epsilon": 0.1}
-    wanted = preset("digits", "ari", **settings)
-    written = {key: config.text_of(value) for key, value in config.changes(wanted).items()}
+    expected = preset("digits", "ari", **settings)
+    written = {key: config.text_of(value) for key, value in config.changes(expected).items()}
     test = open_page("train", preset="digits", method="ari", seed="7", **written)
     assert not test.error and not test.warning and not test.exception
     link = next(link for link in test.get("page_link") if link.proto.label == "Address")
     assert dict(parse_qsl(link.proto.query_string)) == {"preset": "digits", "method": "ari", "seed": "7", **written}
     press(test, "Start")
-    assert asked.pop() == wanted
+    assert configs.pop() == expected
     press(test, "Back to the preset")
     assert not set(test.query_params) & {"preset", "method", "seed", *written}
     press(test, "Start")
-    assert asked.pop() == preset("digits", "ari")
+    assert configs.pop() == preset("digits", "ari")
 
 
 def test_an_address_that_asks_for_other_data_or_an_unknown_preset_says_so(place):
     test = open_page("train", **{"preset": "digits", "data.name": "mnist-5k"})
-    assert "Here data.name is the preset's; the address asks for mnist-5k" in texts(test, "warning")
+    assert "Here the preset sets data.name; the address asks for mnist-5k" in texts(test, "warning")
     test = open_page("train", preset="tenths")
     assert "unknown preset 'tenths'; valid presets: digits" in texts(test, "error") and not test.exception
 
@@ -767,7 +767,7 @@ def test_unequal_tasks_are_shown_with_both_averages_and_readable_names(place):
 def test_a_record_without_numbers_of_samples_has_no_average_over_them(place):
     index = place / "digits-ari" / "run.json"
     content = json.loads(index.read_text()) | {"schema": 1}
-    for key in ("test_samples", "data", "digests", "digest"):  # which records had not then
+    for key in ("test_samples", "data", "digests", "digest"):  # which records did not have then
         del content[key]
     index.write_text(json.dumps(content))
     test = open_page("forgetting", run="digits-ari", other="digits-finetune")
@@ -802,8 +802,8 @@ def test_what_a_player_shows_can_be_saved_in_every_format(place, name, query, fi
 
 def players(test: AppTest) -> list[dict]:
     """The payloads of the page's players, from the top."""
-    found = [part.proto for part in test.get("bidi_component")]
-    return [json.loads(part.json) for part in found if part.component_name == "frame_player"]
+    components = [part.proto for part in test.get("bidi_component")]
+    return [json.loads(part.json) for part in components if part.component_name == "frame_player"]
 
 
 def panels(test: AppTest, player: int = 0) -> list[dict]:
@@ -830,9 +830,9 @@ def test_the_slider_of_eta_answers_as_the_fusion_does(place):
         assert not test.exception and not test.warning
         _, dif, dif_star = map(values, panels(test))
         regularised = fusion.dif(frames.matrix("distance", frame), eta)
-        here = np.append(frames.present[frame], True)
-        np.testing.assert_allclose(dif_star[frame][np.ix_(here, here)], fusion.dif_star(regularised), atol=1e-6)
-        np.testing.assert_allclose(dif[frame][np.ix_(here, here)], regularised, rtol=1e-6)
+        present = np.append(frames.present[frame], True)
+        np.testing.assert_allclose(dif_star[frame][np.ix_(present, present)], fusion.dif_star(regularised), atol=1e-6)
+        np.testing.assert_allclose(dif[frame][np.ix_(present, present)], regularised, rtol=1e-6)
         assert "not a new training run" in texts(test, "info")
     next(button for button in test.button if button.label.startswith("Back to")).click().run()
     assert "eta" not in test.query_params and "not a new training run" not in texts(test, "info")
@@ -847,11 +847,11 @@ def test_one_layer_stands_for_the_whole_model_where_it_is_chosen(place):
         assert not test.exception and not test.warning and f"**{layer} alone**" in texts(test, "info")
         distance, dif, dif_star = map(values, panels(test))
         for frame in range(len(frames)):
-            here = np.ix_(*[np.append(frames.present[frame], True)] * 2)
-            np.testing.assert_allclose(distance[frame][here], frames.layers[frame, number][here], rtol=1e-6)
-            regularised = fusion.dif(frames.layers[frame, number][here].astype(float), eta)
-            np.testing.assert_allclose(dif[frame][here], regularised, rtol=1e-6)
-            np.testing.assert_allclose(dif_star[frame][here], fusion.dif_star(regularised), atol=1e-6)
+            present = np.ix_(*[np.append(frames.present[frame], True)] * 2)
+            np.testing.assert_allclose(distance[frame][present], frames.layers[frame, number][present], rtol=1e-6)
+            regularised = fusion.dif(frames.layers[frame, number][present].astype(float), eta)
+            np.testing.assert_allclose(dif[frame][present], regularised, rtol=1e-6)
+            np.testing.assert_allclose(dif_star[frame][present], fusion.dif_star(regularised), atol=1e-6)
     whole = open_page("matrix", run="digits-ari", task="2", layer="nose")
     assert "There is no layer nose; showing whole models" in texts(whole, "warning")
     np.testing.assert_allclose(values(panels(whole)[0]), frames.distance, rtol=1e-6)
@@ -878,7 +878,7 @@ def test_the_slider_of_eta_goes_to_the_address(place):
 @pytest.mark.parametrize(
     ("eta", "answer"),
     [
-        ("1e9", "There is no eta 1000000000.0; showing 1000000.0 of 0.001 to 1000000.0"),
+        ("1e9", "There is no eta 1000000000.0; showing 1000000.0 (valid: 0.001 to 1000000.0)"),
         ("-1", "There is no eta -1.0; showing 0.001"),
         ("inf", "There is no eta inf; showing 1000000.0"),
         ("nan", "eta 'nan' is not a number; showing 1000.0"),
@@ -971,7 +971,7 @@ def test_a_faulty_row_of_ones_own_matrix_is_named_and_normalised_on_request(plac
 def test_an_address_without_a_matrix_falls_back_visibly(place, matrix):
     test = open_page("spectrum", view="own", matrix=matrix)
     assert not test.exception and not test.error
-    assert "No matrix can be read in the address" in texts(test, "warning")
+    assert "No matrix can be read from the address" in texts(test, "warning")
     assert test.session_state["own"]["text"] == "0.6,0.3,0.1;0.2,0.5,0.3;0.1,0.2,0.7"
 
 
@@ -998,12 +998,12 @@ DOCS = sorted(file.stem for file in (ROOT / "docs").glob("*.md"))
 def test_the_reference_holds_all_of_docs_with_its_pictures_and_links(doc):
     test = open_page("reference", doc=doc)
     assert not test.exception and not test.warning
-    shown = texts(test, "markdown")
+    text = texts(test, "markdown")
     written = (ROOT / "docs" / f"{doc}.md").read_text(encoding="utf-8")
-    assert all(line in shown for line in written.splitlines() if line.startswith("| ") and "](" not in line)
+    assert all(line in text for line in written.splitlines() if line.startswith("| ") and "](" not in line)
     assert len(test.get("image")) == written.count("![")
-    assert ".md)" not in shown and "![" not in shown
-    assert set(re.findall(r"\]\(reference\?doc=(\w+)\)", shown)) <= set(DOCS)
+    assert ".md)" not in text and "![" not in text
+    assert set(re.findall(r"\]\(reference\?doc=(\w+)\)", text)) <= set(DOCS)
 
 
 def test_a_page_of_the_reference_that_is_not_there_falls_back_visibly():
@@ -1013,6 +1013,6 @@ def test_a_page_of_the_reference_that_is_not_there_falls_back_visibly():
 
 
 def test_links_of_the_lessons_into_the_reference_lead_somewhere():
-    told = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "pages" / "parts" / "lessons").glob("*.py"))
-    links = re.findall(r"\]\((\w+)\?doc=(\w+)\)", told)
+    code = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "pages" / "parts" / "lessons").glob("*.py"))
+    links = re.findall(r"\]\((\w+)\?doc=(\w+)\)", code)
     assert links and all(page == "reference" and doc in DOCS for page, doc in links)

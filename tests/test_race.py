@@ -45,10 +45,10 @@ def jobs(place: Path) -> Iterator[Jobs]:
     jobs.end()
 
 
-def wait(condition, *seen: Job) -> None:
+def wait(condition, *jobs: Job) -> None:
     deadline = time.monotonic() + PATIENCE
     while not condition():
-        assert time.monotonic() < deadline, [(job.name, job.state, job.error) for job in seen]
+        assert time.monotonic() < deadline, [(job.name, job.state, job.error) for job in jobs]
         time.sleep(0.01)
 
 
@@ -58,16 +58,16 @@ def ended(*jobs: Job) -> None:
 
 @pytest.fixture
 def rounds(monkeypatch: pytest.MonkeyPatch) -> list[list[tuple[tuple[int, int], int]]]:
-    """Where each racer is, and how many tasks it has done, before every turn: as the thread finds them."""
-    seen = []
+    """Where each racer is, and how many tasks it has done, before every turn: as the thread sees them."""
+    positions = []
     may_go_on = _Turns._may_go_on
 
     def look(turns: _Turns) -> bool:
-        seen.append([(next_iteration(job.record), len(job.record.tasks)) for job in turns.jobs])
+        positions.append([(next_iteration(job.record), len(job.record.tasks)) for job in turns.jobs])
         return may_go_on(turns)
 
     monkeypatch.setattr(_Turns, "_may_go_on", look)
-    return seen
+    return positions
 
 
 def equal(name: str, other: str | Path) -> None:
@@ -89,12 +89,12 @@ def equal(name: str, other: str | Path) -> None:
 def drawn(config: Config) -> dict[tuple[int, int], list[list[int]]]:
     """The sample indices of every batch, by task and epoch, as `learn` draws them."""
     stream = open_world(config, torch.device("cpu")).stream
-    found = {}
+    batches = {}
     for task in range(1, stream.tasks + 1):
         schedule = Schedule(config, stream, task)
         for epoch in range(config.train.epochs):
-            found[task, epoch] = [batch.tolist() for batch in schedule.batches(epoch)]
-    return found
+            batches[task, epoch] = [batch.tolist() for batch in schedule.batches(epoch)]
+    return batches
 
 
 def test_the_same_batches_are_the_same_indices_in_the_same_order():
@@ -132,7 +132,7 @@ def test_matching_leaves_a_method_its_own_optimiser_and_start():
 
 def test_racers_see_the_same_images_moved_alike(jobs, monkeypatch):
     """What reaches the methods, augmented: every batch of every task, in order; and both start from equal weights."""
-    seen: dict[str, list[bytes]] = {}
+    batches: dict[str, list[bytes]] = {}
     starts: list[torch.Tensor] = []
     create = learn.create
 
@@ -142,7 +142,9 @@ def test_racers_see_the_same_images_moved_alike(jobs, monkeypatch):
         starts.append(method.phi.clone())
 
         def look(batch, *rest):
-            seen.setdefault(config.method, []).append(batch.images.numpy().tobytes() + batch.labels.numpy().tobytes())
+            batches.setdefault(config.method, []).append(
+                batch.images.numpy().tobytes() + batch.labels.numpy().tobytes()
+            )
             return step(batch, *rest)
 
         monkeypatch.setattr(method, "step", look)
@@ -152,7 +154,7 @@ def test_racers_see_the_same_images_moved_alike(jobs, monkeypatch):
     racers = jobs.race(pair(**{"augmentation.shift": 1, "augmentation.flip": True}))
     ended(*racers)
     assert [job.state for job in racers] == [State.FINISHED] * 2
-    assert len(seen["ari"]) > 10 and seen["ari"] == seen["replay"]
+    assert len(batches["ari"]) > 10 and batches["ari"] == batches["replay"]
     assert torch.equal(*starts)
 
 
@@ -166,8 +168,8 @@ def test_a_race_is_in_lockstep_and_each_run_is_what_it_is_alone(jobs, place, rou
     ended(*racers)
     assert all(one == other for one, other in rounds)
     assert len({one for one, _ in rounds}) == len(rounds) > 10
-    for name, each in configs.items():
-        for _ in runs.train(each, place / f"{name}-alone"):
+    for name, own in configs.items():
+        for _ in runs.train(own, place / f"{name}-alone"):
             pass
         equal(name, f"{name}-alone")
 
@@ -214,9 +216,9 @@ def test_pause_stop_and_resume_are_of_both(jobs, place):
     assert [job.state for job in racers] == [State.PAUSED] * 2
     time.sleep(0.5)  # the turn under way is made
     wait(lambda: len({next_iteration(job.record) for job in racers}) == 1, *racers)
-    here = [next_iteration(job.record) for job in racers]
+    places = [next_iteration(job.record) for job in racers]
     time.sleep(0.3)
-    assert [next_iteration(job.record) for job in racers] == here
+    assert [next_iteration(job.record) for job in racers] == places
     jobs.resume("other", "one")
     assert [job.state for job in racers] == [State.RUNNING] * 2
     with pytest.raises(Busy, match="one is training"):
@@ -228,14 +230,14 @@ def test_pause_stop_and_resume_are_of_both(jobs, place):
     again = jobs.resume("one", "other")
     assert [job.name for job in again] == ["one", "other"] and jobs.under_way() == [again]
     ended(*again)
-    for name, each in configs.items():
-        for _ in runs.train(each, place / f"{name}-alone"):
+    for name, own in configs.items():
+        for _ in runs.train(own, place / f"{name}-alone"):
             pass
         equal(name, f"{name}-alone")
 
 
 def test_resuming_lets_the_one_behind_catch_up(jobs, place):
-    """As after a server that ended between the savings of both."""
+    """As after a server that ended when one run was saved and the other was not yet."""
     configs = pair(**{"train.epochs": 3})
     for name, epochs in (("one", 2), ("other", 1)):
         saved = 0
@@ -250,8 +252,8 @@ def test_resuming_lets_the_one_behind_catch_up(jobs, place):
         assert places[0] == ahead or places[1] >= ahead
     ended(*racers)
     assert [job.state for job in racers] == [State.FINISHED] * 2
-    for name, each in configs.items():
-        for _ in runs.train(each, place / f"{name}-alone"):
+    for name, own in configs.items():
+        for _ in runs.train(own, place / f"{name}-alone"):
             pass
         equal(name, f"{name}-alone")
 
@@ -280,19 +282,19 @@ def test_changes_are_what_is_not_as_in_the_preset():
 def test_the_standing_is_that_of_the_records(jobs):
     racers = jobs.race(pair())
     ended(*racers)
-    found = [job.record for job in racers]
-    lines = {line.what: line for line in race.standing(*found)}
-    averages = [record.summary()["average"]["per_sample"] for record in found]
+    recorded = [job.record for job in racers]
+    lines = {line.what: line for line in race.standing(*recorded)}
+    averages = [record.summary()["average"]["per_sample"] for record in recorded]
     assert lines["average accuracy"].values == tuple(averages)
-    assert [race.average_accuracies(record)[-1] for record in found] == pytest.approx(averages)
-    forgotten = [record.summary()["forgetting"]["per_sample"] for record in found]
+    assert [race.average_accuracies(record)[-1] for record in recorded] == pytest.approx(averages)
+    forgotten = [record.summary()["forgetting"]["per_sample"] for record in recorded]
     level = len(set(averages)) == 1
     assert lines["average accuracy"].leader == (None if level else int(np.argmax(averages)))
     assert lines["forgetting"].leader == (None if len(set(forgotten)) == 1 else int(np.argmin(forgotten)))
-    assert lines["seconds"].leader == int(np.argmin([record.seconds for record in found]))
+    assert lines["seconds"].leader == int(np.argmin([record.seconds for record in recorded]))
     assert lines["samples"].values[0] == lines["samples"].values[1] and lines["samples"].leader is None
     assert lines["loss"].leader is not None
-    assert race.standing(found[0], found[0])[0].leader is None  # level
+    assert race.standing(recorded[0], recorded[0])[0].leader is None  # level
 
 
 # The page
@@ -330,17 +332,17 @@ def press(test: AppTest, label: str) -> AppTest:
 def test_the_form_says_what_is_the_same_and_what_is_not(lab):
     test = open_train(view="race")
     assert not test.exception and not test.error and not test.warning
-    said = texts(test, "markdown")
-    assert "**every batch**: the same samples in the same order" in said and "train.learning_rate 0.1 / 0.003" in said
-    assert "the weights at the start" in said
-    assert "**Not as in the preset:** replay-balanced train.batch_size = 16." in said  # ari's own
+    text = texts(test, "markdown")
+    assert "**every batch**: the same samples in the same order" in text and "train.learning_rate 0.1 / 0.003" in text
+    assert "the weights at the start" in text
+    assert "**Changed from the preset:** replay-balanced train.batch_size = 16." in text  # ari's own
     test.selectbox(key="race-The other").select("replay").run()
-    said = texts(test, "markdown")
-    assert "**Not as in the preset:** replay train.batch_size = 16; replay memory.batches = balanced." in said
+    text = texts(test, "markdown")
+    assert "**Changed from the preset:** replay train.batch_size = 16; replay memory.batches = balanced." in text
     test.selectbox(key="race-The other").select("finetune").run()
-    said = texts(test, "markdown")
-    assert "the batches of task 1" in said and "new samples alone: no exemplars are kept" in said
-    assert "**every batch**" not in said
+    text = texts(test, "markdown")
+    assert "the batches of task 1" in text and "new samples alone: no exemplars are kept" in text
+    assert "**every batch**" not in text
     next(box for box in test.number_input if box.label == "memory.budget").set_value(0).run()
     assert "memory.budget: input should be greater" in texts(test, "error") and "Start" not in labels(test)
 
@@ -360,7 +362,7 @@ def test_a_race_is_started_paused_stepped_stopped_and_goes_on_from_its_page(lab)
     wait(lambda: all(job.record.last for job in racers), *racers)
     test = open_train(view="race", run=names[0], other=names[1])  # as a reload, or a second tab
     assert not test.exception and "iteration 1 of" in test.get("progress")[0].proto.text
-    assert "Who leads on what" in texts(test, "markdown") and "known when both" in texts(test, "caption")
+    assert "Which run leads" in texts(test, "markdown") and "known when both" in texts(test, "caption")
     tab = open_train(run=names[1])
     assert "pause, step and stop together" in texts(tab, "info") and "See the race" in labels(tab)
     tab = open_train(view="race")
@@ -387,7 +389,7 @@ def test_a_race_is_started_paused_stepped_stopped_and_goes_on_from_its_page(lab)
     assert "other" not in test.query_params and "Start" in labels(test)
 
 
-def test_a_failed_racer_is_told_while_the_other_goes_on(lab):
+def test_a_failed_racer_says_why_while_the_other_goes_on(lab):
     configs = pair(**{"train.epochs": 30})
     bad = configs["one"].train.model_copy(update={"learning_rate": 1e30})
     configs["one"] = configs["one"].model_copy(update={"train": bad})
@@ -399,10 +401,10 @@ def test_a_failed_racer_is_told_while_the_other_goes_on(lab):
     assert "Pause" in labels(test)
 
 
-def test_names_that_cannot_be_and_another_that_trains_are_told_and_start_nothing(lab):
+def test_invalid_names_and_another_run_in_training_start_nothing(lab):
     for _ in runs.train(config("finetune"), lab / "taken"):
         pass
-    for first, second, told in (
+    for first, second, message in (
         ("same", "same", "the same name"),
         ("fresh", "taken", "called taken already"),
         ("../away", "fresh", "cannot name a run"),
@@ -411,7 +413,7 @@ def test_names_that_cannot_be_and_another_that_trains_are_told_and_start_nothing
         for field, name in zip(test.text_input, (first, second), strict=True):
             field.set_value(name)
         press(test, "Start")
-        assert told in texts(test, "error") and records.names() == ["taken"]
+        assert message in texts(test, "error") and records.names() == ["taken"]
     job = run_bar.jobs().start("busy", config("finetune", **{"train.epochs": 200}))
     test = open_train(view="race")
     assert "busy is running." in texts(test, "info")
@@ -432,11 +434,11 @@ def test_an_address_of_runs_that_are_not_there_falls_back_to_the_form(lab):
 def test_tried_configurations_stand_with_what_each_cost(lab):
     test = open_train()
     assert "No run of mnist-5k is recorded here yet" in texts(test, "caption")
-    for name, each in {
+    for name, own in {
         "first": config("finetune"),
         "second": config("replay", **{"memory.budget": 50}),
     }.items():
-        for _ in runs.train(each, lab / name):
+        for _ in runs.train(own, lab / name):
             pass
     test.selectbox(key="preset-box").select("digits").run()
     table = test.dataframe[0].value
@@ -463,6 +465,6 @@ def test_a_finished_run_shows_what_it_cost_in_all(lab):
     job = run_bar.jobs().start("one", config("finetune"))
     ended(job)
     test = open_train(run="one")
-    shown = {metric.label: metric.value for metric in test.metric}
-    assert shown["Samples"] == f"{job.record.samples:,}" and shown["Device"] == "cpu"
-    assert "Time in all" in shown and "Time left" not in shown
+    metrics = {metric.label: metric.value for metric in test.metric}
+    assert metrics["Samples"] == f"{job.record.samples:,}" and metrics["Device"] == "cpu"
+    assert "Total time" in metrics and "Time left" not in metrics

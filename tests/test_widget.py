@@ -13,7 +13,7 @@ DATA = payload([], [Curve("x", [0.0] * 10)], range(10), frame=3)
 
 
 def sent(widget):
-    """What the browser is told; keys with an underscore are anywidget's."""
+    """The state sent to the browser; keys with an underscore are anywidget's."""
     return widget.get_state(["payload", "frame", "_esm", "_css"])
 
 
@@ -26,10 +26,10 @@ def test_the_browser_gets_the_files_of_the_app_and_the_payload_as_it_is():
 
 
 def test_a_reported_frame_is_there_for_python_and_its_observers():
-    player, told = FramePlayer(DATA), []
-    player.observe(lambda change: told.append(change["new"]), "frame")
+    player, frames = FramePlayer(DATA), []
+    player.observe(lambda change: frames.append(change["new"]), "frame")
     player.set_state({"frame": 7})  # as a message of the browser does
-    assert (player.frame, told) == (7, [7])
+    assert (player.frame, frames) == (7, [7])
 
 
 @pytest.mark.parametrize("frame", [-1, 10])
@@ -50,10 +50,10 @@ def test_another_recording_is_another_player():
 def test_only_the_widget_needs_anywidget():
     code = (
         "import importlib, pkgutil, sys, arli_core\n"
-        "for each in pkgutil.walk_packages(arli_core.__path__, 'arli_core.'):\n"
-        "    if each.name not in ('arli_core.widget', 'arli_core.__main__'):\n"
-        "        importlib.import_module(each.name)\n"
-        "        assert 'anywidget' not in sys.modules, each.name\n"
+        "for module in pkgutil.walk_packages(arli_core.__path__, 'arli_core.'):\n"
+        "    if module.name not in ('arli_core.widget', 'arli_core.__main__'):\n"
+        "        importlib.import_module(module.name)\n"
+        "        assert 'anywidget' not in sys.modules, module.name\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -1,21 +1,21 @@
-"""Takes the README's pictures of the app anew: `make pictures`. Needs Chromium."""
+"""Takes the README's pictures of the app again: `make pictures`. Needs Chromium."""
 
 import sys
 from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
 
-HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
+FOLDER = Path(__file__).parent
+ROOT = FOLDER.parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 from page_load import COMPLETE, QUIET, chromium, server  # noqa: E402
 
 
-def drawn(page: Page, address: str, shown: str) -> None:
-    """The page at an address, once what it is to show is there and it is drawn to its end."""
+def drawn(page: Page, address: str, selector: str) -> None:
+    """Opens an address and waits until the selected element is there and the page is drawn to its end."""
     page.goto(address)
-    page.locator(shown).first.wait_for()
+    page.locator(selector).first.wait_for()
     page.wait_for_function(COMPLETE, polling="raf")
     page.wait_for_timeout(1500)  # pictures fade in
 
@@ -34,13 +34,13 @@ def main() -> None:
         drawn(page, app, ".frame-player")
         scrub(page, 0, 12)
         scrub(page, 1, 4)
-        page.screenshot(path=HERE / "start.png")
+        page.screenshot(path=FOLDER / "start.png")
 
         drawn(page, f"{app}/matrix?frame=12", ".frame-player")
-        page.screenshot(path=HERE / "matrix.png")
+        page.screenshot(path=FOLDER / "matrix.png")
 
         drawn(page, f"{app}/masks?run=scenes-ari", "[data-testid=stImage] img")
-        page.screenshot(path=HERE / "masks.png")
+        page.screenshot(path=FOLDER / "masks.png")
 
         drawn(page, f"{app}/lessons?lesson=consensus", "[data-testid=stRadio]")
         page.locator("[data-testid=stRadio] label", has_text="the further it is").click()
@@ -49,7 +49,7 @@ def main() -> None:
         page.wait_for_timeout(1500)
         scrub(page, 0, 2)
         page.evaluate("document.activeElement.blur()")
-        page.screenshot(path=HERE / "lesson.png")
+        page.screenshot(path=FOLDER / "lesson.png")
         browser.close()
 
 

@@ -1,4 +1,4 @@
-"""What two runs answer after a task: confusion matrices, accuracy per class, and the vote with other groups."""
+"""What two runs answer after a task: confusion matrices, accuracy per class, and the vote of other groups."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -16,22 +16,22 @@ from .address import Number, choose_one, from_widget, number, write
 from .drawing import PROTOCOL_NAMES, picture
 from .run_bar import choose_task, guarded, say_untaught, stamp
 
-if TYPE_CHECKING:  # torch is imported only where answers are asked for
+if TYPE_CHECKING:  # torch is imported only when answers are computed
     from arli_core.answers import Answers
 
 Side = tuple[str, Record]  # a run and its name
 GROUPS = (1, 2, 3, 4, 5, 7, 10, 14, 20, 28, 40, 56, 80, 100)
 KNOWS = {
-    "per_sample": "Knows nothing of a sample's task: the largest logit among all classes seen.",
-    "task_aware": "Is told each sample's task: the largest logit among that task's classes.",
-    "vote": "Is told that a group of samples (20, unless set otherwise) shares one unknown task, which it elects; as "
-    "in the published figures.",
+    "per_sample": "The task is not told: the answer is the largest logit among all classes seen.",
+    "task_aware": "Each sample's task is told: the answer is the largest logit among that task's classes.",
+    "vote": "A group of samples (20, unless set otherwise) is known to share a task, which it elects by vote, as in "
+    "the published figures.",
     "adapted": "The class is then the answer of that task's own copy of the model, adapted to its exemplars.",
 }
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _answers(digest: str, task: int, data: str, _record: Record) -> "Answers":
+def _cached_answers(digest: str, task: int, data: str, _record: Record) -> "Answers":
     from arli_core.answers import answers_of
 
     with st.spinner("Running the network over the held-out images…"):
@@ -40,11 +40,11 @@ def _answers(digest: str, task: int, data: str, _record: Record) -> "Answers":
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _votes(
-    digest: str, task: int, data: str, groups: Sequence[int], mixing: float, _found: "Answers"
+    digest: str, task: int, data: str, groups: Sequence[int], mixing: float, _answers: "Answers"
 ) -> list[tuple[float, ...]]:
     """Accuracy of the vote on each task, for each size of the groups."""
     with st.spinner("Voting…"):
-        return [_found.accuracies(Evaluation(group=group, mixing=mixing))["vote"] for group in groups]
+        return [_answers.accuracies(Evaluation(group=group, mixing=mixing))["vote"] for group in groups]
 
 
 def choose_protocol(names: Sequence[str]) -> str:
@@ -63,22 +63,22 @@ def confusion(sides: Sequence[Side]) -> None:
         protocol = choose_protocol([name for name in PROTOCOL_NAMES if name in PROTOCOLS])
     for column, place, (name, record) in zip(st.columns(2), "ab", sides, strict=True):
         with column:
-            found = _answered(record, task)
-            counts = found.confusion(protocol)
+            answers = _answers_after(record, task)
+            counts = answers.confusion(protocol)
             hits = counts.diagonal() / np.maximum(counts.sum(1), 1)
             st.markdown(
                 f"**{record.config.method}** · {counts.sum():,} images · {hits.mean():.3f} correct, mean over classes"
             )
-            table = pd.DataFrame(counts, found.classes, found.classes).rename_axis("class, then answers")
+            table = pd.DataFrame(counts, answers.classes, answers.classes).rename_axis("class, then answers")
             file = f"{name}-{task}-{protocol}"
-            picture(partial(figures.confusion, counts, found.classes), f"confusion-{file}", place, table)
-            table = pd.DataFrame({"accuracy": hits}, pd.Index(found.classes, name="class"))
-            bars = partial(figures.bars, {"": hits}, found.classes, "accuracy per class", 1)
+            picture(partial(figures.confusion, counts, answers.classes), f"confusion-{file}", place, table)
+            table = pd.DataFrame({"accuracy": hits}, pd.Index(answers.classes, name="class"))
+            bars = partial(figures.bars, {"": hits}, answers.classes, "accuracy per class", 1)
             picture(bars, f"classes-{file}", place, table)
     st.markdown(
-        "**What this shows.** Row: the class of a held-out image; column: the answer. What lies off the diagonal in "
-        "the columns of the last task's classes is forgetting at work: images of earlier classes, answered with the "
-        "newest ones."
+        "**What this shows.** Row: the class of a held-out image; column: the answer. The entries off the diagonal "
+        "in the columns of the last task's classes are forgetting at work: images of earlier classes, answered with "
+        "the newest ones."
     )
 
 
@@ -87,7 +87,7 @@ def vote(sides: Sequence[Side]) -> None:
     own = sides[0][1].config.evaluation
     left, middle, right = st.columns([3, 3, 2], vertical_alignment="bottom")
     with left:
-        group = _slider("p", own.group, 1, max(100, own.group), 1, "p: samples that elect their task together")
+        group = _slider("p", own.group, 1, max(100, own.group), 1, "p: samples that vote together on their task")
     with middle:
         mixing = _slider(
             "mixing", own.mixing, 0.0, max(0.5, own.mixing), 0.05, "mixing: share of a group from other tasks"
@@ -97,24 +97,24 @@ def vote(sides: Sequence[Side]) -> None:
         icon=":material/undo:",
         disabled=(group, mixing) == (own.group, own.mixing),
         on_click=_back,
-        help=f"The settings with which {sides[0][0]} was evaluated.",
+        help=f"The settings that {sides[0][0]} was evaluated with.",
     )
     groups = sorted({*GROUPS, own.group, group})
     curves, alone, methods = {}, {}, {}
     for column, (name, record) in zip(st.columns(2), _named(sides), strict=True):
-        found = _answered(record, task)
-        votes = _votes(*guarded(stamp, record, task), groups, mixing, found)
-        curves[name] = np.array([np.mean(each) for each in votes])
-        told = {protocol: record.accuracy[protocol][task - 1] for protocol in PROTOCOLS}
+        answers = _answers_after(record, task)
+        votes = _votes(*guarded(stamp, record, task), groups, mixing, answers)
+        curves[name] = np.array([np.mean(accuracies) for accuracies in votes])
+        recorded = {protocol: record.accuracy[protocol][task - 1] for protocol in PROTOCOLS}
         methods[name] = record.config.method
-        alone[name] = float(np.mean(told["per_sample"]))
-        chosen = float(curves[name][groups.index(group)])
-        recorded = float(np.mean(told["vote"]))
+        alone[name] = float(np.mean(recorded["per_sample"]))
+        current = float(curves[name][groups.index(group)])
+        recorded_vote = float(np.mean(recorded["vote"]))
         with column:
             st.markdown(f"**{name}** · after task {task}")
             columns = st.columns(3)
-            columns[0].metric(f"Vote, p = {group}", f"{chosen:.3f}")
-            columns[1].metric(f"Recorded, p = {record.config.evaluation.group}", f"{recorded:.3f}")
+            columns[0].metric(f"Vote, p = {group}", f"{current:.3f}")
+            columns[1].metric(f"Recorded, p = {record.config.evaluation.group}", f"{recorded_vote:.3f}")
             columns[2].metric("Per-sample", f"{alone[name]:.3f}")
     table = pd.DataFrame(curves, pd.Index(groups, name="p"))
     file = f"vote-{sides[0][0]}-{sides[1][0]}-{task}-{mixing:g}"
@@ -122,16 +122,16 @@ def vote(sides: Sequence[Side]) -> None:
     with left:
         picture(partial(figures.vote_curves, groups, curves, alone, methods, group), file, table=table)
     right.markdown(
-        "**What this shows.** Line: accuracy of the group vote, mean over tasks; dotted: the same network when every "
-        "sample speaks for itself; dashed: the p chosen. A larger p hands the vote more knowledge of the test data, "
-        "namely that p samples share one task. Mixing makes that knowledge wrong: a share of each group is of other "
-        "tasks, and is outvoted."
-        + (" Shares of small groups are rounded to whole samples: hence the jumps." * bool(mixing))
+        "**What this shows.** Solid line: accuracy of the group vote, mean over tasks. Dotted: the same network "
+        "when every sample is classified alone. Dashed: the chosen p. A larger p gives the vote more knowledge of "
+        "the test data, namely that p samples share one task. Mixing makes that knowledge wrong: a share of each "
+        "group comes from other tasks and is outvoted."
+        + (" The jumps come from rounding the shares of small groups to whole samples." * bool(mixing))
     )
 
 
 def _common_task(sides: Sequence[Side]) -> int:
-    """A task that both runs have learned; the page ends, kindly, where there is none."""
+    """A task that both runs have learned; if there is none, the page says so and ends."""
     done = min(len(record.tasks) for _, record in sides)
     if not done:
         say_untaught(*next(side for side in sides if not side[1].tasks))
@@ -139,14 +139,14 @@ def _common_task(sides: Sequence[Side]) -> int:
     return choose_task(sides[0][1], done)
 
 
-def _answered(record: Record, task: int) -> "Answers":
-    return guarded(_answers, *guarded(stamp, record, task), record)
+def _answers_after(record: Record, task: int) -> "Answers":
+    return guarded(_cached_answers, *guarded(stamp, record, task), record)
 
 
 def _named(sides: Sequence[Side]) -> list[Side]:
-    """The sides under different names, where one run stands beside itself too."""
+    """The sides under different names, even if one run is compared with itself."""
     (one, first), (other, second) = sides
-    return [(one, first), (f"{other} (beside)" if other == one else other, second)]
+    return [(one, first), (f"{other} (again)" if other == one else other, second)]
 
 
 def _slider(key: str, own: Number, low: Number, high: Number, step: Number, label: str) -> Number:

@@ -1,4 +1,4 @@
-"""Fusing again and again: a matrix's eigenvalues, its limit, and models that it brings together, or does not."""
+"""Fusing again and again: the eigenvalues of a matrix, its limit, and whether it brings models together."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -12,15 +12,15 @@ from arli_core.player import Curve, PointPanel, payload
 from .drawing import picture, uniform_panel
 from .player import play
 
-AGREED, MOST = 1e-6, 60  # what is left of a difference where we stop, or how many fusions that may take
+AGREED, MOST = 1e-6, 60  # fuse until this share of a difference is left, or this many times
 
 
 def fuse_again(matrix: np.ndarray, models: np.ndarray, names: Sequence[str], key: str) -> None:
-    """The player of T^k and T^k Phi. models: [m, P], P >= 2: two coordinates are drawn, all are measured."""
+    """Plays T^k and T^k Phi. models: [m, P], P >= 2: two coordinates are drawn, all are measured."""
     fused = consensus.repeated_fusion(matrix, models, consensus.fusions_until(matrix, AGREED, MOST))
     try:
         target = (consensus.stationary(matrix) @ models)[:2]
-    except ValueError:  # separate camps go to no single place
+    except ValueError:  # separate camps have no single limit
         target = None
     panels = [
         uniform_panel(fused.powers, list(names), "Tᵏ", marked_row=None),
@@ -34,17 +34,17 @@ def fuse_again(matrix: np.ndarray, models: np.ndarray, names: Sequence[str], key
         others={"start · |λ₂|ᵏ": fused.pace, "start · τᵏ, the bound": fused.bound},
     )
     legend = (
-        "Tᵏ: white is the equal share 1/m, red more, blue less. Dashed rings: the start. Points in one place: models "
-        "that agree."
+        "Tᵏ: white is the equal share 1/m, red is more, blue is less. Dashed rings: the start. Points in one place: "
+        "models that agree."
     )
-    legend += " Cross: where π takes them." if target is not None else " No cross: no single place to go to."
+    legend += " Cross: the limit, which π gives." if target is not None else " No cross: there is no single limit."
     steps = range(len(fused.powers))
     data = payload(panels, [distance], steps, 0, True, 5, legend, unit="fusion")
     play(data, key, file=key)
 
 
 def draw(matrix: np.ndarray, names: Sequence[str], key: str, closed: np.ndarray | None = None) -> None:
-    """Eigenvalues of a row-stochastic T on the disc, and its left eigenvector, or why there is no single one."""
+    """Eigenvalues of a row-stochastic T on the unit disc, and its left eigenvector, or why it is not unique."""
     disc, bars = st.columns([5, 6])
     with disc:
         picture(partial(figures.unit_disc, consensus.spectrum(matrix)), f"eigenvalues-{key}")
@@ -58,8 +58,10 @@ def draw(matrix: np.ndarray, names: Sequence[str], key: str, closed: np.ndarray 
 
 
 def measure(matrix: np.ndarray) -> None:
-    """How fast a row-stochastic T brings models together: in the long run, and at least."""
+    """How fast a row-stochastic T brings models together: in the long run, and at least in every fusion."""
     second, tau = abs(consensus.spectrum(matrix)[1]), consensus.dobrushin(matrix)
     columns = st.columns(2)
     columns[0].metric("|λ₂|", f"{second:.4f}", help="After k fusions the models differ by about |λ₂|^k.")
-    columns[1].metric("Dobrushin's τ", f"{tau:.4f}", help="One fusion shrinks the spread at least so.")
+    columns[1].metric(
+        "Dobrushin's τ", f"{tau:.4f}", help="One fusion shrinks the spread at least to τ times its size."
+    )

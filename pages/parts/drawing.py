@@ -1,4 +1,4 @@
-"""What several pages draw alike: labels, panels and the colours that go with them."""
+"""What several pages draw in the same way: labels, panels, pictures, and the files of them."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -36,12 +36,12 @@ def ink() -> str:
 
 
 def picture(draw: Callable[..., Figure], name: str, place: str = "", table: pd.DataFrame | None = None) -> None:
-    """A figure on the page, and its file in the format that the reader picks. draw(ink=...) makes the figure;
-    place tells apart two pictures of one name on a page; table holds the numbers drawn, where they make one.
+    """Draws a figure and offers its file in several formats. draw(ink=...) makes the figure; place distinguishes two
+    pictures of one name on a page; table, if any, holds the numbers drawn.
     """
     with st.spinner("Drawing…"):
         figure = draw(ink=ink())
-        narrow = int(110 * figure.get_figwidth())  # pixels; one image is not to fill the page
+        narrow = int(110 * figure.get_figwidth())  # pixels; a single narrow picture must not fill the page
         st.pyplot(figure, width=narrow if narrow < 600 else "stretch", alt=str(figure.get_label()))
     with st.popover("Save", icon=":material/download:"):
         save_picture(draw, name, place)
@@ -50,31 +50,31 @@ def picture(draw: Callable[..., Figure], name: str, place: str = "", table: pd.D
 
 
 def save_picture(draw: Callable[..., Figure], name: str, place: str = "") -> None:
-    """The files of a picture, each drawn when it is asked for, and in black: paper and slides are white."""
+    """Offers the files of a picture. Each is drawn on request, and in black, because paper and slides are white."""
     for kind in KINDS:
         st.download_button(
             kind.upper(),
             lambda kind=kind: export(draw(), kind),
             f"{name}.{kind}",
             key=f"{place}{name}-{kind}",
-            on_click="ignore",  # nothing on the page changes by it
+            on_click="ignore",  # saving changes nothing on the page
         )
 
 
 def save_table(table: pd.DataFrame, name: str, place: str = "") -> None:
-    """The file of a table; its index comes first."""
+    """Offers a table as a file; its index comes first."""
     st.download_button("CSV", table.to_csv, f"{name}.csv", "text/csv", key=f"{place}{name}-csv", on_click="ignore")
 
 
 def save_frame(file: str, frames: Frames, frame: int, eta: float, stars: Mapping[str, Frames]) -> None:
-    """The matrices of one frame: D, dif at eta, and dif* of each of `stars` by its name; pictures, and a table."""
+    """Offers the matrices of a frame as pictures and as a table: D, dif at eta, and the dif* of `stars` by name."""
     names = labels(frames)
-    here = [names[model] for model in np.flatnonzero(np.append(frames.present[frame], True))]
+    present = [names[model] for model in np.flatnonzero(np.append(frames.present[frame], True))]
     regularised = {"D": frames.matrix("distance", frame)}
     regularised[f"dif = D∘D + {eta:g}"] = dif(regularised["D"], eta)
-    fused = {name: each.matrix("dif_star", frame) for name, each in stars.items()}
-    draws = [partial(figures.distances, values, here, name) for name, values in regularised.items()]
-    draws += [partial(figures.dif_star, values, here) for values in fused.values()]
+    fused = {name: star_frames.matrix("dif_star", frame) for name, star_frames in stars.items()}
+    draws = [partial(figures.distances, values, present, name) for name, values in regularised.items()]
+    draws += [partial(figures.dif_star, values, present) for values in fused.values()]
     every = regularised | fused
     with st.popover("Save this frame", icon=":material/download:"):
         for column, name, draw in zip(st.columns(len(every)), every, draws, strict=True):
@@ -82,7 +82,7 @@ def save_frame(file: str, frames: Frames, frame: int, eta: float, stars: Mapping
                 st.text(name)
                 save_picture(draw, f"{file}-{name.split(' =')[0].replace('*', '-star').replace(' ', '-')}")
         table = pd.concat(
-            {name: pd.DataFrame(values, index=here, columns=here) for name, values in every.items()},
+            {name: pd.DataFrame(values, index=present, columns=present) for name, values in every.items()},
             names=["matrix", "model"],
         )
         save_table(table, file)

@@ -21,12 +21,12 @@ SECTIONS = {
         ("pages/runs.py", "Runs", ":material/folder_open:"),
     ],
 }
-SHARED = ("run", "task", "frame")  # one run, one task, one frame on every page: these stay in the address
+SHARED = ("run", "task", "frame")  # the same run, task and frame on every page: these stay in the address
 
 ICON = Path(__file__).with_name("icon.svg")
 
-# A component without a script: the browser has that part of Streamlit by the time the first player needs it. For a
-# <style> in st.markdown or st.html it would fetch another.
+# A component without a script: with it the browser loads the part of Streamlit that the first player needs. For a
+# <style> in st.markdown or st.html it would load another.
 _style = components.component(
     "frame_style", css=Path(__file__).with_suffix(".css").read_text(encoding="utf-8"), isolate_styles=False
 )
@@ -34,7 +34,7 @@ _style = components.component(
 
 def frame(title: str) -> None:
     """Every page's first line: page settings, heading and sidebar."""
-    # A file of ours: for one of Streamlit's icons or an emoji, the browser would ask a server elsewhere.
+    # Our own file: for one of Streamlit's icons or an emoji, the browser would ask a server elsewhere.
     st.set_page_config(page_title=f"{title} · ARI lab", page_icon=ICON, layout="wide")
     _style(key="frame_style")
     carried = {key: st.query_params[key] for key in SHARED if key in st.query_params}

@@ -1,4 +1,4 @@
-"""The distances of one layer of the network in place of the whole model's: a knob, and the frames that follow."""
+"""The distances of one layer in place of the whole models: a choice, and the frames that follow from it."""
 
 import streamlit as st
 
@@ -11,14 +11,14 @@ ALL = "all"
 
 
 def choose_layer(record: Record) -> str:
-    """A layer, the query parameter `layer`, or ALL of the model; what is recorded without layers has no choice."""
+    """A layer, or ALL for whole models: the query parameter `layer`. A run recorded without layers has no choice."""
     layers = record.started.layers if record.started else {}
     titles = {name: f"{name}: {entries:,} parameters" for name, entries in layers.items()}
     return choose_one("layer", {ALL: "whole models", **titles}, "Distances of", box=True)
 
 
 def of_layer(frames: Frames, record: Record, layer: str, eta: float) -> Frames:
-    """The frames with D of that layer, and dif* made of it. RecordError where dif* is undefined then."""
+    """The frames with the D of that layer and the dif* made of it. RecordError where that dif* is undefined."""
     if layer == ALL:
         return frames
     assert record.started is not None
@@ -33,8 +33,8 @@ def tell_layer(record: Record, layer: str) -> None:
         return
     assert record.started is not None
     st.info(
-        f"**{layer} alone**, {record.started.layers[layer]:,} of {record.started.parameters:,} parameters: D is what "
-        "this layer brings to the distance of the models, and dif and dif\\* are made of that with the same η. The "
-        "run itself compared whole models.",
+        f"**{layer} alone**, {record.started.layers[layer]:,} of {record.started.parameters:,} parameters: D is "
+        "this layer's part in the distances between the models; dif and dif\\* are computed from it with the same "
+        "η. The run itself compared whole models.",
         icon=":material/layers:",
     )

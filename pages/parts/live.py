@@ -1,4 +1,4 @@
-"""A run while it trains, redrawn a second at a time, and what can be done with it."""
+"""A run while it trains, redrawn every second, and its controls."""
 
 import pandas as pd
 import streamlit as st
@@ -22,7 +22,7 @@ from .setup import watch
 
 
 def show(job: Job) -> None:
-    """The live view: redraws itself while the run may change (a paused one makes steps), then the page once more."""
+    """The live view. Redraws itself while the run may change (a paused run can step), then the whole page once."""
     st.fragment(_view, run_every=1.0 if job.alive else None)(job, job.state)
 
 
@@ -36,7 +36,10 @@ def _view(job: Job, drawn: State) -> None:
         st.caption(without_places(note))
     if not record.tasks_begun:
         if job.state is State.PAUSED:
-            st.info("Paused before the first iteration: “One step” makes it, “Go on” all.", icon=":material/pause:")
+            st.info(
+                "Paused before the first iteration. “One step” makes one iteration, “Go on” all.",
+                icon=":material/pause:",
+            )
         elif job.state is State.RUNNING:
             st.info("Loading data and torch; the first iteration is seconds away.", icon=":material/hourglass_empty:")
         return
@@ -75,20 +78,20 @@ def _controls(job: Job) -> None:
         columns[2].button("Stop", icon=":material/stop:", on_click=job.stop, disabled=stopping, width="stretch")
     elif columns[3].button("Train another", icon=":material/add:", width="stretch"):
         write(run=None)
-        st.rerun()  # of the page: a callback would have this part alone drawn anew
+        st.rerun()  # the whole page: a callback would redraw this part alone
     if job.state is State.FINISHED:
         links(job.name, damaged=False)
 
 
 def step(job: Job) -> None:
-    """One iteration, where no other run trains."""
+    """Makes one iteration, unless another run trains."""
     ran = job.state is State.RUNNING
     try:
         jobs().step(job.name)
     except LabError as error:
         problem(error)
     else:
-        if ran:  # it is paused now: other buttons
+        if ran:  # it is paused now and has other buttons
             st.rerun()
 
 
@@ -110,7 +113,7 @@ def _numbers(job: Job, record: Record) -> None:
         "Loss": f"{last.loss:.3f}" if last else "–",
         "Samples": f"{record.samples:,}",
         "Samples a second": f"{record.samples / record.seconds:,.0f}" if record.seconds else "–",
-        "Time so far" if job.alive else "Time in all": duration(record.seconds),
+        "Time so far" if job.alive else "Total time": duration(record.seconds),
     }
     if job.alive:
         figures["Time left"] = duration(record.seconds * (1 - done) / done) if done else "–"
@@ -128,7 +131,7 @@ def _accuracy(record: Record) -> None:
     if not record.tasks:
         st.caption("Measured when the first task is done.")
         return
-    # The strictest first: it is in sight, and the others flatter.
+    # The strictest first, where it is in sight: the others give higher figures.
     names = sorted(protocols(record.config), key=lambda name: not name.startswith("per_sample"))
     rows: dict[str, dict[str, float | None]] = {
         f"{task}: {class_names(record, task)}": {
@@ -142,9 +145,9 @@ def _accuracy(record: Record) -> None:
 
 
 def _loss(frames: Frames) -> None:
-    st.markdown("##### Loss: all, and by task")
+    st.markdown("##### Loss, overall and by task")
     curve = {"all": frames.loss}
-    if frames.fuses:  # names as short as they can be: the legend has one line for all of them
+    if frames.fuses:  # names are as short as possible: the legend has a single line
         curve |= {str(task + 1): frames.losses[:, task] for task in range(frames.losses.shape[1])}
     chart = pd.DataFrame(curve, index=pd.Index(frames.iteration, name="iteration"))
     st.line_chart(chart, height=220, x_label="iteration", y_label="loss")

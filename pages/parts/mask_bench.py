@@ -1,4 +1,4 @@
-"""The benches of the Masks page: each draws one view of chosen held-out images, or of one's own."""
+"""The benches of the Masks page: each draws one view of chosen held-out images, or of the reader's own."""
 
 from functools import partial
 from typing import TYPE_CHECKING
@@ -17,49 +17,49 @@ from .drawing import picture, save_table
 from .player import play
 from .run_bar import View, learned, stamp
 
-if TYPE_CHECKING:  # torch is imported only where a bench is used
+if TYPE_CHECKING:  # torch is imported only when a bench is used
     from arli_core.attention import Learned, Masks
     from arli_core.attribution import Attribution
     from arli_core.bench import Strike
 
-Chosen = np.ndarray  # indices into the held-out images
-ATTACKED = "answer before → when attacked"  # of an image whose class nobody knows
+Indices = np.ndarray  # indices into the held-out images
+ATTACKED = "answer before → when attacked"  # for an image of unknown class
 
 
-def figure9(view: View, found: "Masks", chosen: Chosen) -> None:
-    picture(partial(figures.figure9, found, chosen), f"figure9-{view.name}-{view.task}")
-    st.caption("Above each column: class → the model's answer among all classes seen, bold where it is wrong.")
+def figure9(view: View, masks: "Masks", indices: Indices) -> None:
+    picture(partial(figures.figure9, masks, indices), f"figure9-{view.name}-{view.task}")
+    st.caption("Above each column: class → the model's answer among all classes seen, bold if it is wrong.")
     threshold = st.slider("Threshold of A", 0.0, 1.0, 0.5, 0.05, help="For coverage and overlap.")
-    held_out = merits(found.attention, found.objects, threshold)
+    measures = merits(masks.attention, masks.objects, threshold)
     names = {
         "auroc": ("AUROC", "How often an object pixel has more attention than a background pixel; 0.5 is chance."),
         "pointing": ("Pointing", "The pointing game: share of images whose highest A lies on the object."),
         "overlap": ("Overlap", "Intersection over union of A above the threshold and the object."),
         "coverage": ("Coverage", "Share of pixels with A above the threshold."),
         "mean": ("Mean of A", "Over all pixels."),
-        "entropy": ("Entropy", "1: A is level; 0: all of it in one pixel."),
+        "entropy": ("Entropy", "1: A is uniform; 0: all of A is in one pixel."),
         "saturation": ("Saturation", "Share of pixels with A below 0.05 or above 0.95."),
     }
-    st.markdown(f"Means over all {len(found):,} held-out images of the tasks seen:")
+    st.markdown(f"Means over all {len(masks):,} held-out images of the tasks seen:")
     columns = st.columns(len(names) + 1)
     columns[0].metric(
-        "Correct", f"{np.mean(np.equal(found.labels, found.predictions)):.3f}", help="Per-sample accuracy."
+        "Correct", f"{np.mean(np.equal(masks.labels, masks.predictions)):.3f}", help="Per-sample accuracy."
     )
     for place, (key, (name, text)) in zip(columns[1:], names.items(), strict=True):
-        known = key in held_out
-        place.metric(name, f"{known_mean(held_out[key]):.3f}" if known else "–", help=text)
+        available = key in measures
+        place.metric(name, f"{known_mean(measures[key]):.3f}" if available else "–", help=text)
     _while_learning(view)
 
 
 def _while_learning(view: View) -> None:
-    """A of the run's probe images, frame by frame: the frames of the other pages, each with the latest A so far."""
+    """A of the run's probe images, in the frames of the other pages, each with the latest A so far."""
     frames, started = view.frames, view.record.started
     if started is None or not len(frames.attention):
         st.info("This run recorded no attention while it trained (recording.probes is 0).")
         return
     st.markdown(f"**While task {view.task} was learned**, held-out images of the run:")
     first = np.minimum(np.searchsorted(frames.iteration, frames.attention_at), len(frames) - 1)
-    latest = np.append(np.diff(first) > 0, True)  # of those that come to stand at one frame
+    latest = np.append(np.diff(first) > 0, True)  # where several belong to one frame
     captions = [started.classes[unit] for unit in started.probe_units]
     panel = ImagePanel("A of held-out images", frames.attention[latest], captions, HIGH_RED, first[latest].tolist())
     legend = "Red: high attention; blue: low. Each frame shows the A recorded last."
@@ -68,12 +68,12 @@ def _while_learning(view: View) -> None:
     play(data, name, follow="frame", file=name)
 
 
-def attack(view: View, found: "Masks", chosen: Chosen) -> None:
-    _attack(view, found.images[chosen], found.units[chosen], [found.labels[index] for index in chosen])
+def attack(view: View, masks: "Masks", indices: Indices) -> None:
+    _attack(view, masks.images[indices], masks.units[indices], [masks.labels[index] for index in indices])
 
 
 def _attack(view: View, images: np.ndarray, targets: np.ndarray | None, labels: list[str] | None) -> "Strike":
-    """The knobs, the picture and the answers; targets and labels None where nobody knows the class."""
+    """The knobs, the picture and the answers; targets and labels are None if the class is unknown."""
     from arli_core.attack import MASKS
     from arli_core.bench import strike
 
@@ -81,30 +81,37 @@ def _attack(view: View, images: np.ndarray, targets: np.ndarray | None, labels: 
     trained = config.attack.epsilon if isinstance(config, Ari | AriReleased) else 0.03
     columns = st.columns([3, 3, 2, 2], vertical_alignment="bottom")
     epsilon = columns[0].slider(
-        "ε, of the pixel range", 0.0, max(0.5, trained), trained, 0.001, "%.3f", help=f"Trained with {trained:.3g}."
+        "ε, as a share of the pixel range",
+        0.0,
+        max(0.5, trained),
+        trained,
+        0.001,
+        "%.3f",
+        help=f"Trained with {trained:.3g}.",
     )
     mask = columns[1].segmented_control("B", list(MASKS), default=next(iter(MASKS)), required=True)
-    steps = columns[2].slider("Steps", 1, 10, 1, help="The method makes one.")
-    seed = columns[3].number_input("Seed", 0, 2**31 - 1, 0, help="Of the random start of δ.")
+    steps = columns[2].slider("Steps", 1, 10, 1, help="The method takes one.")
+    seed = columns[3].number_input("Seed", 0, 2**31 - 1, 0, help="For the random start of δ.")
     run = learned(view)
-    done = strike(run, images, epsilon, targets, steps, seed, mask)
-    before, after = ([run.classes[unit] for unit in logits.argmax(1)] for logits in (done.before, done.after))
+    outcome = strike(run, images, epsilon, targets, steps, seed, mask)
+    before, after = ([run.classes[unit] for unit in logits.argmax(1)] for logits in (outcome.before, outcome.after))
     truth = labels or before
     rows = [
         Row("input", images, "image"),
-        Row("A", done.attention),
-        Row(f"B = {mask}", done.background),
-        Row("δ", done.delta, "change"),
-        Row("B∘δ", done.applied, "change"),
-        Row("attacked", done.attacked, "image"),
+        Row("A", outcome.attention),
+        Row(f"B = {mask}", outcome.background),
+        Row("δ", outcome.delta, "change"),
+        Row("B∘δ", outcome.applied, "change"),
+        Row("attacked", outcome.attacked, "image"),
     ]
     answers = list(zip(truth, after, strict=True))
-    above = "class → answer when attacked, bold where wrong" if labels else ATTACKED
+    above = "class → answer when attacked, bold if wrong" if labels else ATTACKED
     draw = partial(figures.grid, rows, answers, "A and B", above=above)
     picture(draw, f"attack-{view.name}-{view.task}")
     st.caption(
-        "δ and B∘δ: middle grey is no change. A is of the input. B is of the image that the attack starts from, the "
-        "input with random noise up to ε, as in training: where an image is level, noise is all there is to look at."
+        "δ and B∘δ: middle grey means no change. A is computed on the input, B on the image that the attack starts "
+        "from: the input with random noise up to ε, as in training. Where an image is flat, B depends only on that "
+        "noise."
     )
     row = np.arange(len(images))
     of = "class" if labels else "first answer"
@@ -113,22 +120,24 @@ def _attack(view: View, images: np.ndarray, targets: np.ndarray | None, labels: 
             of: truth,
             "answer before": before,
             "answer after": after,
-            f"logit of the {of} before": done.before[row, done.targets],
-            "after": done.after[row, done.targets],
-            "best other logit after": _others(done.after, done.targets),
+            f"logit of the {of} before": outcome.before[row, outcome.targets],
+            "after": outcome.after[row, outcome.targets],
+            "best other logit after": _others(outcome.after, outcome.targets),
         }
     )
     columns = st.columns(3)
-    if labels is None:  # nobody knows what would be correct
+    if labels is None:  # the correct answer is unknown
         columns[0].metric("Answer before", ", ".join(before))
         columns[1].metric("Answer after", ", ".join(after))
     else:
         columns[0].metric(f"Correct before, of {len(truth)}", f"{np.mean(np.equal(truth, before)):.2f}")
         columns[1].metric("Correct after", f"{np.mean(np.equal(truth, after)):.2f}")
-    columns[2].metric("Share of δ let through by B", "–" if np.isnan(done.let_through) else f"{done.let_through:.2f}")
+    columns[2].metric(
+        "Share of δ let through by B", "–" if np.isnan(outcome.let_through) else f"{outcome.let_through:.2f}"
+    )
     st.dataframe(table, hide_index=True, height="content")
     save_table(table, f"attack-{view.name}-{view.task}", "table-")
-    return done
+    return outcome
 
 
 def _others(logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -141,116 +150,125 @@ def _others(logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
 def _attributions(key: tuple, _run: "Learned", _images: np.ndarray, _targets: np.ndarray) -> "list[Attribution]":
     from arli_core.bench import attributions
 
-    with st.spinner("Asking Captum…"):
+    with st.spinner("Running Captum…"):
         return list(attributions(_run, _images, _targets))
 
 
-def captum(view: View, found: "Masks", chosen: Chosen) -> None:
+def captum(view: View, masks: "Masks", indices: Indices) -> None:
     left, right = st.columns(2, vertical_alignment="bottom")
-    of = left.segmented_control("Of the logit of", ["the class", "the answer"], default="the class", required=True)
+    of = left.segmented_control(
+        "Explain the logit of", ["the class", "the answer"], default="the class", required=True
+    )
     threshold = right.slider("Threshold", 0.0, 1.0, 0.5, 0.05, help="For coverage and overlap.")
-    run, images = learned(view), found.images[chosen]
-    answers = [(found.labels[index], found.predictions[index]) for index in chosen]
-    targets = found.units[chosen]
+    run, images = learned(view), masks.images[indices]
+    answers = [(masks.labels[index], masks.predictions[index]) for index in indices]
+    targets = masks.units[indices]
     if of == "the answer":
         targets = np.array([run.classes.index(prediction) for _, prediction in answers])
-    key = (*stamp(view.record, view.task), tuple(chosen.tolist()), of)
-    told = _attributions(key, run, images, targets)
-    maps = {"A": found.attention[chosen]} | {each.method: each.scores for each in told}
+    key = (*stamp(view.record, view.task), tuple(indices.tolist()), of)
+    attributions = _attributions(key, run, images, targets)
+    maps = {"A": masks.attention[indices]} | {attribution.method: attribution.scores for attribution in attributions}
     rows = [Row("input", images, "image"), *(Row(name, values) for name, values in maps.items())]
     name = f"captum-{view.name}-{view.task}"
-    picture(lambda ink="black": figures.grid(rows, answers, "A, and |attribution| over its largest", ink), name)
-    objects = None if found.objects is None else found.objects[chosen]
+    picture(
+        lambda ink="black": figures.grid(rows, answers, "A, and |attribution| divided by its largest value", ink),
+        name,
+    )
+    objects = None if masks.objects is None else masks.objects[indices]
     table = pd.DataFrame(
         {name: {key: known_mean(values) for key, values in merits(scores, objects, threshold).items()}
          for name, scores in maps.items()}
     ).T  # fmt: skip
     st.dataframe(table.style.format("{:.3f}"), height="content")
     save_table(table, name, "table-")
-    st.caption("Means over the images shown. A is made by the network on its way; the others ask about its answer.")
-    _say_what_is_level(told)
-    for each in told:
-        if each.converged is not None and each.delta is not None and each.steps is not None:
-            late = int((~each.converged).sum())
-            told_of = "all within 1 % of it" if not late else f"{late} not within 1 % of it at 1,024 steps"
+    st.caption(
+        "Means over the images shown. The network makes A on its way to an answer; the others attribute that answer."
+    )
+    _note_level_maps(attributions)
+    for attribution in attributions:
+        if attribution.converged is not None and attribution.delta is not None and attribution.steps is not None:
+            late = int((~attribution.converged).sum())
+            convergence = "all within 1 % of it" if not late else f"{late} not within 1 % of it at 1,024 steps"
             st.caption(
-                "Integrated gradients should sum to the difference of logits: they miss it by at most "
-                f"{abs(each.delta).max():.1e}, {told_of}; {each.steps.min()} to {each.steps.max()} steps, from "
-                "the blurred image."
+                "Integrated gradients should sum to the difference of logits. Here they miss it by at most "
+                f"{abs(attribution.delta).max():.1e}, {convergence}; {attribution.steps.min()} to "
+                f"{attribution.steps.max()} steps, from the blurred image."
             )
 
 
-def _say_what_is_level(told: "list[Attribution]") -> None:
-    for each in told:
-        if each.note:
-            st.caption(each.note)
+def _note_level_maps(attributions: "list[Attribution]") -> None:
+    for attribution in attributions:
+        if attribution.note:
+            st.caption(attribution.note)
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
 def _drift(key: tuple, _view: View, _images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     from arli_core.bench import drift
 
-    with st.spinner("Looking with the weights of every task…"):
+    with st.spinner("Running the network with the weights of every task…"):
         return drift(_view.record, _images)
 
 
-def drift(view: View, found: "Masks", chosen: Chosen) -> None:
+def drift(view: View, masks: "Masks", indices: Indices) -> None:
     last = len(view.record.tasks)
-    key = (*stamp(view.record, last), view.task, tuple(chosen.tolist()))
-    tasks, maps = _drift(key, view, found.images[chosen])
-    captions = [found.labels[index] for index in chosen]
+    key = (*stamp(view.record, last), view.task, tuple(indices.tolist()))
+    tasks, maps = _drift(key, view, masks.images[indices])
+    captions = [masks.labels[index] for index in indices]
     panel = ImagePanel("A of these images", maps, captions, HIGH_RED, range(len(tasks)))
     curves = []
-    if found.objects is not None:
-        objects = found.objects[chosen]
-        curves = [Curve("AUROC of A, mean", [known_mean(merits(each, objects)["auroc"]) for each in maps])]
+    if masks.objects is not None:
+        objects = masks.objects[indices]
+        curves = [Curve("AUROC of A, mean", [known_mean(merits(scores, objects)["auroc"]) for scores in maps])]
     legend = "Red: high attention; blue: low. One frame a task."
     data = payload([panel], curves, tasks.tolist(), legend=legend, unit="after task")
     play(data, "drift-tasks", file=f"drift-{view.name}")
 
 
-def stability(view: View, found: "Masks", chosen: Chosen) -> None:
+def stability(view: View, masks: "Masks", indices: Indices) -> None:
     from arli_core.bench import sensitivity
 
-    objects = None if found.objects is None else found.objects[chosen]
-    moved = sensitivity(learned(view), found.images[chosen], objects)
+    objects = None if masks.objects is None else masks.objects[indices]
+    effects = sensitivity(learned(view), masks.images[indices], objects)
     table = pd.DataFrame(
         {
-            "change of the image": [each.change for each in moved],
-            "correlation of A": [each.correlation for each in moved],
-            "largest change of A": [each.difference for each in moved],
-            "AUROC after": [each.auroc for each in moved],
-            "same answer": [each.same_answer for each in moved],
+            "change of the image": [effect.change for effect in effects],
+            "correlation of A": [effect.correlation for effect in effects],
+            "largest change of A": [effect.difference for effect in effects],
+            "AUROC after": [effect.auroc for effect in effects],
+            "same answer": [effect.same_answer for effect in effects],
         }
     ).set_index("change of the image")
     formats = {"correlation of A": "{:.3f}", "largest change of A": "{:.1e}", "AUROC after": "{:.3f}"}
     st.dataframe(table.style.format({**formats, "same answer": "{:.2f}"}, na_rep="–"))
     save_table(table, f"stability-{view.name}-{view.task}")
-    st.caption("A that follows the object stays when the image gets brighter or is inverted, and moves with a shift.")
+    st.caption(
+        "If A follows the object, it stays the same when the image is brightened or inverted, and moves with a shift."
+    )
 
 
-def own_image(view: View, found: "Masks", chosen: Chosen) -> None:
+def own_image(view: View, masks: "Masks", indices: Indices) -> None:
     from arli_core.uploads import read_upload
 
     file = st.file_uploader("An image: PNG, JPEG or WebP", type=["png", "jpg", "jpeg", "webp"])
     if file is None:
-        st.info("It is cut to its central square and made as small as the network's images. It is not kept.")
+        st.info("It will be cropped to its central square and resized to the network's image size. It is not kept.")
         return
-    shape = found.images.shape[1:]
+    shape = masks.images.shape[1:]
     upload = read_upload(file.getvalue(), file.name, (shape[0], shape[1], shape[2]))
     left, right = st.columns([1, 4])
     left.image(upload.original, caption=f"{upload.name}, {upload.size[0]}x{upload.size[1]}", alt=upload.name)
     right.markdown("\n".join(f"- {note}" for note in upload.notes) or "Used as it is.")
     with right:
         st.caption("The network answers with one of the classes it knows, whatever the image shows.")
-    done = _attack(view, upload.image[None], None, None)
+    outcome = _attack(view, upload.image[None], None, None)
     run = learned(view)
     key = (*stamp(view.record, view.task), upload.image.tobytes())
-    told = _attributions(key, run, upload.image[None], done.targets)
-    answer = run.classes[done.targets[0]]
-    rows = [Row("input", upload.image[None], "image"), Row("A", done.attention)]
-    rows += [Row(each.method, each.scores) for each in told]
+    attributions = _attributions(key, run, upload.image[None], outcome.targets)
+    answer = run.classes[outcome.targets[0]]
+    rows = [Row("input", upload.image[None], "image"), Row("A", outcome.attention)]
+    rows += [Row(attribution.method, attribution.scores) for attribution in attributions]
     name = f"own-image-{view.name}-{view.task}"
-    answers = [(answer, run.classes[done.after[0].argmax()])]
+    answers = [(answer, run.classes[outcome.after[0].argmax()])]
     picture(partial(figures.grid, rows, answers, "A and attributions", above=ATTACKED), name)
-    _say_what_is_level(told)
+    _note_level_maps(attributions)

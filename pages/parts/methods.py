@@ -41,13 +41,13 @@ def methods() -> None:
     every = {arm.label: arm for arm in sweep.arms}
     usual = [arm.label for arm in (sweep.plain if len(sweep.plain) > 1 else sweep.arms)]
     with rows:
-        chosen = [every[label] for label in choose_rows("rows", list(every), usual)]
+        arms = [every[label] for label in choose_rows("rows", list(every), usual)]
     with last:
-        against = choose_one("against", {arm.label: arm.label for arm in chosen}, "Reference", box=True)
+        against = choose_one("against", {arm.label: arm.label for arm in arms}, "Reference", box=True)
     with scale:
         within = choose_one("scale", SCALES, "Around the reference")
-    reference = next(arm for arm in chosen if arm.label == against)
-    lines = in_order(comparisons.lines(chosen, sweep.found, protocol, reference, measure), measure)
+    reference = next(arm for arm in arms if arm.label == against)
+    lines = in_order(comparisons.lines(arms, sweep.found, protocol, reference, measure), measure)
     plot, words = st.columns([6, 5])
     with plot:
         draw(lines, against, measure, protocol, None if within == "all" else float(within))
@@ -55,13 +55,13 @@ def methods() -> None:
         explain(lines, against, measure)
     show(lines, against, measure, f"{sweep.preset}-{measure}-{protocol}")
     st.caption(
-        "Seconds: the median of what a run took, on a machine that may have done other work beside it. A sweep of "
-        f"your own appears here by itself: `{making('sweep …')}`."
+        "Seconds: the median time of a run, on a machine that may have done other work meanwhile. A sweep of your "
+        f"own appears here by itself: `{making('sweep …')}`."
     )
 
 
 def in_order(lines: Sequence[Line], measure: str) -> list[Line]:
-    """The best first; what has no figure last."""
+    """The best first; lines without a figure last."""
 
     def place(line: Line) -> tuple[bool, float]:
         mean = line.measures[measure].mean
@@ -87,17 +87,17 @@ def explain(lines: Sequence[Line], against: str, measure: str) -> None:
     base = next((line for line in lines if line.difference is None), None)
     if base is None or base.measures[measure].low is None:
         st.markdown(
-            "**No interval.** The reference has fewer than two seeds here, and one run cannot say how far another "
-            "would land."
+            "**No interval.** The reference has fewer than two seeds here, and one run cannot say how far "
+            "another would differ from it."
         )
         return
     own = base.measures[measure]
     assert own.mean is not None and own.low is not None and own.high is not None
     st.markdown(
-        f"**What a bar means.** {against} was trained {own.n} times, alike but for the seed: the faint dots. Their "
-        f"mean is {number(own.mean)}; the bar from {number(own.low)} to {number(own.high)} is its 95 % interval "
-        f"(Student's t for {own.n} values): of a hundred bars made so, about 95 hold the mean that ever more seeds "
-        "would give."
+        f"**What a bar means.** {against} was trained {own.n} times, with only the seed changed: the faint dots. "
+        f"Their mean is {number(own.mean)}; the bar from {number(own.low)} to {number(own.high)} is its 95 % "
+        f"interval (Student's t for {own.n} values). Of a hundred bars made in this way, about 95 hold the mean that "
+        "more and more seeds would approach."
     )
     others = [line for line in lines if line.difference and line.difference.mean is not None]
     if not others:
@@ -107,16 +107,16 @@ def explain(lines: Sequence[Line], against: str, measure: str) -> None:
     assert paired and paired.mean is not None and other.low is not None and other.high is not None
     overlap = own.low <= other.high and other.low <= own.high
     text = (
-        f"**What a paired difference is.** A lucky seed is often lucky for all. So subtract seed by seed first, and "
-        f"take the interval of the differences: {near.arm.label} less {against} is {written(paired, '+')}, "
-        f"{verdict(paired)}, because 0 lies {'outside' if paired.measurable else 'inside'}"
+        f"**What a paired difference is.** A lucky seed is often lucky for all methods. So subtract seed by seed "
+        f"first, and take the interval of the differences: {near.arm.label} minus {against} is "
+        f"{written(paired, '+')}, {verdict(paired)}, because 0 lies {'outside' if paired.measurable else 'inside'}"
     )
     if overlap and paired.measurable:
         text += " – although the two bars overlap"
     if paired.measurable:
         size = abs(paired.mean)
-        text += f". Beyond chance is not yet large: {size:.3f} is {1000 * size:.0f} images in 1,000"
-    st.markdown(f"{text}. Of 20 such verdicts on rows that are truly alike, about one says “beyond chance”.")
+        text += f". Beyond chance does not mean large: {size:.3f} is {1000 * size:.0f} images in 1,000"
+    st.markdown(f"{text}. Of 20 such verdicts on rows that are truly equal, about one says “beyond chance”.")
 
 
 def show(
@@ -126,15 +126,15 @@ def show(
     name: str,
     call: Callable[[Arm], str] = lambda arm: arm.label,
 ) -> None:
-    """The table, and its file. call: how an arm is called there."""
+    """The table, and its file. call: the name of an arm in both."""
     names = {key: MEASURE_NAMES[key] for key in dict.fromkeys((measure, "average", "forgetting"))}
-    less = f"less that of {against}, by seed"
+    minus = f"minus {against}, by seed"
     table = pd.DataFrame(
         [
             {
                 "row": call(line.arm),
                 **{text: written(line.measures[key]) for key, text in names.items()},
-                less: "" if line.difference is None else written(line.difference, "+"),
+                minus: "" if line.difference is None else written(line.difference, "+"),
                 "verdict": verdict(line.difference),
                 "seeds": len(line.values),
                 "seconds": line.seconds,

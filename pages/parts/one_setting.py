@@ -34,8 +34,8 @@ def one_setting() -> None:
         setting = choose_one("setting", {key: key for key in curves}, "Setting", "lines", "against", box=True)
     every = curves[setting]
     with rows:
-        chosen = choose_rows("lines", list(every), list(every))
-    lines = {label: every[label] for label in every if label in chosen}
+        labels = choose_rows("lines", list(every), list(every))
+    lines = {label: every[label] for label in every if label in labels}
     arms = [arm for line in lines.values() for arm in line.values()]
     with three:
         protocol = choose_protocol(arms)
@@ -44,15 +44,15 @@ def one_setting() -> None:
     with five:
         against = choose_one("against", {label: label for label in lines}, "Reference", box=True)
     tell_common(sweep)
-    found = _found(sweep, lines, against, protocol, measure)
-    table = _table(found, setting, measure)
+    results = _results(sweep, lines, against, protocol, measure)
+    table = _table(results, setting, measure)
     plot, words = st.columns([6, 5])
     with plot:
         drawn = {
             label: {text_of(value): line.measures[measure] for value, line in points.items()}
             if any(isinstance(value, bool | tuple) for value in points)
             else {value: line.measures[measure] for value, line in points.items()}
-            for label, points in found.items()
+            for label, points in results.items()
         }
         methods = {label: next(iter(points.values())).method for label, points in lines.items()}
         title = f"{MEASURE_NAMES[measure]}, {PROTOCOL_NAMES[protocol]}"
@@ -62,57 +62,59 @@ def one_setting() -> None:
     with words:
         described = next(keys(arm.method)[setting].description for arm in arms)
         st.markdown(f"**{setting}**: {described}." if described else f"**{setting}**")
-        _say(found, setting, against, measure)
+        _say(results, setting, against, measure)
     widths = {"_index": "medium", "verdict": 170, "seeds": 60}
     widened = {name: st.column_config.Column(width=width) for name, width in widths.items()}
     st.dataframe(table, column_config=widened, height="content")
     save_table(table, f"{sweep.preset}-{setting}-{measure}-{protocol}", "table-")
 
 
-def _found(
+def _results(
     sweep: Sweep, lines: dict[str, dict[object, Arm]], against: str, protocol: str, measure: str
 ) -> dict[str, dict[object, Line]]:
-    """By label and value; differences are to the reference's arm of the same value, where it has one."""
-    found: dict[str, dict[object, Line]] = {}
+    """By label and value; differences are from the reference's arm of the same value, where there is one."""
+    results: dict[str, dict[object, Line]] = {}
     for label, points in lines.items():
         for value, arm in points.items():
             reference = lines[against].get(value, arm)
             for line in comparisons.lines([arm], sweep.found, protocol, reference, measure):
-                found.setdefault(label, {})[value] = line
-    return found
+                results.setdefault(label, {})[value] = line
+    return results
 
 
-def _table(found: dict[str, dict[object, Line]], setting: str, measure: str) -> pd.DataFrame:
+def _table(results: dict[str, dict[object, Line]], setting: str, measure: str) -> pd.DataFrame:
     table = pd.DataFrame(
         [
             {
                 "row": label,
                 setting: text_of(value),
                 MEASURE_NAMES[measure]: written(line.measures[measure]),
-                "less the reference’s, by seed": "" if line.difference is None else written(line.difference, "+"),
+                "minus the reference, by seed": "" if line.difference is None else written(line.difference, "+"),
                 "verdict": "" if line.difference is None else verdict(line.difference),
                 "seeds": len(line.values),
                 "failed": line.failed,
             }
-            for label, points in found.items()
+            for label, points in results.items()
             for value, line in points.items()
         ]
     ).set_index("row")
     return table if any(table["failed"]) else table.drop(columns="failed")
 
 
-def _say(found: dict[str, dict[object, Line]], setting: str, against: str, measure: str) -> None:
-    """The two ends of the reference's line, and how far the others are from it there."""
-    ends = list(found.get(against, {}))
+def _say(results: dict[str, dict[object, Line]], setting: str, against: str, measure: str) -> None:
+    """The two ends of the reference's line, and how much the others differ from it there."""
+    ends = list(results.get(against, {}))
     for value in dict.fromkeys((ends[0], ends[-1]) if ends else ()):
-        own = written(found[against][value].measures[measure])
+        own = written(results[against][value].measures[measure])
         others = [
             f"{label} {written(line.difference, '+')}, {verdict(line.difference)}"
-            for label, points in found.items()
+            for label, points in results.items()
             if (line := points.get(value)) and line.difference
         ]
-        st.markdown(f"**At {text_of(value)}**, {against} has {own}. Less that, by seed: {'; '.join(others) or '–'}.")
+        st.markdown(
+            f"**At {text_of(value)}**, {against} has {own}. Differences from it, by seed: {'; '.join(others) or '–'}."
+        )
     st.caption(
-        "A point is the mean over the seeds, its bar the 95 % interval; points of one value stand a little apart, so "
-        "that all are seen. A value's seeds may be fewer than another's: the table has them."
+        "A point is the mean over the seeds, and its bar the 95 % interval. Points of one value are drawn a little "
+        "apart, so that all can be seen. Some values may have fewer seeds than others; the table says how many."
     )

@@ -1,4 +1,4 @@
-"""A matrix of one's own: typed in, told what is wrong with it, normalised on request; it lives in the address."""
+"""The reader's own matrix: typed in, checked, normalised on request, and kept in the address."""
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,7 @@ from .address import write
 from .consensus import draw, fuse_again, measure
 
 SIZES = range(2, 9)
-WIDE = 50  # pixels of a column, the least there is
+WIDE = 50  # width of a column in pixels, the least possible
 PRESET = np.array([[0.6, 0.3, 0.1], [0.2, 0.5, 0.3], [0.1, 0.2, 0.7]])
 
 
@@ -24,18 +24,20 @@ def text_of(matrix: np.ndarray) -> str:
 
 
 def matrix_of(text: str) -> np.ndarray:
-    """The matrix of an address; ValueError where it is none of 2x2 to 8x8. It need not be row-stochastic."""
+    """The matrix in an address; ValueError unless it is 2x2 to 8x8. It need not be row-stochastic."""
     rows = [[float(value) for value in row.split(",")] for row in text.split(";")]
     if len(rows) not in SIZES or {len(row) for row in rows} != {len(rows)}:
-        raise ValueError(f"2 to 8 rows of as many numbers each are needed, not rows of {[len(row) for row in rows]}")
+        raise ValueError(
+            f"it must be square, from 2x2 to 8x8; its rows have {', '.join(str(len(row)) for row in rows)} numbers"
+        )
     return np.array(rows)
 
 
 def resized(matrix: np.ndarray, size: int) -> np.ndarray:
-    """The matrix cut to its first models, or grown by models that listen to themselves alone."""
+    """The matrix cut to its first models, or extended by models that keep all their weight."""
     new = np.eye(size)
-    kept = min(size, len(matrix))
-    new[:kept, :kept] = matrix[:kept, :kept]
+    overlap = min(size, len(matrix))
+    new[:overlap, :overlap] = matrix[:overlap, :overlap]
     return new
 
 
@@ -54,25 +56,25 @@ def own_matrix() -> None:
         return
     with right:
         draw(sound, names(len(sound)), "own")
-    st.caption("The models start on a regular polygon: your matrix says how they mix, not where they are.")
+    st.caption("The models start on a regular polygon: your matrix says how they mix, not where they start.")
     fuse_again(sound, consensus.regular_polygon(len(sound)), names(len(sound)), "own-fused")
 
 
 def _edited() -> np.ndarray:
-    """The table. What the address says anew, by a link or a button, replaces it; edits go to the address."""
-    known = st.session_state.setdefault("own", {"text": text_of(PRESET), "asked": None, "revision": 0})
-    asked = st.query_params.get("matrix", known["text"])  # another view's address forgets it, its reader need not
-    # A keyed editor keeps edits by their position: it gets a new key with new data, also after other views, where
-    # its edits were dropped.
-    if asked != known["asked"] or f"own-{known['revision']}" not in st.session_state:
+    """The edited table. A new matrix in the address, by a link or a button, replaces it; edits go to the address."""
+    state = st.session_state.setdefault("own", {"text": text_of(PRESET), "asked": None, "revision": 0})
+    text = st.query_params.get("matrix", state["text"])  # other views drop it from the address
+    # A keyed editor keeps edits by their position: it gets a new key for new data, and after other views, where its
+    # edits were dropped.
+    if text != state["asked"] or f"own-{state['revision']}" not in st.session_state:
         try:
-            known["table"] = matrix_of(asked)
+            state["table"] = matrix_of(text)
         except ValueError as error:
-            st.warning(f"No matrix can be read in the address: {error}.", icon=":material/swap_horiz:")
-            known["table"] = PRESET
-        known["asked"] = asked
-        known["revision"] += 1
-    table = known["table"]
+            st.warning(f"No matrix can be read from the address: {error}.", icon=":material/swap_horiz:")
+            state["table"] = PRESET
+        state["asked"] = text
+        state["revision"] += 1
+    table = state["table"]
 
     st.session_state["size-box"] = len(table)
     st.segmented_control("Models", SIZES, key="size-box", required=True, on_change=_resize)
@@ -80,17 +82,17 @@ def _edited() -> np.ndarray:
     edited = st.data_editor(
         pd.DataFrame(table, index=pd.Index(labels, name="model"), columns=labels),
         column_config={
-            # Narrow, so that eight models are seen without scrolling sideways.
+            # Narrow, so that eight models fit without scrolling sideways.
             "_index": st.column_config.Column(disabled=True, width=WIDE),
-            **{each: st.column_config.NumberColumn(format="%.4g", width=WIDE) for each in labels},
+            **{label: st.column_config.NumberColumn(format="%.4g", width=WIDE) for label in labels},
         },
-        key=f"own-{known['revision']}",
+        key=f"own-{state['revision']}",
         width="stretch",
     ).to_numpy(dtype=float, na_value=np.nan)
-    known["text"] = text_of(edited)
+    state["text"] = text_of(edited)
     if not np.array_equal(edited, table, equal_nan=True):
-        known["asked"] = known["text"]
-        write(matrix=known["text"])
+        state["asked"] = state["text"]
+        write(matrix=state["text"])
     return edited
 
 
@@ -99,7 +101,7 @@ def _resize() -> None:
 
 
 def _checked(matrix: np.ndarray) -> np.ndarray | None:
-    """The matrix where it is row-stochastic; else what is wrong with it, and what can be done."""
+    """The matrix if it is row-stochastic; otherwise None, and the page says what is wrong and what can be done."""
     left, right = st.columns(2)
     left.button("Back to the preset", icon=":material/undo:", on_click=to_address, args=(PRESET,), width="stretch")
     faults = consensus.row_faults(matrix)
@@ -108,9 +110,9 @@ def _checked(matrix: np.ndarray) -> np.ndarray | None:
     except ValueError:
         normalised = None
     if not faults:
-        st.success("Every row sums to 1 and nothing is negative: row-stochastic.", icon=":material/verified:")
+        st.success("Row-stochastic: every row sums to 1, and no entry is negative.", icon=":material/verified:")
         return normalised
-    st.error("  \n".join(["This is no row-stochastic matrix:", *faults]), icon=":material/error:")
+    st.error("  \n".join(["This matrix is not row-stochastic:", *faults]), icon=":material/error:")
     right.button(
         "Divide rows by their sums",
         icon=":material/calculate:",

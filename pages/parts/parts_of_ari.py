@@ -17,11 +17,11 @@ from .sweep_bar import choose_protocol, choose_sweep, tell_common, written
 SCALES = {"0.05": "± 0.05", "0.1": "± 0.1", "all": "All"}
 ON = {True: "on", False: "off"}
 SWITCHES = {
-    "attack": "The second of each two steps is taken on images whose background is attacked; off, it is a second "
-    "clean step.",
-    "weights": "What the task models count for in the next base: the last row of dif*, all alike, or the newest "
-    "task's model alone.",
-    "reset": "Every task model starts from the base; off, from the task model before it, in a chain.",
+    "attack": "Every second step is taken on images whose background is attacked; when off, it is a second clean "
+    "step.",
+    "weights": "How much each task model counts in the next base: by the last row of dif*, all equally, or only the "
+    "newest task's model.",
+    "reset": "Every task model starts from the base; when off, from the previous task's model, in a chain.",
 }
 
 
@@ -33,7 +33,7 @@ def parts_of_ari() -> None:
     with right:
         protocol = choose_protocol(arms)
     with last:
-        within = choose_one("scale", SCALES, "Around the whole ARI")
+        within = choose_one("scale", SCALES, "Around the full ARI")
     tell_common(sweep)
     whole = _name(arms[0])
     lines = comparisons.lines(arms, sweep.found, protocol, arms[0])
@@ -51,7 +51,9 @@ def parts_of_ari() -> None:
         _say(effects)
         _reset_by_weights(sweep, arms, protocol)
     table = _table(effects)
-    st.markdown("##### Main effects: a switch at one position less at the other, over all settings of the others")
+    st.markdown(
+        "##### Main effects: a switch at one position minus the other, over all settings of the other switches"
+    )
     st.dataframe(table, hide_index=True, height="content")
     save_table(table, f"effects-{sweep.preset}-{protocol}", "effects-")
     st.markdown("##### All 12 combinations")
@@ -65,25 +67,25 @@ def _name(arm: Arm) -> str:
 
 def _say(effects: list[Effect]) -> None:
     for switch, what in SWITCHES.items():
-        found = "; ".join(
-            f"{each.difference.replace(' - ', ' less ')} {written(each.interval, '+')}: {each.verdict}"
-            for each in effects
-            if each.switch == switch
+        differences = "; ".join(
+            f"{effect.difference.replace(' - ', ' minus ')} {written(effect.interval, '+')}: {effect.verdict}"
+            for effect in effects
+            if effect.switch == switch
         )
-        st.markdown(f"**{switch.capitalize()}.** {what} {found.capitalize()}.")
+        st.markdown(f"**{switch.capitalize()}.** {what} {differences.capitalize()}.")
 
 
 def _reset_by_weights(sweep: Sweep, arms: list[Arm], protocol: str) -> None:
-    """The reset's main effect hides that it depends on the weights."""
-    found = []
+    """The main effect of reset hides that it depends on the weights."""
+    differences = []
     for weights in dict.fromkeys(arm.varied["fusion.weights"] for arm in arms):
         some = [arm for arm in arms if arm.varied["fusion.weights"] == weights]
         interval = comparisons.contrast(some, sweep.found, protocol, "fusion.reset", True, False)
-        found.append(f"{written(interval, '+')} with weights *{weights}*")
+        differences.append(f"{written(interval, '+')} with weights *{weights}*")
     st.markdown(
-        f"**One switch depends on another.** Reset on less off is {', '.join(found)}. The newest task's model alone, "
-        "started from the base, knows nothing of the other tasks' models; at the end of a chain it has learned from "
-        "all of them. A main effect is a mean over such cases: read it with the rows."
+        f"**One switch depends on another.** Reset on minus off is {', '.join(differences)}. The newest task's model "
+        "alone, started from the base, holds nothing of the other tasks' models; at the end of a chain it builds on "
+        "all of them. A main effect is a mean over such cases: read it together with the rows."
     )
 
 
@@ -91,12 +93,12 @@ def _table(effects: list[Effect]) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
-                "switch": each.switch,
-                "difference": each.difference.replace(" - ", " less "),
-                "average accuracy": written(each.interval, "+"),
-                "verdict": each.verdict,
-                "seeds": each.interval.n,
+                "switch": effect.switch,
+                "difference": effect.difference.replace(" - ", " minus "),
+                "average accuracy": written(effect.interval, "+"),
+                "verdict": effect.verdict,
+                "seeds": effect.interval.n,
             }
-            for each in effects
+            for effect in effects
         ]
     )

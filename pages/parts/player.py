@@ -20,39 +20,39 @@ _component = components.component(
 
 
 def play(payload: dict, key: str, follow: str | None = None, file: str = "") -> int:
-    """The player on the page; the frame that the reader paused, stepped or scrubbed to, payload["frame"] before that.
+    """Draws the player; returns the frame that the reader went to, or payload["frame"] before that.
 
-    follow: the query parameter that goes where the reader goes. payload["frame"] is then what the address says, and
-    the player goes there when that changes by other means: a link, the browser's way back.
-    file: the name, without the frame, under which the reader can save what is shown; none, no offer.
-    What the player reported moves nothing and sends nothing, so a recording travels to the browser once.
+    follow: the query parameter that follows the reader. payload["frame"] is then the frame in the address, and the
+    player goes there when the address changes by other means: a link, or the browser's back button.
+    file: the name, without the frame, under which the reader can save what is shown; empty for no such offer.
+    A reported frame moves nothing and sends nothing, so a recording travels to the browser only once.
     """
-    wanted, last, request = payload["frame"], len(payload["steps"]) - 1, f"{key}.request"
-    asked, start, jump = st.session_state.setdefault(request, (wanted, wanted, 0))
-    # Another page drops what the browser told, and not what was asked of it.
-    if wanted != asked or (wanted != start and _reported(key, last) is None):
-        st.session_state[request] = _, start, jump = wanted, wanted, jump + 1
+    target, last, request = payload["frame"], len(payload["steps"]) - 1, f"{key}.request"
+    last_target, start, jump = st.session_state.setdefault(request, (target, target, 0))
+    # A visit to another page drops what the browser reported, but not what was requested of it.
+    if target != last_target or (target != start and _reported(key, last) is None):
+        st.session_state[request] = _, start, jump = target, target, jump + 1
 
-    def told() -> None:
-        """Before the page is drawn, so that all of it, links included, shows the new address."""
+    def follow_reader() -> None:
+        """Runs before the page is drawn, so that all of it, links included, has the new address."""
         reached = _reported(key, last)
         if follow and reached is not None:
             write(**{follow: str(reached)})
             st.session_state[request] = reached, start, jump
 
-    told()
-    _component(key=key, data={**payload, "frame": min(start, last), "jump": jump}, on_frame_change=told)
+    follow_reader()
+    _component(key=key, data={**payload, "frame": min(start, last), "jump": jump}, on_frame_change=follow_reader)
     reached = _reported(key, last)
-    shown = wanted if reached is None else reached
+    current = target if reached is None else reached
     if file:
         with st.popover("Save this frame", icon=":material/download:"):
-            name = f"{file}-{payload['unit'].replace(' ', '-')}-{payload['steps'][shown]}"
-            save_picture(partial(figures.recording, payload, shown), name)
-    return shown
+            name = f"{file}-{payload['unit'].replace(' ', '-')}-{payload['steps'][current]}"
+            save_picture(partial(figures.recording, payload, current), name)
+    return current
 
 
 def _reported(key: str, last: int) -> int | None:
-    """What the browser told last, unless the page has made a request since: then it is out of date."""
+    """The frame that the browser reported last; None if the page has made a request since, which outdates it."""
     report = st.session_state.get(key, {}).get("frame")
     *_, jump = st.session_state[f"{key}.request"]
     return min(report["index"], last) if report and report["jump"] == jump else None

@@ -1,4 +1,4 @@
-"""How a page says what went wrong, without telling where things lie on the server."""
+"""The error messages of pages, without paths on the server."""
 
 import streamlit as st
 

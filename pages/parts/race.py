@@ -23,14 +23,14 @@ from .run_bar import class_names, guarded, jobs, open_run
 from .setup import PRESETS, free, knob, under_way, watch
 
 SHARED = ("data.tasks", "train.epochs", "train.batch_size", "memory.budget", "memory.batches")
-RECORDED = ("mnist-5k-ari", "mnist-5k-finetune")  # two that ship, to look at before the first race
+RECORDED = ("mnist-5k-ari", "mnist-5k-finetune")  # two shipped runs, to look at before the first race
 
 
 @dataclass(frozen=True)
 class Racer:
     name: str
     record: Record
-    job: Job | None  # None where this server has not trained it
+    job: Job | None  # None if this server has not trained it
 
     @property
     def state(self) -> str:
@@ -50,22 +50,22 @@ def race() -> None:
     """The race of the address, or the form that starts one."""
     name, other = (st.query_params.get(key) for key in ("run", "other"))
     if name and other and name != other:
-        missing = [each for each in (name, other) if not jobs().get(each) and each not in records.names()]
+        names = (name, other)
+        missing = [run for run in names if not jobs().get(run) and run not in records.names()]
         if not missing:
-            names = (name, other)
             live = any(job and job.alive for job in map(jobs().get, names))
-            st.fragment(_view, run_every=1.0 if live else None)(names, [each.state for each in _racers(names)])
+            st.fragment(_view, run_every=1.0 if live else None)(names, [racer.state for racer in _racers(names)])
             return
-        st.warning(f"{' and '.join(missing)} is not recorded here.", icon=":material/swap_horiz:")
+        st.warning(f"Not recorded here: {' and '.join(missing)}.", icon=":material/swap_horiz:")
     _ask()
 
 
 def _racers(names: tuple[str, str]) -> list[Racer]:
-    found = []
+    racers = []
     for name in names:
         job = jobs().get(name)
-        found.append(Racer(name, job.record if job else guarded(open_run, name), job))
-    return found
+        racers.append(Racer(name, job.record if job else guarded(open_run, name), job))
+    return racers
 
 
 # --- Setting it up -------------------------------------------------------------------------------------------------
@@ -94,7 +94,7 @@ def _ask() -> None:
                 st.selectbox(label, settings.METHODS, index=settings.METHODS.index(default), key=f"race-{label}")
             )
             st.caption(settings.summary(methods[-1]))
-    seed = columns[3].number_input("Seed, of both", 0, 2**31 - 1, key="race-seed")
+    seed = columns[3].number_input("Seed of both", 0, 2**31 - 1, key="race-seed")
     try:
         configs = _configured(preset, methods, seed)
     except LabError as error:
@@ -105,7 +105,7 @@ def _ask() -> None:
 
 
 def _configured(preset: str, methods: list[str], seed: int) -> list[Config]:
-    """Both configurations: what they share is set once, the learning rate for each."""
+    """Both configurations: shared settings are chosen once, the learning rate for each."""
     defaults = [settings.preset(preset, method, seed) for method in methods]
     revision = st.session_state.setdefault("race-revision", 0)
     place = f"race-{preset}-{'-'.join(methods)}-{revision}"
@@ -113,19 +113,19 @@ def _configured(preset: str, methods: list[str], seed: int) -> list[Config]:
     rates = []
     with st.expander("Settings", icon=":material/tune:"):
         columns = st.columns(3)
-        # Of the first that has it: where both rehearse, the second's batches follow the first's.
+        # From the first that has the setting: where both rehearse, the second's batches follow the first's.
         holders = {
             key: config for config in reversed(defaults) for key in SHARED if key in settings.keys(config.method)
         }
-        known = [key for key in SHARED if key in holders]
-        for at, key in enumerate(known):
+        shared_keys = [key for key in SHARED if key in holders]
+        for at, key in enumerate(shared_keys):
             field = settings.keys(holders[key].method)[key]
             with columns[at % 3]:
                 shared[key] = knob(key, field, settings.value_of(holders[key], key), f"{place}-{key}")
         for column, mark, config in zip(st.columns(2), _marks(methods), defaults, strict=True):
             field = settings.keys(config.method)["train.learning_rate"]
             with column:
-                st.markdown(f"{mark} {config.method}, its own")
+                st.markdown(f"{mark} {config.method} only")
                 key = f"{place}-rate-{mark}"
                 rates.append(knob("train.learning_rate", field, config.train.learning_rate, key))
         if st.button("Back to the preset", icon=":material/undo:", key="race-back"):
@@ -144,11 +144,11 @@ def _configured(preset: str, methods: list[str], seed: int) -> list[Config]:
 
 def _start(preset: str, methods: list[str], configs: list[Config]) -> None:
     live = jobs()
-    taken = {*records.names(), *(job.name for job in live.alive())}
+    names_in_use = {*records.names(), *(job.name for job in live.alive())}
     names: list[str] = []
     columns = st.columns([5, 5, 3, 3], vertical_alignment="bottom")
     for column, config, mark in zip(columns, configs, _marks(methods), strict=False):
-        suggested = free(f"{preset}-{config.method}-{config.seed}", {*taken, *names})
+        suggested = free(f"{preset}-{config.method}-{config.seed}", {*names_in_use, *names})
         names.append(
             column.text_input(f"{mark} Name of the run", suggested, key=f"race-{mark}-{suggested}", max_chars=60)
         )
@@ -160,9 +160,9 @@ def _start(preset: str, methods: list[str], configs: list[Config]) -> None:
         return
     try:
         if names[0] == names[1]:
-            raise LabError("Both runs have the same name; nothing was started. Choose another for one of them.")
+            raise LabError("Both runs have the same name; nothing was started. Choose another name for one of them.")
         for name in names:
-            if name in taken:
+            if name in names_in_use:
                 raise LabError(f"A run is called {name} already; nothing was changed. Choose another name.")
             records.vacant(name)
         live.race(dict(zip(names, configs, strict=True)), paused)
@@ -190,16 +190,16 @@ def _in_common(labels: list[str], configs: list[Config]) -> None:
         if key not in ("recording.frames", "recording.probes", "recording.probe_frames")
     ]
     lines = [f"**The same for both:** {same}."]
-    held = [races.holds(config) for config in configs]
-    if held[0] != held[1]:
+    contents = [races.holds(config) for config in configs]
+    if contents[0] != contents[1]:
         waits = "" if batches == "all" else " The shorter run waits at the end of each task."
         lines.append(
-            f"**Not the same, from task 2 on:** {labels[0]} sees {held[0]}; {labels[1]} sees {held[1]}.{waits}"
+            f"**Different from task 2 on:** {labels[0]} sees {contents[0]}; {labels[1]} sees {contents[1]}.{waits}"
         )
     elif batches == "all":
-        lines[0] += f" From task 2 on: {held[0]}."
+        lines[0] += f" From task 2 on: {contents[0]}."
     if differ:
-        lines.append("**Each its own:** " + "; ".join(differ) + ".")
+        lines.append("**Different settings:** " + "; ".join(differ) + ".")
     changed = [
         f"{label} {key} = {_short(value)}"
         for label, config in zip(labels, configs, strict=True)
@@ -207,8 +207,8 @@ def _in_common(labels: list[str], configs: list[Config]) -> None:
         for key, value in settings.changes(config).items()
     ]
     if changed:
-        lines.append("**Not as in the preset:** " + "; ".join(changed) + ".")
-    with st.expander("What is the same, and what is not", icon=":material/balance:", expanded=True):
+        lines.append("**Changed from the preset:** " + "; ".join(changed) + ".")
+    with st.expander("What is the same and what is not", icon=":material/balance:", expanded=True):
         st.markdown("\n\n".join(lines))
 
 
@@ -221,17 +221,20 @@ def _short(value: Any) -> str:
 
 def _view(names: tuple[str, str], drawn: list[str]) -> None:
     racers = _racers(names)
-    if [each.state for each in racers] != drawn:
+    if [racer.state for racer in racers] != drawn:
         st.rerun()
-    methods = [each.record.config.method for each in racers]
+    methods = [racer.record.config.method for racer in racers]
     labels = methods if methods[0] != methods[1] else list(names)
     _heads(racers)
     _controls(racers)
-    begun = [each.record.tasks_begun for each in racers]
+    begun = [racer.record.tasks_begun for racer in racers]
     if not any(begun):
-        if any(each.state == "paused" for each in racers):
-            st.info("Paused before the first iteration: “One step” makes it, “Go on” all.", icon=":material/pause:")
-        elif any(each.state == "running" for each in racers):
+        if any(racer.state == "paused" for racer in racers):
+            st.info(
+                "Paused before the first iteration. “One step” makes one iteration, “Go on” all.",
+                icon=":material/pause:",
+            )
+        elif any(racer.state == "running" for racer in racers):
             st.info("Loading data and torch; the first iteration is seconds away.", icon=":material/hourglass_empty:")
     else:
         left, middle, right = st.columns([4, 4, 3])
@@ -242,7 +245,7 @@ def _view(names: tuple[str, str], drawn: list[str]) -> None:
         with right:
             _matrices(racers)
         _accuracies(racers, labels)
-    _in_common(labels, [each.record.config for each in racers])
+    _in_common(labels, [racer.record.config for racer in racers])
 
 
 def _colours(methods: list[str]) -> list[str]:
@@ -254,29 +257,29 @@ def _marks(methods: list[str]) -> list[str]:
 
 
 def _heads(racers: list[Racer]) -> None:
-    marks = _marks([each.record.config.method for each in racers])
+    marks = _marks([racer.record.config.method for racer in racers])
     for column, mark, racer in zip(st.columns(2), marks, racers, strict=True):
         record, last = racer.record, racer.record.last
         tasks = record.config.data.tasks
-        told = f"task {min(max(record.tasks_begun, 1), tasks)} of {tasks}"
+        progress = f"task {min(max(record.tasks_begun, 1), tasks)} of {tasks}"
         if last:
-            told += f" · iteration {last.iteration + 1} of {last.iterations}"
+            progress += f" · iteration {last.iteration + 1} of {last.iterations}"
         with column:
             device = f" · {record.started.device}" if record.started else ""
             st.markdown(f"{mark} **{racer.name}** · {record.config.method} · {racer.state}{device}")
-            st.progress(record.share_done, text=f"{told} · {duration(record.seconds)}")
+            st.progress(record.share_done, text=f"{progress} · {duration(record.seconds)}")
             if racer.error:
-                other = next(each for each in racers if each is not racer)
+                other = next(rival for rival in racers if rival is not racer)
                 alone = f" {other.name} goes on without it." if other.job and other.job.alive else ""
                 problem(f"{racer.error.rstrip('.')}.{alone}")
 
 
 def _controls(racers: list[Racer]) -> None:
     columns = st.columns(5, vertical_alignment="center")
-    alive = [each.job for each in racers if each.job and each.job.alive]
-    running = any(each.state == "running" for each in racers)
-    stopping = any(each.state == "stopping" for each in racers)
-    waiting = [each for each in racers if each.unfinished]
+    alive = [racer.job for racer in racers if racer.job and racer.job.alive]
+    running = any(racer.state == "running" for racer in racers)
+    stopping = any(racer.state == "stopping" for racer in racers)
+    waiting = [racer for racer in racers if racer.unfinished]
     if running:
         columns[0].button("Pause", icon=":material/pause:", on_click=_all, args=(alive, Job.pause), width="stretch")
     elif (
@@ -284,7 +287,7 @@ def _controls(racers: list[Racer]) -> None:
         and not stopping
         and columns[0].button("Go on", icon=":material/play_arrow:", type="primary", width="stretch")
     ):
-        _go_on([each.name for each in waiting])
+        _go_on([racer.name for racer in waiting])
     if alive:
         if columns[1].button("One step", icon=":material/skip_next:", disabled=stopping, width="stretch"):
             step(alive[0])
@@ -293,21 +296,21 @@ def _controls(racers: list[Racer]) -> None:
         )
     else:
         if waiting:
-            both = "From where they were last saved, in step."
+            both = "They go on together from where they were last saved."
             columns[1].caption(
-                both if len(waiting) > 1 else f"{waiting[0].name} alone, from where it was last saved."
+                both if len(waiting) > 1 else f"{waiting[0].name} goes on alone from where it was last saved."
             )
         if columns[2 if waiting else 0].button("Another race", icon=":material/add:", width="stretch"):
             write(run=None, other=None)
-            st.rerun()  # of the page: a callback would have this part alone drawn anew
-    if running and all(each.record.share_done for each in racers):
-        left = sum(
-            each.record.seconds * (1 - each.record.share_done) / each.record.share_done
-            for each in racers
-            if each.state == "running"
+            st.rerun()  # the whole page: a callback would redraw this part alone
+    if running and all(racer.record.share_done for racer in racers):
+        remaining = sum(
+            racer.record.seconds * (1 - racer.record.share_done) / racer.record.share_done
+            for racer in racers
+            if racer.state == "running"
         )
-        columns[3].caption(f"About {duration(left)} left, both together.")
-    if all(each.record.tasks for each in racers):
+        columns[3].caption(f"About {duration(remaining)} left for both together.")
+    if all(racer.record.tasks for racer in racers):
         columns[4].page_link(
             "pages/forgetting.py",
             label="Both in Forgetting",
@@ -331,24 +334,25 @@ def _go_on(names: list[str]) -> None:
 
 
 def _curves(racers: list[Racer], labels: list[str]) -> None:
-    methods = [each.record.config.method for each in racers]
+    methods = [racer.record.config.method for racer in racers]
     colours = _colours(methods)
     legend = "  ".join(f"{mark} {label}" for mark, label in zip(_marks(methods), labels, strict=True))
     st.markdown(f"##### Average accuracy after each task\n\n{legend}")
     averages = {
-        label: enumerate(races.average_accuracies(each.record), 1) for each, label in zip(racers, labels, strict=True)
+        label: enumerate(races.average_accuracies(racer.record), 1)
+        for racer, label in zip(racers, labels, strict=True)
     }
-    points = [(label, task, value) for label, found in averages.items() for task, value in found]
+    points = [(label, task, value) for label, accuracies in averages.items() for task, value in accuracies]
     if points:
-        tasks = max(each.record.config.data.tasks for each in racers)
+        tasks = max(racer.record.config.data.tasks for racer in racers)
         _chart(points, labels, colours, ("tasks learned", (1, tasks)), ("accuracy", (0, 1)))
     else:
         st.caption("Measured when the first task is done.")
     st.markdown(f"##### Loss in this task\n\n{legend}")
     losses = []
-    for each, label in zip(racers, labels, strict=True):
-        if each.record.tasks_begun:
-            frames = each.record.frames(each.record.tasks_begun)
+    for racer, label in zip(racers, labels, strict=True):
+        if racer.record.tasks_begun:
+            frames = racer.record.frames(racer.record.tasks_begun)
             losses += [(label, *point) for point in zip(frames.iteration.tolist(), frames.loss.tolist(), strict=True)]
     _chart(losses, labels, colours, ("iteration", None), ("loss", None), points=False)
 
@@ -361,7 +365,7 @@ def _chart(
     y: tuple[str, tuple[int, int] | None],
     points: bool = True,
 ) -> None:
-    """One line a racer, the second dashed. `points`: a first one alone is seen too, which a line does not show."""
+    """One line per racer, the second dashed. `points`: drawn too, so that a single first one can be seen."""
 
     def axis(field: str, title: str, domain: tuple[int, int] | None) -> dict[str, Any]:
         scale = {"domain": list(domain), "nice": False} if domain else {}
@@ -377,7 +381,7 @@ def _chart(
                 "x": axis("x", *x),
                 "y": axis("y", *y),
                 "color": colour,
-                # Where the lines are one, both are seen.
+                # Both can be seen where the lines coincide.
                 "strokeDash": {**colour, "scale": {"domain": labels, "range": [[1, 0], [6, 4]]}},
             },
             "height": 210,
@@ -388,34 +392,34 @@ def _chart(
 
 
 def _standing(racers: list[Racer], labels: list[str]) -> None:
-    st.markdown("##### Who leads on what")
-    lines = races.standing(*(each.record for each in racers))
-    done = min(len(each.record.tasks) for each in racers)
+    st.markdown("##### Which run leads")
+    lines = races.standing(*(racer.record for racer in racers))
+    done = min(len(racer.record.tasks) for racer in racers)
     average = lines[0]
     if average.leader is not None:
-        ahead, behind = (average.values[each] for each in (average.leader, 1 - average.leader))
+        ahead, behind = (average.values[at] for at in (average.leader, 1 - average.leader))
         st.markdown(
             f"**{labels[average.leader]} leads** after task {done}: {ahead:.3f} against {behind:.3f} on average."
         )
     elif done:
         st.markdown(f"Level after task {done}.")
-    elif failed := [each.name for each in racers if each.state == "failed" and not each.record.tasks]:
-        st.caption(f"No accuracy to compare: {' and '.join(failed)} failed before its first task was done.")
+    elif failed := [racer.name for racer in racers if racer.state == "failed" and not racer.record.tasks]:
+        st.caption(f"No accuracy to compare: {' and '.join(failed)} failed before the end of the first task.")
     else:
-        st.caption("Accuracies are known when both have done the first task.")
+        st.caption("Accuracies are known when both have learned the first task.")
     index = pd.Index([line.what for line in lines], name="")
     leads = [labels[line.leader] if line.leader is not None else None for line in lines]
-    shown = {label: [_told(line, at) for line in lines] for at, label in enumerate(labels)}
-    st.dataframe(pd.DataFrame(shown, index), width="stretch")
+    cells = {label: [_figure_text(line, at) for line in lines] for at, label in enumerate(labels)}
+    st.dataframe(pd.DataFrame(cells, index), width="stretch")
     left, right = st.columns([1, 3], vertical_alignment="center")
     with left:
         values = {label: [line.values[at] for line in lines] for at, label in enumerate(labels)}
         save_table(pd.DataFrame({**values, "leads": leads}, index), f"{racers[0].name}-{racers[1].name}", "standing")
-    right.caption("★ leads. Accuracies are per-sample.")
+    right.caption("★ marks the leader. Accuracies are per-sample.")
 
 
-def _told(line: races.Line, at: int) -> str:
-    """A figure, with a star where it leads."""
+def _figure_text(line: races.Line, at: int) -> str:
+    """A figure, with a star if it leads."""
     value = line.values[at]
     if value is None:
         return "–"
@@ -425,30 +429,30 @@ def _told(line: races.Line, at: int) -> str:
 
 def _matrices(racers: list[Racer]) -> None:
     fusing = []
-    for each in racers:
-        frames = each.record.frames(each.record.tasks_begun) if each.record.tasks_begun else None
+    for racer in racers:
+        frames = racer.record.frames(racer.record.tasks_begun) if racer.record.tasks_begun else None
         if frames is not None and frames.fuses:
-            fusing.append((each, frames))
+            fusing.append((racer, frames))
     if not fusing:
         st.info(f"Neither has a dif*: only {', '.join(WEIGHING)} weigh models by it.")
-    for each, frames in fusing:
+    for racer, frames in fusing:
         if len(fusing) > 1:
-            st.caption(each.name)
-        matrix(f"race-{each.name}", each.record, frames)
+            st.caption(racer.name)
+        matrix(f"race-{racer.name}", racer.record, frames)
 
 
 def _accuracies(racers: list[Racer], labels: list[str]) -> None:
-    done = [len(each.record.tasks) for each in racers]
+    done = [len(racer.record.tasks) for racer in racers]
     if not any(done):
         return
     st.markdown("##### Accuracy on each task so far, per-sample")
     rows: dict[str, dict[str, float | None]] = {}
     for task in range(1, max(done) + 1):
         name = class_names(racers[0].record, task)
-        found = [each.record.accuracy["per_sample"] for each in racers]
+        accuracies = [racer.record.accuracy["per_sample"] for racer in racers]
         rows[f"{task}: {name}" if name else str(task)] = {
             label: values[-1][task - 1] if len(values) >= task else None
-            for label, values in zip(labels, found, strict=True)
+            for label, values in zip(labels, accuracies, strict=True)
         }
     table = pd.DataFrame(rows).T.rename_axis("task")
     st.dataframe(

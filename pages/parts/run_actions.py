@@ -1,4 +1,4 @@
-"""What can be done with a recorded run. Each action says on top of the page what it did, or why it did not."""
+"""Actions on a recorded run. Each says at the top of the page what it did, or why it did nothing."""
 
 from collections.abc import Callable
 
@@ -16,8 +16,9 @@ LARGEST = 64  # MB of an archive sent by a browser, which the server holds in me
 
 
 def tell() -> None:
-    """What the last action did, once."""
-    place = st.empty()  # there without a message too: what is below keeps its place, and an open form stays open
+    """Shows once what the last action did."""
+    # There without a message too, so that what is below keeps its place and an open form stays open.
+    place = st.empty()
     done, text = st.session_state.pop("done", (True, ""))
     if text:
         (place.success if done else place.error)(text, icon=f":material/{'check_circle' if done else 'error'}:")
@@ -35,19 +36,19 @@ def take_in() -> None:
     turn = st.session_state.setdefault("imports", 0)  # a new one after each import: empty fields
     with st.expander("Import a run", icon=":material/upload:"):
         file = st.file_uploader(
-            "A .zip exported here or in another lab", "zip", key=f"archive-{turn}", max_upload_size=LARGEST
+            "A .zip file exported here or from another lab", "zip", key=f"archive-{turn}", max_upload_size=LARGEST
         )
-        st.caption(f"Larger than {LARGEST} MB: `python -m arli_core import FILE`.")
+        st.caption(f"For a file larger than {LARGEST} MB: `python -m arli_core import FILE`.")
         left, right = st.columns([3, 1], vertical_alignment="bottom")
-        left.text_input("Name here", key=f"imported-{turn}", placeholder="the one it had", max_chars=60)
+        left.text_input("Name here", key=f"imported-{turn}", placeholder="its old name", max_chars=60)
         right.button("Import", on_click=_do, args=(lambda: _import(turn),), disabled=file is None, width="stretch")
 
 
 def _import(turn: int) -> str:
-    file, asked = st.session_state[f"archive-{turn}"], st.session_state[f"imported-{turn}"].strip()
+    file, new_name = st.session_state[f"archive-{turn}"], st.session_state[f"imported-{turn}"].strip()
     try:
         packed, files = exports.unpacked(file.getvalue())
-        name = asked or packed
+        name = new_name or packed
         with jobs().held(name):
             records.add(name, files)
     except RecordError as error:
@@ -58,7 +59,7 @@ def _import(turn: int) -> str:
 
 
 def links(name: str, damaged: bool) -> None:
-    """Pages that show this run, and the form that trains it anew, which a damaged one may still fill."""
+    """Links to the pages that show this run, and to the form that trains it again, if its settings can be read."""
     try:
         config = records.config_of(name)
     except LabError:
@@ -86,7 +87,7 @@ def links(name: str, damaged: bool) -> None:
 
 
 def downloads(name: str, damaged: bool) -> None:
-    """The run in every form that leaves the lab."""
+    """Offers the run in every export format."""
     st.markdown("##### Export")
     if damaged:
         st.caption("A damaged run cannot be exported.")
@@ -102,29 +103,29 @@ def downloads(name: str, damaged: bool) -> None:
         for label, (kind, icon, content) in forms.items():
             st.download_button(
                 label, content, f"{name}.{kind}", icon=f":material/{icon}:", help=f".{kind}",
-                on_click="ignore",  # the page drawn anew would forget the file of the next one pressed
+                on_click="ignore",  # redrawing the page would drop the file of the next button pressed
             )  # fmt: skip
     st.caption("The script and the notebook train the run again and draw its accuracy matrices and its last dif*.")
 
 
 def change(name: str, unfinished: bool) -> None:
-    """Rename and delete, where they can do no harm."""
+    """Rename and delete, where that does no harm."""
     st.markdown("##### Rename or delete")
     job = jobs().get(name)
     if name in records.SHIPPED:
-        st.info(f"{name} comes with the lab: it is neither renamed nor deleted.", icon=":material/lock:")
+        st.info(f"{name} comes with the lab: it cannot be renamed or deleted.", icon=":material/lock:")
         return
     if job and job.alive:
         st.info(f"{name} is {job.state.value}: stop it on the Train page first.", icon=":material/lock:")
         return
-    if unfinished:  # of other processes nothing is known here
-        st.caption("Unfinished: where a command line is training it, stop that first.")
+    if unfinished:  # other processes are not known here
+        st.caption("Unfinished: if a command line is training it, stop that first.")
     left, middle, right = st.columns([3, 2, 2], vertical_alignment="bottom")
     left.text_input("Name", name, key=f"rename-{name}", max_chars=60)
     middle.button("Rename", icon=":material/edit:", on_click=_do, args=(lambda: _rename(name),), width="stretch")
     with right.popover("Delete", icon=":material/delete:", width="stretch"):
         st.markdown(
-            f"**{name}** and all that was recorded of it. It cannot be brought back: export it to keep a copy."
+            f"Deletes **{name}** and all its records. This cannot be undone: export the run first to keep a copy."
         )
         sure = st.checkbox(f"Delete {name}", key=f"sure-{name}")
         st.button("Delete for good", type="primary", disabled=not sure, on_click=_do, args=(lambda: _delete(name),))

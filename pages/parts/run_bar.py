@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from arli_core.attention import Learned, Masks
 
 
-# What a finished task has to show is kept by the digest of its settings and weights: a live run goes on, and a name
-# may be another run's tomorrow.
+# What a finished task shows is cached by the digest of its settings and weights: a live run goes on, and a name may
+# belong to another run tomorrow.
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
@@ -37,25 +37,25 @@ def learned(view: "View") -> "Learned":
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _masks(digest: str, task: int, data: str, _record: Record) -> "Masks":
-    from arli_core.attention import masks_of  # here, so that pages without masks need not wait for torch
+    from arli_core.attention import masks_of  # imported late, so that pages without masks need not wait for torch
 
     return masks_of(_record, task)
 
 
-def masks(view: "View") -> "Masks":
+def view_masks(view: "View") -> "Masks":
     """A, B and answers of the view's model on all held-out images of the tasks seen."""
     return _masks(*stamp(view.record, view.task), view.record)
 
 
 def stamp(record: Record, task: int) -> tuple[str, int, str]:
-    """What a task's network answers is kept under: equal while neither its weights nor its data change. LabError
-    where one of them cannot be had."""
+    """The cache key of what a task's network answers: the same while its weights and its data are. LabError where
+    one of them cannot be read."""
     from arli_core.attention import data_stamp
 
     return records.digest(record, task), task, data_stamp(record)
 
 
-READABLE = 12  # letters of a task's class names
+READABLE = 12  # how many letters of class names are shown in full
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class View:
 
     @property
     def eta(self) -> float:
-        """Of a run that fuses, as `choose_view(fusing=True)` promises."""
+        """The eta of a run that fuses, as `choose_view(fusing=True)` guarantees."""
         assert isinstance(self.record.config, Ari)
         return self.record.config.fusion.eta
 
@@ -83,7 +83,7 @@ class View:
 
     @property
     def digest(self) -> str:
-        """Of the settings and of the weights after the task, which is done."""
+        """The digest of the settings and of the weights after the task, which is done."""
         return records.digest(self.record, self.task)
 
 
@@ -109,7 +109,7 @@ def open_run(name: str) -> Record:
 
 
 def choose_run(label: str = "Run", key: str = "run", default: str | None = None, fusing: bool = False) -> str:
-    """A select box of runs whose choice is the query parameter `key`. Ends the page, kindly, where there is none.
+    """A select box of runs whose choice is the query parameter `key`. Ends the page with a hint if there is none.
 
     fusing: only runs of methods that record a distance matrix.
     """
@@ -119,22 +119,22 @@ def choose_run(label: str = "Run", key: str = "run", default: str | None = None,
         st.page_link("pages/train.py", label="Train a run", icon=":material/model_training:")
         st.stop()
     first = default if default in names else names[0]
-    asked = st.query_params.get(key, first)
-    if asked not in names:
+    name = st.query_params.get(key, first)
+    if name not in names:
         what = (
-            "fuses no models, so it has no matrix" if fusing and asked in records.names() else "is not recorded here"
+            "fuses no models, so it has no matrix" if fusing and name in records.names() else "is not recorded here"
         )
-        st.warning(f"{asked} {what}; showing {first} instead.", icon=":material/swap_horiz:")
-        asked = first
-    st.session_state[f"{key}-box"] = asked
+        st.warning(f"{name} {what}; showing {first} instead.", icon=":material/swap_horiz:")
+        name = first
+    st.session_state[f"{key}-box"] = name
     st.selectbox(label, names, key=f"{key}-box", on_change=from_widget, args=(key, f"{key}-box"))
-    return asked
+    return name
 
 
-def choose_view(fusing: bool = False, of_done_tasks: bool = False, asked: str = "After learning task") -> View:
-    """Run, task and frame of this page, from the address; values that do not exist are put right, visibly.
+def choose_view(fusing: bool = False, of_done_tasks: bool = False, label: str = "After learning task") -> View:
+    """Run, task and frame of this page, from the address; values that do not exist are corrected with a note.
 
-    of_done_tasks: only tasks that are learned, whose weights are recorded. asked: what the tasks are asked for.
+    of_done_tasks: only tasks that are learned, whose weights are recorded. label: of the choice of a task.
     """
     left, right = st.columns([2, 3], vertical_alignment="bottom")
     with left:
@@ -142,10 +142,10 @@ def choose_view(fusing: bool = False, of_done_tasks: bool = False, asked: str = 
     record = guarded(open_run, name)
     tasks = len(record.tasks) if of_done_tasks else record.tasks_begun
     if not tasks:
-        say_untaught(name, record, "learned its first task" if of_done_tasks else "an iteration recorded")
+        say_untaught(name, record, "learned its first task" if of_done_tasks else "recorded an iteration")
         st.stop()
     with right:
-        task = choose_task(record, tasks, asked)
+        task = choose_task(record, tasks, label)
     frames = record.frames(task)
     frame = number("frame", 0, 0, len(frames) - 1)
     return View(name, record, task, frame)
@@ -160,7 +160,7 @@ def say_untaught(name: str, record: Record, what: str = "learned its first task"
 
 
 def show_live(view: View) -> None:
-    """Lines on top of what a run shows: what is not known of an old one, and that a live one still grows."""
+    """Notes above what a run shows: what is not known of an old run, and that a live run still grows."""
     if view.record.note:
         st.caption(view.record.note)
     job = jobs().get(view.name)
@@ -179,12 +179,12 @@ def guarded(action, *arguments):
         st.stop()
 
 
-def choose_task(record: Record, tasks: int, asked: str = "After learning task") -> int:
+def choose_task(record: Record, tasks: int, label: str = "After learning task") -> int:
     """One of tasks 1..tasks, the query parameter `task`; the last until the reader chooses."""
     task = number("task", tasks, 1, tasks)
     st.session_state["task-box"] = task
     st.segmented_control(
-        asked,
+        label,
         range(1, tasks + 1),
         format_func=lambda task: _task_name(record, task),
         key="task-box",
@@ -215,7 +215,7 @@ def _task_name(record: Record, task: int) -> str:
 
 
 def class_names(record: Record, task: int) -> str:
-    """The classes of a task, as `4 5`; how many they are where they are too many to read."""
+    """The classes of a task, as `4 5`, or only their number if they are too many to read."""
     names = record.started.classes[record.config.data.units.of(task)] if record.started else ()
     joined = " ".join(names)
     return joined if len(names) <= 3 or len(joined) <= READABLE else f"{len(names)} classes"
@@ -224,7 +224,7 @@ def class_names(record: Record, task: int) -> str:
 def next_base(config: Ari) -> str:
     """What becomes of phi_f, as the end of a sentence."""
     if isinstance(config, AriAdam):
-        return "the base makes a step of Adam towards it"
+        return "the base takes an Adam step towards it"
     if config.fusion.beta:
         return "the base takes a step of size $α$ towards it"
     return "it is the next base (Eq. 11)"

@@ -31,17 +31,17 @@ COLUMNS = [
 
 
 def table(names: list[str]) -> pd.DataFrame:
-    """One row a run; the last column, what is wrong with it, is there only where something is."""
-    found = pd.DataFrame([row(name) for name in names], columns=COLUMNS).set_index("run")
-    found["seed"] = found["seed"].astype("Int64")  # whole where it is known
-    problems = found["problem"].fillna("")
-    return found.assign(problem=problems) if any(problems) else found.drop(columns="problem")
+    """One row per run; the last column, its problem, is there only if a run has one."""
+    runs = pd.DataFrame([row(name) for name in names], columns=COLUMNS).set_index("run")
+    runs["seed"] = runs["seed"].astype("Int64")  # integers, and missing ones
+    problems = runs["problem"].fillna("")
+    return runs.assign(problem=problems) if any(problems) else runs.drop(columns="problem")
 
 
 def row(name: str) -> dict[str, Any]:
-    """What the table says of one run; of a damaged one only its status, `damaged`, and its problem."""
+    """The row of one run; of a damaged run only its status, `damaged`, and its problem."""
     job = jobs().get(name)
-    if job and job.alive:  # its newest state; its files change under a reader's hands
+    if job and job.alive:  # its newest state; its files may change while they are read
         return {"run": name, **_figures(job.record), "status": job.state.value}
     path = records.locate(name)
     return {"run": name, **_recorded(path, _stamp(path))}
@@ -50,10 +50,10 @@ def row(name: str) -> dict[str, Any]:
 def _stamp(path: Path) -> tuple[tuple[str, int, int], ...]:
     """Changes when a file of the run does."""
     try:
-        found = [(file.name, file.stat()) for file in sorted(path.iterdir())]
-    except OSError:  # another process is at work on it
+        stats = [(file.name, file.stat()) for file in sorted(path.iterdir())]
+    except OSError:  # another process is changing it
         return ()
-    return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in found)
+    return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
 
 
 @st.cache_data(max_entries=500, show_spinner=False)
@@ -77,7 +77,7 @@ def _figures(record: Record) -> dict[str, Any]:
         "seconds": record.seconds,
         "device": summary["device"],
         "problem": record.error and without_places(record.error),
-        # What the table of all runs has no room for.
+        # The table of all runs has no room for these.
         "preset": config.preset,
         "changed": _changed(config),
         "samples": record.samples,
@@ -86,7 +86,7 @@ def _figures(record: Record) -> dict[str, Any]:
 
 
 def _changed(config: Config) -> str:
-    """What is not as in its preset."""
+    """The settings that differ from its preset."""
     if config.preset not in PRESETS:
         return ""
     return ", ".join(f"{key} = {text_of(value)}" for key, value in changes(config).items())

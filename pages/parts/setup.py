@@ -1,4 +1,4 @@
-"""Setting a run up: preset and method first, every other setting behind them."""
+"""Setting up a run: preset and method first, then every other setting."""
 
 from typing import Any, Literal, get_args, get_origin
 
@@ -15,24 +15,24 @@ from .problem import problem
 from .run_bar import jobs
 
 PRESETS = {
-    "digits": "8x8 digits, 1,438 to learn from: seconds",
-    "mnist-5k": "28x28 MNIST digits, 4,000 to learn from: about half a minute",
-    "fashion-mnist": "28x28 pictures of clothes, 60,000 to learn from; downloads them: minutes",
-    "scenes": "40x40 digits on photographs, 4,000 to learn from: minutes",
+    "digits": "8x8 digits, 1,438 to train on: seconds",
+    "mnist-5k": "28x28 MNIST digits, 4,000 to train on: about half a minute",
+    "fashion-mnist": "28x28 pictures of clothes, 60,000 to train on, downloaded first: minutes",
+    "scenes": "40x40 digits on photographs, 4,000 to train on: minutes",
     "paper-mnist": "the published MNIST experiment; downloads MNIST; hours on a CPU",
-    "paper-cifar100": "the published CIFAR-100 experiment; downloads CIFAR-100; wants a GPU",
-    "paper-cub200": "CUB-200-2011, 200 kinds of birds; wants its files and a GPU",
-    "paper-imagenet100": "100 classes of ImageNet; wants its files and a GPU",
+    "paper-cifar100": "the published CIFAR-100 experiment; downloads CIFAR-100; best on a GPU",
+    "paper-cub200": "CUB-200-2011, 200 kinds of birds; needs its files; best on a GPU",
+    "paper-imagenet100": "100 classes of ImageNet; needs its files; best on a GPU",
 }
 FIRST = "mnist-5k"
 ADDRESS = "A link that opens the form with these settings."
 
 
 def ask() -> None:
-    """The form, and on Start a job and its address."""
+    """The form; Start makes a job and goes to its address."""
     live = jobs()
     under_way(live)
-    again = _again() if "again" in st.query_params else _asked()
+    again = _again() if "again" in st.query_params else _from_address()
     # Keyed and filled once, so that "Back to the preset" leaves both as they are.
     st.session_state.setdefault("preset-box", again.preset if again else FIRST)
     st.session_state.setdefault("method-box", again.method if again else settings.METHODS[0])
@@ -47,26 +47,26 @@ def ask() -> None:
     if config is None:
         return
 
-    taken = {*records.names(), *(job.name for job in live.alive())}
+    names_in_use = {*records.names(), *(job.name for job in live.alive())}
     left, middle, right = st.columns([3, 1, 1], vertical_alignment="bottom")
-    suggested = free(f"{preset}-{method}-{config.seed}", taken)
+    suggested = free(f"{preset}-{method}-{config.seed}", names_in_use)
     name = left.text_input("Name of the run", suggested, key=f"name-{suggested}", max_chars=60)
     start = middle.button("Start", type="primary", icon=":material/play_arrow:", width="stretch")
     paused = right.button(
         "Start paused", icon=":material/pause:", width="stretch", help="Then go one step at a time."
     )
     if start or paused:
-        _start(live, name, config, taken, paused)
+        _start(live, name, config, names_in_use, paused)
     _unfinished(live)
 
 
 def under_way(live: Jobs) -> None:
-    """The runs that train now, and the way to each."""
+    """The runs that train now, with a link to each."""
     for racers in live.under_way():
         names = [job.name for job in racers]
-        told = " · ".join(f"{job.name} is {job.state.value}" for job in racers)
+        states = " · ".join(f"{job.name} is {job.state.value}" for job in racers)
         left, right = st.columns([5, 1], vertical_alignment="center")
-        left.info(f"{told}.", icon=":material/sensors:")
+        left.info(f"{states}.", icon=":material/sensors:")
         if right.button("Watch it", key=f"watch-{'-'.join(names)}", width="stretch"):
             watch(*names)
 
@@ -80,33 +80,35 @@ def _again() -> Config | None:
             return None
         config = records.config_of(name)
         if config.preset in PRESETS and config.data.name == settings.preset(config.preset).data.name:
-            st.info(f"The settings of {name}; start it as they are, or change them.", icon=":material/replay:")
+            st.info(
+                f"The settings of {name} are filled in; start with them, or change them.", icon=":material/replay:"
+            )
             return config
-        st.warning(f"{name} is of no preset that is offered here; its Python script on the Runs page makes it again.")
+        st.warning(f"{name} has no preset that is offered here; its Python script on the Runs page makes it again.")
     except LabError as error:
         problem(error)
     return None
 
 
-def _asked() -> Config | None:
+def _from_address() -> Config | None:
     """The configuration that the address itself asks for: `preset`, `method` and settings by their keys."""
     texts = {key: text for key, text in st.query_params.to_dict().items() if "." in key or key in ("seed", "device")}
     preset, method = st.query_params.get("preset"), st.query_params.get("method")
     if not (preset or method or texts):
         return None
     try:
-        chosen = {key: settings.from_text(text) for key, text in texts.items()}
-        config = settings.preset(preset or FIRST, method, **chosen)
+        values = {key: settings.from_text(text) for key, text in texts.items()}
+        config = settings.preset(preset or FIRST, method, **values)
         if config.data.name == settings.preset(config.preset or FIRST).data.name:
             return config
-        st.warning(f"Here data.name is the preset's; the address asks for {config.data.name}.")
+        st.warning(f"Here the preset sets data.name; the address asks for {config.data.name}.")
     except LabError as error:
-        st.error(f"The address asks for what cannot be: {error}", icon=":material/error:")
+        st.error(f"The address has invalid settings: {error}", icon=":material/error:")
     return None
 
 
-def _start(live: Jobs, name: str, config: Config, taken: set[str], paused: bool) -> None:
-    if name in taken:
+def _start(live: Jobs, name: str, config: Config, names_in_use: set[str], paused: bool) -> None:
+    if name in names_in_use:
         st.error(f"A run is called {name} already; nothing was changed. Choose another name.")
         return
     try:
@@ -155,26 +157,26 @@ def watch(name: str, other: str | None = None) -> None:
     st.rerun()
 
 
-def free(name: str, taken: set[str]) -> str:
-    tries = (name if number == 1 else f"{name}-{number}" for number in range(1, len(taken) + 2))
-    return next(each for each in tries if each not in taken)
+def free(name: str, names_in_use: set[str]) -> str:
+    candidates = (name if number == 1 else f"{name}-{number}" for number in range(1, len(names_in_use) + 2))
+    return next(candidate for candidate in candidates if candidate not in names_in_use)
 
 
 def _knobs(preset: str, method: str, again: Config | None) -> Config | None:
-    """Every setting of the method, at the values of the preset, or of the run made again, until changed."""
+    """Every setting of the method, with the values of the preset, or of the run to make again, until changed."""
     default = settings.preset(preset, method)
-    shown = again if again and (again.preset, again.method) == (preset, method) else default
+    initial = again if again and (again.preset, again.method) == (preset, method) else default
     revision = st.session_state.setdefault("knobs-revision", 0)
     place = f"{preset}-{method}"
     changed: dict[str, Any] = {}
     with st.expander("Settings", icon=":material/tune:"):
         columns = st.columns(3)
         for number, (key, field) in enumerate(settings.keys(method).items()):
-            before = settings.value_of(shown, key)
+            before = settings.value_of(initial, key)
             if key == "data.name" or (key == "data.spurious" and default.data.name != "scenes"):
-                continue  # the preset's, and what scenes alone has
+                continue  # set by the preset, or only for scenes
             with columns[number % 3]:
-                if key == "data.tasks" and _follows(f"{place}-data.classes_per_task-{revision}", shown):
+                if key == "data.tasks" and _follows(f"{place}-data.classes_per_task-{revision}", initial):
                     continue
                 after = knob(key, field, before, f"{place}-{key}-{revision}")
             if after != settings.value_of(default, key):
@@ -198,11 +200,11 @@ def _knobs(preset: str, method: str, again: Config | None) -> Config | None:
     return config
 
 
-def _follows(widget: str, shown: Config) -> bool:
-    """Whether increments say how many tasks there are: then that is shown, and not asked for."""
-    count = settings.tasks_listed(st.session_state.get(widget, shown.data.classes_per_task))
+def _follows(widget: str, initial: Config) -> bool:
+    """Whether a list of classes per task gives the number of tasks, which is then shown and not asked for."""
+    count = settings.tasks_listed(st.session_state.get(widget, initial.data.classes_per_task))
     if count:
-        label, note = "data.tasks", "As many as data.classes_per_task has numbers."
+        label, note = "data.tasks", "One task for each number in data.classes_per_task."
         st.number_input(label, value=count, disabled=True, help=note, key=f"{widget}-{count}")
     return bool(count)
 

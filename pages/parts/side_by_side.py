@@ -26,15 +26,15 @@ USUAL = ("mnist-5k-ari", "mnist-5k-replay", "mnist-5k-finetune")
 
 def side_by_side() -> None:
     if not records.names():
-        choose_run()  # says so, and ends the page
+        choose_run()  # it says so and ends the page
     left, right = st.columns([5, 3], vertical_alignment="bottom")
     with left:
         runs = _open(_choose_runs())
     if not runs:
         st.stop()
-    there = [name for name in PROTOCOL_NAMES if all(name in protocols(record.config) for record in runs.values())]
+    common = [name for name in PROTOCOL_NAMES if all(name in protocols(record.config) for record in runs.values())]
     with right:
-        protocol = choose_one("protocol", {name: PROTOCOL_NAMES[name] for name in there}, "Protocol")
+        protocol = choose_one("protocol", {name: PROTOCOL_NAMES[name] for name in common}, "Protocol")
     plot, words = st.columns([6, 5])
     with plot:
         begun = {name: record for name, record in runs.items() if record.tasks}
@@ -49,12 +49,12 @@ def side_by_side() -> None:
     with words:
         seeds = sorted({record.config.seed for record in runs.values()})
         st.markdown(
-            "**What am I looking at?** How well each run knows each task, after each task it learned; all panels "
-            "have one scale. A line that falls is a task being forgotten."
+            "**What am I looking at?** The accuracy of each run on each task, after each task it learned; all panels "
+            "share one scale. A line that falls is a task being forgotten."
         )
         st.info(
-            f"One seed each ({', '.join(map(str, seeds))}): a difference between single runs may be luck, and no "
-            "interval can be had from one run.",
+            f"One seed each ({', '.join(map(str, seeds))}): a difference between single runs may be luck, and one "
+            "run gives no interval.",
             icon=":material/casino:",
         )
         st.page_link(
@@ -64,30 +64,32 @@ def side_by_side() -> None:
             query_params={"view": "methods"},
         )
         if len({record.config.data.name for record in runs.values()}) > 1:
-            st.warning("These runs learn different data: their accuracies do not compare.", icon=":material/rule:")
+            st.warning(
+                "These runs learn different data: their accuracies cannot be compared.", icon=":material/rule:"
+            )
         elif changes := comparisons.of_other_data(runs):
-            st.warning(f"{changes}: their accuracies do not compare.", icon=":material/rule:")
+            st.warning(f"{changes}: their accuracies cannot be compared.", icon=":material/rule:")
     _tables(runs)
 
 
 def _choose_runs() -> list[str]:
-    """The runs in the address, with a note on those that are not here; else the usual ones."""
+    """The runs in the address, with a note on missing ones; otherwise the usual ones."""
     names = records.names()
     usual = [name for name in dict.fromkeys((st.query_params.get("run"), *USUAL)) if name in names][:MOST]
     usual = list(dict.fromkeys((*usual, *names)))[: max(2, len(usual))]
-    asked = list(dict.fromkeys(each for each in st.query_params.get("runs", "").split(",") if each))
-    there = [name for name in asked if name in names]
-    if missing := [name for name in asked if name not in names]:
-        instead = "showing the others" if there else "showing the usual ones"
+    requested = list(dict.fromkeys(name for name in st.query_params.get("runs", "").split(",") if name))
+    valid = [name for name in requested if name in names]
+    if missing := [name for name in requested if name not in names]:
+        instead = "showing the others" if valid else "showing the usual ones"
         st.warning(f"{', '.join(missing)}: not recorded here; {instead}.", icon=":material/swap_horiz:")
-    if len(there) > MOST:
-        st.warning(f"{len(there)} runs are too many to tell apart; showing {MOST}.", icon=":material/swap_horiz:")
-    chosen = there[:MOST] or usual
-    st.session_state["runs-box"] = chosen
+    if len(valid) > MOST:
+        st.warning(f"{len(valid)} runs are too many to tell apart; showing {MOST}.", icon=":material/swap_horiz:")
+    selection = valid[:MOST] or usual
+    st.session_state["runs-box"] = selection
     st.multiselect("Runs", names, key="runs-box", on_change=_to_address, max_selections=MOST)
-    if len(chosen) < 2:
-        st.info("Choose another run to stand beside it.", icon=":material/info:")
-    return chosen
+    if len(selection) < 2:
+        st.info("Choose another run to compare it with.", icon=":material/info:")
+    return selection
 
 
 def _to_address() -> None:
@@ -95,14 +97,14 @@ def _to_address() -> None:
 
 
 def _open(names: list[str]) -> dict[str, Record]:
-    """The runs that can be read; of the others, what is wrong."""
-    found = {}
+    """The runs that can be read; for the others the page says what is wrong."""
+    runs = {}
     for name in names:
         try:
-            found[name] = open_run(name)
+            runs[name] = open_run(name)
         except LabError as error:
             problem(error)
-    return found
+    return runs
 
 
 def _over_tasks(accuracy: NDArray[np.float64]) -> pd.DataFrame:
@@ -124,7 +126,7 @@ def _tables(runs: dict[str, Record]) -> None:
                 f"{label}, {text}": measure(record, protocol)
                 for label, measure in measures.items()
                 for protocol, text in PROTOCOL_NAMES.items()
-                if any(protocol in protocols(each.config) for each in runs.values())
+                if any(protocol in protocols(other.config) for other in runs.values())
             }
             for name, record in runs.items()
         },
@@ -138,13 +140,13 @@ def _tables(runs: dict[str, Record]) -> None:
     save_table(final, "final-figures", "final-")
     left, right = st.columns(2)
     with left:
-        st.markdown("##### Settings in which they differ")
+        st.markdown("##### Settings that differ")
         differ = pd.DataFrame(_differing(runs), columns=list(runs)).rename_axis("setting")
         if len(differ):
             st.dataframe(differ, height="content")
             save_table(differ, "settings", "settings-")
         else:
-            st.caption("In none.")
+            st.caption("None.")
     with right:
         st.markdown("##### Cost")
         cost = pd.DataFrame({name: _cost(record) for name, record in runs.items()})
@@ -153,7 +155,7 @@ def _tables(runs: dict[str, Record]) -> None:
 
 
 def _differing(runs: dict[str, Record]) -> pd.DataFrame:
-    """By setting, each run's value, `–` where its method has no such setting; only what is not the same in all."""
+    """Each run's value of the settings that differ, `–` where its method has no such setting."""
     every = {}
     for name, record in runs.items():
         config = record.config

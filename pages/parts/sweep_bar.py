@@ -26,7 +26,7 @@ MEASURE_NAMES = {
     "bwt": "backward transfer",
 }
 FIRST = "mnist-5k"  # the sweep that answers most questions
-SHOWN = 3  # damaged files, each with its message
+MOST = 3  # damaged files, each with its message
 
 
 def choose_sweep(
@@ -35,19 +35,18 @@ def choose_sweep(
     without: str = "",
     command: str = "",
 ) -> Sweep:
-    """A select box, in `place`, of the sweeps that fit; ends the page, kindly, with a command that makes one, where
-    none does.
+    """A select box, in `place`, of the sweeps that fit. If none does, ends the page with a command that makes one.
 
-    without: what those that do not fit are lacking.
+    without: what the other sweeps lack.
     """
-    found, problems = _sweeps()
-    for text in problems[:SHOWN]:
+    sweeps, problems = _sweeps()
+    for text in problems[:MOST]:
         problem(text)
-    if len(problems) > SHOWN:
-        st.error(f"{len(problems) - SHOWN} more files are damaged.", icon=":material/error:")
-    fitting = {name: sweep for name, sweep in found.items() if fits(sweep)}
+    if len(problems) > MOST:
+        st.error(f"{len(problems) - MOST} more files are damaged.", icon=":material/error:")
+    fitting = {name: sweep for name, sweep in sweeps.items() if fits(sweep)}
     if not fitting:
-        what = f"No sweep here has {without} yet." if found else "No sweep is here yet."
+        what = f"No sweep here has {without} yet." if sweeps else "There is no sweep here yet."
         st.info(
             f"{what} A sweep collects the results of many recorded runs, over several seeds. This command makes "
             "one, and the page finds it:",
@@ -56,35 +55,35 @@ def choose_sweep(
         st.code(making(command or "sweep --preset mnist-5k --methods ari,replay-balanced"), "sh")
         st.stop()
     first = next(iter(fitting))
-    asked = st.query_params.get("sweep", first)
-    if asked not in fitting:
-        what = f"{asked} has not {without}" if asked in found else f"There is no sweep {asked}"
+    choice = st.query_params.get("sweep", first)
+    if choice not in fitting:
+        what = f"{choice} does not have {without}" if choice in sweeps else f"There is no sweep {choice}"
         st.warning(f"{what}; showing {first}.", icon=":material/swap_horiz:")
-        asked = first
-    st.session_state["sweep-box"] = asked
+        choice = first
+    st.session_state["sweep-box"] = choice
     place.selectbox(
         "Sweep", list(fitting), key="sweep-box",
         on_change=from_widget, args=("sweep", "sweep-box", "rows", "lines", "against", "setting"),
     )  # fmt: skip
-    return fitting[asked]
+    return fitting[choice]
 
 
 def making(command: str) -> str:
-    """The command that makes a sweep where this page finds it."""
-    there = comparisons.root().absolute()
-    shown = there.relative_to(Path.cwd()) if there.is_relative_to(Path.cwd()) else there
-    return f"python -m arli_core {command} --seeds 5 --out {shlex.quote(f'{shown}/NAME')}"
+    """The command that makes a sweep in the folder where this page looks."""
+    root = comparisons.root().absolute()
+    path = root.relative_to(Path.cwd()) if root.is_relative_to(Path.cwd()) else root
+    return f"python -m arli_core {command} --seeds 5 --out {shlex.quote(f'{path}/NAME')}"
 
 
 def _sweeps() -> tuple[dict[str, Sweep], list[str]]:
-    """All sweeps by name, a folder of several presets as one for each, and what is wrong with damaged files."""
-    found, problems = {}, []
+    """All sweeps by name, one for each preset of a folder, and the problems of damaged files."""
+    sweeps, problems = {}, []
     for folder in comparisons.places():
         by_preset, wrong = _read(folder, _stamp(folder))
         problems += wrong
         for preset, sweep in by_preset.items():
-            found[folder.name if len(by_preset) == 1 else f"{folder.name}/{preset}"] = sweep
-    return {name: found[name] for name in sorted(found, key=lambda name: (name != FIRST, name))}, problems
+            sweeps[folder.name if len(by_preset) == 1 else f"{folder.name}/{preset}"] = sweep
+    return {name: sweeps[name] for name in sorted(sweeps, key=lambda name: (name != FIRST, name))}, problems
 
 
 @st.cache_resource(max_entries=32, show_spinner="Reading the sweeps…")
@@ -94,48 +93,48 @@ def _read(folder: Path, stamp: tuple[tuple[str, int, int], ...]) -> tuple[dict[s
 
 def _stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
     """Changes when a file of the sweep does."""
-    found = []
+    stats = []
     for file in experiments.outcome_files(folder):
         try:
             stat = file.stat()
         except OSError:  # removed meanwhile
             continue
-        found.append((file.name, stat.st_size, stat.st_mtime_ns))
-    return tuple(found)
+        stats.append((file.name, stat.st_size, stat.st_mtime_ns))
+    return tuple(stats)
 
 
 def choose_protocol(arms: Sequence[Arm]) -> str:
-    there = comparisons.protocols_of(arms)
-    names = {name: text for name, text in PROTOCOL_NAMES.items() if name in there}
+    available = comparisons.protocols_of(arms)
+    names = {name: text for name, text in PROTOCOL_NAMES.items() if name in available}
     return choose_one("protocol", names, "Protocol", box=True)
 
 
 def choose_measure(sweep: Sweep) -> str:
-    there = comparisons.measures_of(sweep.found)
+    available = comparisons.measures_of(sweep.found)
     return choose_one(
-        "measure", {key: text for key, text in MEASURE_NAMES.items() if key in there}, "Measure", box=True
+        "measure", {key: text for key, text in MEASURE_NAMES.items() if key in available}, "Measure", box=True
     )
 
 
 def choose_rows(key: str, every: Sequence[str], usual: Sequence[str]) -> list[str]:
-    """Which rows are shown: those in the address, else the usual ones. A reference that goes is forgotten."""
-    asked = [label for label in st.query_params.get(key, "").split(",") if label]
-    there = [label for label in asked if label in every]
-    if missing := [label for label in asked if label not in every]:
-        instead = "showing the others" if there else "showing the usual ones"
+    """The rows to show: those in the address, otherwise the usual ones. A reference no longer shown is dropped."""
+    requested = [label for label in st.query_params.get(key, "").split(",") if label]
+    valid = [label for label in requested if label in every]
+    if missing := [label for label in requested if label not in every]:
+        instead = "showing the others" if valid else "showing the usual ones"
         st.warning(f"There is no row {', '.join(missing)}; {instead}.", icon=":material/swap_horiz:")
-    chosen = there or list(usual)
-    st.session_state[f"{key}-box"] = chosen
-    with st.popover(f"Rows: {len(chosen)} of {len(every)}", icon=":material/checklist:", width="stretch"):
+    selection = valid or list(usual)
+    st.session_state[f"{key}-box"] = selection
+    with st.popover(f"Rows: {len(selection)} of {len(every)}", icon=":material/checklist:", width="stretch"):
         st.multiselect(
-            "A method with its preset's settings, but for those named",
+            "A method with its preset's settings, except those named",
             every,
             key=f"{key}-box",
             on_change=_rows_to_address,
             args=(key,),
             placeholder="The usual ones",
         )
-    return chosen
+    return selection
 
 
 def _rows_to_address(key: str) -> None:
@@ -145,17 +144,17 @@ def _rows_to_address(key: str) -> None:
 
 
 def tell_common(sweep: Sweep) -> None:
-    """What all runs of a sweep have otherwise than its preset, and what is not known of them."""
+    """The settings of all runs of a sweep that differ from its preset, and what is not known of them."""
     if sweep.note:
         st.caption(sweep.note)
     if sweep.common:
         settings = ", ".join(f"{key} = {text_of(value)}" for key, value in sweep.common.items())
-        st.caption(f"Everything here: the preset {sweep.preset} with {settings}.")
+        st.caption(f"All runs here: the preset {sweep.preset} with {settings}.")
 
 
 def written(interval: Interval, sign: str = "") -> str:
-    """A mean and its interval: `0.921 [0.907, 0.935]`; sign "+": of a difference. As many digits as it takes to see
-    on which side of 0 the interval lies.
+    """A mean and its interval: `0.921 [0.907, 0.935]`; sign "+" for a difference. It has enough digits to show on
+    which side of 0 the interval lies.
     """
     if interval.mean is None:
         return "–"
@@ -174,7 +173,7 @@ def number(value: float, sign: str = "", digits: int = 3) -> str:
 
 
 def verdict(difference: Interval | None) -> str:
-    """Whether a difference is more than the luck of the seeds."""
+    """Whether a difference is beyond what the seeds explain by chance."""
     if difference is None:
         return "reference"
     if difference.mean is None or difference.low is None:
@@ -187,7 +186,7 @@ def verdict(difference: Interval | None) -> str:
 def numbers(
     lines: Sequence[Line], names: Mapping[str, str], call: Callable[[Arm], str] = lambda arm: arm.label
 ) -> pd.DataFrame:
-    """What a table says, in full precision and with a column a number, for a file."""
+    """The numbers of a table for a file: in full precision, one per column."""
     rows = []
     for line in lines:
         row: dict[str, Any] = {"row": call(line.arm)}

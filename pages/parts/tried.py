@@ -26,12 +26,12 @@ COLUMNS = [
 
 
 def tried(preset: str) -> None:
-    """Every run of the preset that is recorded here or training, and the way to make one again."""
+    """Every run of the preset that is recorded here or training, and a button to make one again."""
     st.markdown(f"##### Tried so far with {preset}")
     with st.spinner("Reading the runs…"):
-        rows = [found for name in _newest_first() if (found := row(name)).get("preset") == preset]
+        rows = [details for name in _newest_first() if (details := row(name)).get("preset") == preset]
     if not rows:
-        st.caption(f"No run of {preset} is recorded here yet: the one you start will stand here, with what it cost.")
+        st.caption(f"No run of {preset} is recorded here yet: the one you start will appear here, with what it cost.")
         return
     order = st.segmented_control("Order", ("newest first", "best first"), default="newest first", required=True)
     table = pd.DataFrame(rows, columns=COLUMNS).set_index("run")
@@ -41,11 +41,13 @@ def tried(preset: str) -> None:
         table,
         height="content" if len(table) < 9 else 340,
         column_config={
-            # Widths, in pixels, at which all columns are seen beside the sidebar at 1280.
+            # Widths in pixels that show all columns beside the sidebar at 1280.
             "_index": st.column_config.Column(width=160),
             "method": st.column_config.Column(width=70),
             "seed": st.column_config.Column(width=45),
-            "changed": st.column_config.TextColumn(help="What is not as in the preset, for its method", width=190),
+            "changed": st.column_config.TextColumn(
+                help="Settings that differ from the preset, for its method", width=190
+            ),
             "accuracy": st.column_config.NumberColumn(
                 format="%.3f", help="average over the tasks done, per-sample", width=75
             ),
@@ -68,7 +70,7 @@ def tried(preset: str) -> None:
         on_click=_make_again,
         args=(name, str(table.loc[name, "method"])),
         disabled=name not in records.names(),
-        help="The settings above become this run's.",
+        help="Sets the form above to the settings of this run.",
     )
 
 

@@ -1,4 +1,4 @@
-"""What another eta would have made of the recorded distances: a knob, and the frames that follow from it."""
+"""What another eta would have made of the recorded distances: a slider, and the row of phi_f."""
 
 from functools import partial
 
@@ -42,17 +42,19 @@ def choose_eta(own: float) -> float:
     return eta
 
 
-def draw_row(view: View, frame: int, seen: dict[str, Frames]) -> None:
+def draw_row(view: View, frame: int, stars: dict[str, Frames]) -> None:
     """The last row of dif*, which weighs the models for phi_f, as bars: recorded, and what it would have been."""
     st.markdown(f"##### The row of $φ_f$ in iteration {view.frames.iteration[frame]:,}")
-    rows = {name: each.matrix("dif_star", frame)[-1] for name, each in seen.items()}
-    here = np.flatnonzero(np.append(view.frames.present[frame], True))
+    rows = {name: star_frames.matrix("dif_star", frame)[-1] for name, star_frames in stars.items()}
+    present = np.flatnonzero(np.append(view.frames.present[frame], True))
     names = labels(view.frames)
-    bars = partial(figures.fusion_weights, rows, [names[model] for model in here])
+    bars = partial(figures.fusion_weights, rows, [names[model] for model in present])
     picture(bars, f"weights-{view.name}-{view.task}-{frame}")
     assert isinstance(view.record.config, Ari)
     fusion = view.record.config.fusion
     if fusion.weights != "adaptive":
-        st.caption(f"This run fused with fusion.weights = {fusion.weights}: it recorded dif*, but did not use it.")
+        st.caption(f"This run fused with fusion.weights = {fusion.weights}: it recorded dif* but did not use it.")
     elif fusion.over == "tensor":
-        st.caption("This run weighed parameter tensor by tensor; recorded is dif* of the whole model.")
+        st.caption(
+            "This run had separate weights for every parameter tensor; the recorded dif* is that of the whole model."
+        )

@@ -34,7 +34,7 @@ PATIENCE = 60  # seconds for a server to answer
 def browser() -> Iterator[Browser]:
     """Chromium: of the environment variable CHROMIUM, on the path, or Playwright's own."""
     names = (os.environ.get("CHROMIUM"), "chromium", "chromium-browser", "google-chrome")
-    path = next((found for name in names if name and (found := shutil.which(name))), None)
+    path = next((program for name in names if name and (program := shutil.which(name))), None)
     with sync_playwright() as playwright:
         try:
             browser = playwright.chromium.launch(executable_path=path, args=QUIET)

@@ -49,6 +49,8 @@ def test_axe_finds_nothing_serious(app: str, page: Page, address: str):
         complete(page, ADDRESSES[address])
         page.wait_for_timeout(1200)  # what has just been drawn fades in, pale at first
         violations = Axe().run(page).response["violations"]
-        serious = [each for each in violations if each["impact"] in ("serious", "critical")]
-        found = [(theme, each["id"], [node["html"][:200] for node in each["nodes"]]) for each in serious]
-        assert not found
+        serious = [violation for violation in violations if violation["impact"] in ("serious", "critical")]
+        faults = [
+            (theme, violation["id"], [node["html"][:200] for node in violation["nodes"]]) for violation in serious
+        ]
+        assert not faults

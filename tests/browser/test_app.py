@@ -61,11 +61,11 @@ def test_start_shows_a_moving_picture_without_a_click(app: str, page: Page):
     page.goto(app)
     complete(page, "Start")
     status = page.locator(".frame-player .status").first
-    seen = {status.inner_text()}
+    states = {status.inner_text()}
     for _ in range(4):
         page.wait_for_timeout(400)
-        seen.add(status.inner_text())
-    assert len(seen) >= 4
+        states.add(status.inner_text())
+    assert len(states) >= 4
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -144,8 +144,8 @@ def test_a_link_opens_a_view_of_the_spectrum_page(app: str, page: Page, view: st
     expect(status).to_contain_text("iteration" if view == "eigenvalues" else "fusion", timeout=LOADED)
     if view != "eigenvalues":  # the models move before the first click
         expect(page.locator(".frame-player .point")).to_have_count(3 if view == "own" else 4)
-        seen = status.inner_text()
-        expect(status).not_to_have_text(seen)
+        before = status.inner_text()
+        expect(status).not_to_have_text(before)
     assert f"view={view}" in page.url
     assert main.evaluate("main => main.scrollWidth") <= 1280
     expect(page.get_by_test_id("stException")).to_have_count(0)
@@ -158,7 +158,7 @@ def test_a_cell_of_ones_own_matrix_is_edited(app: str, page: Page):
     expect(table).to_be_visible(timeout=LOADED)
     box = table.bounding_box()
     assert box
-    for value, told in (("0.9", "row 1 (index 0) sums to 1.4"), ("-1", "row 1 (index 0) holds -1")):
+    for value, message in (("0.9", "row 1 (index 0) sums to 1.4"), ("-1", "row 1 (index 0) holds -1")):
         editor = page.locator("#portal input")
         for _ in range(10):  # a busy machine may not listen yet when the first click comes
             page.mouse.click(box["x"] + box["width"] - 20, box["y"] + 52)  # the last cell of the first row
@@ -169,7 +169,7 @@ def test_a_cell_of_ones_own_matrix_is_edited(app: str, page: Page):
         editor.fill(value)
         expect(editor).to_have_value(value)
         editor.press("Enter")
-        expect(page.get_by_test_id("stAlert")).to_contain_text(told, timeout=LOADED)
+        expect(page.get_by_test_id("stAlert")).to_contain_text(message, timeout=LOADED)
         page.wait_for_url(re.compile(f"matrix=0.5(,|%2C){value}"))
     # Going to another view and back keeps what was typed.
     page.get_by_role("radio", name="Break it").click()
@@ -192,7 +192,7 @@ def test_the_address_carries_run_task_and_frame_from_page_to_page(app: str, page
 
 
 def test_back_and_forward_go_through_what_the_reader_did(app: str, page: Page):
-    def shown(task: str, frame: int) -> None:
+    def expect_view(task: str, frame: int) -> None:
         expect(page.get_by_role("radio", name=task)).to_be_checked(timeout=LOADED)
         status = page.locator(".frame-player .status")
         expect(status.filter(has_text=f"frame {frame} of")).to_be_visible(timeout=LOADED)
@@ -200,30 +200,30 @@ def test_back_and_forward_go_through_what_the_reader_did(app: str, page: Page):
 
     page.goto(f"{app}/matrix?run=mnist-5k-ari&task=5&frame=3")
     complete(page, "Matrix")
-    shown("5: 8 9", 4)
+    expect_view("5: 8 9", 4)
     page.get_by_role("radio", name="3: 4 5").click()
-    shown("3: 4 5", 1)
+    expect_view("3: 4 5", 1)
     page.get_by_label("One frame forward").click()
     page.wait_for_url(re.compile("frame=1"))
     page.locator("[data-testid=stSidebar]").get_by_role("link", name="Masks").click()
     complete(page, "Masks")
-    shown("3: 4 5", 2)
+    expect_view("3: 4 5", 2)
     page.go_back()
     complete(page, "Matrix")
-    shown("3: 4 5", 2)
+    expect_view("3: 4 5", 2)
     page.go_back()
-    shown("3: 4 5", 1)
+    expect_view("3: 4 5", 1)
     page.go_back()
-    shown("5: 8 9", 4)
+    expect_view("5: 8 9", 4)
     page.go_forward()
-    shown("3: 4 5", 1)
+    expect_view("3: 4 5", 1)
 
 
 def test_what_is_saved_of_a_frame_is_what_is_shown(app: str, page: Page, runs: Path):
     page.goto(f"{app}/matrix?run=mnist-5k-ari&task=5&frame=3&layer=head")
     complete(page, "Matrix")
     expect(page.locator("[data-testid=stImage] img")).to_be_visible(timeout=LOADED)
-    page.wait_for_timeout(1000)  # what is drawn last moves the button, and what opens from it stays behind
+    page.wait_for_timeout(1000)  # what is drawn last moves the button, and its open popover would stay behind
     page.get_by_role("button", name="Save this frame").click()
     with page.expect_download() as saved:
         page.get_by_role("button", name="CSV").last.click()
@@ -301,17 +301,17 @@ def test_a_run_is_started_paused_stepped_reloaded_and_finishes(app: str, page: P
     page.get_by_role("button", name="Pause").click()
     expect(page.get_by_role("button", name="Go on")).to_be_visible(timeout=LOADED)
     page.wait_for_timeout(1500)
-    here = iteration(page)
+    paused_at = iteration(page)
     page.wait_for_timeout(1500)
-    assert iteration(page) == here
+    assert iteration(page) == paused_at
     page.get_by_role("button", name="One step").click()
     page.wait_for_function(
         "here => document.querySelector('[data-testid=stMetricValue]')?.innerText.startsWith(here) === false",
-        arg=f"{here} of",
+        arg=f"{paused_at} of",
         timeout=LOADED,
     )
     after = iteration(page)
-    assert after == here + 1 or after == 1  # the first iteration of the next task
+    assert after == paused_at + 1 or after == 1  # the first iteration of the next task
 
     # It is still there on another page, after a reload, and in a second tab.
     page.locator("[data-testid=stSidebar]").get_by_role("link", name="Matrix").click()
@@ -380,11 +380,11 @@ def test_a_server_that_is_terminated_while_it_trains_ends_in_order(page: Page, t
             page.get_by_role("button", name="Start", exact=True).click()
             expect(page.locator(".frame-player .matrix").first).to_be_visible(timeout=120_000)
             server.send_signal(signal.SIGTERM)
-            told = server.stderr.read()  # to its end
+            log = server.stderr.read()  # to its end
             assert server.wait(60) == 0
         finally:
             server.kill()
-    assert "terminate called" not in told and "Traceback" not in told and "Fatal" not in told
+    assert "terminate called" not in log and "Traceback" not in log and "Fatal" not in log
     (run,) = tmp_path.iterdir()
     assert records.load(run).status == "unfinished"
 

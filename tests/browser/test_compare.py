@@ -45,9 +45,9 @@ def test_a_link_opens_what_was_chosen_in_a_fresh_browser(app: str, page: Page, b
         complete(other)
         expect(other.get_by_text("replay was trained 5 times")).to_be_visible(timeout=LOADED)
         expect(other.get_by_role("radio", name="± 0.2")).to_be_checked()
-        for label, chosen in (("Sweep", "scenes"), ("Measure", "forgetting"), ("Reference", "replay")):
+        for label, value in (("Sweep", "scenes"), ("Measure", "forgetting"), ("Reference", "replay")):
             box = other.get_by_test_id("stSelectbox").filter(has_text=label).get_by_role("combobox")
-            expect(box).to_have_value(chosen)
+            expect(box).to_have_value(value)
         assert other.url == page.url
 
 
@@ -59,9 +59,10 @@ def test_the_rows_that_are_chosen_are_drawn_and_saved(app: str, page: Page):
     page.get_by_role("option", name="der++", exact=True).click()
     page.wait_for_url(re.compile("lines=ari(,|%2C)der%2B%2B"), timeout=LOADED)
     page.keyboard.press("Escape")  # closes the list
-    page.keyboard.press("Escape")  # and what it is in
+    page.keyboard.press("Escape")  # and the popover around it
     expect(page.get_by_role("button", name="Rows: 2 of 6")).to_be_visible(timeout=LOADED)
-    expect(page.get_by_text("Less that, by seed: der++").first).to_be_visible(timeout=LOADED)  # drawn by then
+    # Drawn by then.
+    expect(page.get_by_text("Differences from it, by seed: der++").first).to_be_visible(timeout=LOADED)
     complete(page)
     page.get_by_role("button", name="Save").first.click()
     with page.expect_download(timeout=LOADED) as waiting:

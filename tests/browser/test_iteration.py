@@ -21,7 +21,7 @@ def app(streamlit_server, tmp_path_factory: pytest.TempPathFactory):
 
 
 def opened(page: Page, part: int, title: str) -> None:
-    """The part is in the address, chosen, and told to its end."""
+    """The part is in the address, selected, and drawn to its end."""
     page.wait_for_url(re.compile(rf"part={part}\b"), timeout=LOADED)
     expect(page.get_by_role("radio", name=f"{part} {title}")).to_be_checked(timeout=LOADED)
     expect(page.get_by_text("equal those recorded while it trained")).to_be_visible(timeout=LOADED)

@@ -32,7 +32,7 @@ def test_a_lesson_from_its_link_to_the_lab_and_back(app: str, page: Page):
     reveal = page.get_by_role("button", name="Reveal")
     expect(reveal).to_be_disabled(timeout=LOADED)
 
-    told = page.get_by_test_id("stAlert").filter(has_text="You predicted: ")
+    verdict = page.get_by_test_id("stAlert").filter(has_text="You predicted: ")
     # By keyboard alone: choose an answer, go to the button, press it.
     radio = page.get_by_test_id("stRadio").get_by_role("radio")
     expect(radio).to_have_count(4)
@@ -42,7 +42,7 @@ def test_a_lesson_from_its_link_to_the_lab_and_back(app: str, page: Page):
     page.keyboard.press("Tab")
     expect(reveal).to_be_focused()
     page.keyboard.press("Enter")
-    expect(told).to_contain_text("the newest task's model, weighs most", timeout=LOADED)
+    expect(verdict).to_contain_text("the newest task's model, weighs most", timeout=LOADED)
     player = page.locator(".frame-player .status")
     expect(player.filter(has_text="of 168")).to_be_visible(timeout=LOADED)
     expect(player).to_have_count(1, timeout=LOADED)  # in place of the scene's
@@ -58,7 +58,7 @@ def test_a_lesson_from_its_link_to_the_lab_and_back(app: str, page: Page):
 
     page.go_back()
     loaded(page, "3 · The distance matrix")
-    expect(told).to_contain_text("the newest task's model, weighs most", timeout=LOADED)
+    expect(verdict).to_contain_text("the newest task's model, weighs most", timeout=LOADED)
     page.get_by_role("link", name="Lesson 4").click()
     loaded(page, "4 · The eigenvector")
     page.go_back()

@@ -20,7 +20,7 @@ pictures[1] = 255
 points = np.linspace([[-1.0, 0], [1, 0]], [[0, 0.5], [0, 0.5]], FRAMES)
 deviation = np.geomspace(1, 1e-4, FRAMES)
 query = st.query_params
-asked = st.number_input("Ask for frame", 0, FRAMES - 1, int(query.get("frame", 5)))
+request = st.number_input("Ask for frame", 0, FRAMES - 1, int(query.get("frame", 5)))
 data = payload(
     [MatrixPanel(name, matrices, labels, "RdYlBu_r", 0, 1, marked_row=-1) for name in ("D", "dif", "dif*")]
     + [ImagePanel("A", pictures, ["cat"], "gray", [20, 60]), PointPanel("models", points, ["φ_1", "φ_b"], [0, 0.5])],
@@ -29,7 +29,7 @@ data = payload(
         Curve("spread", deviation, log=True, name="measured", others={"bound": 2 * deviation, "pace": deviation}),
     ],
     range(1, 2 * FRAMES, 2),
-    frame=asked,
+    frame=request,
     autoplay="autoplay" in query,
     frames_per_second=float(query.get("rate", 16)),
     legend="Red is high, blue is low.",
@@ -231,13 +231,13 @@ def test_the_page_can_move_it(opened, page):
     player = opened()
     player.button("To the last frame").click()
     player.server_sees(129)
-    for wanted in (40, 5):
-        page.get_by_label("Ask for frame").fill(str(wanted))
+    for frame in (40, 5):
+        page.get_by_label("Ask for frame").fill(str(frame))
         page.get_by_label("Ask for frame").press("Enter")
-        player.server_sees(wanted)
+        player.server_sees(frame)
         page.wait_for_function(
             "frame => document.querySelector('[data-testid=stBidiComponentIsolated]').shadowRoot"
-            ".querySelector('input').value == frame", arg=wanted)  # fmt: skip
+            ".querySelector('input').value == frame", arg=frame)  # fmt: skip
     player.button("One frame forward").click()
     player.server_sees(6)
 

@@ -57,26 +57,26 @@ def test_a_race_is_run_reloaded_and_opened_on_forgetting(
         )
         page.get_by_role("button", name="Pause").click()
         expect(page.get_by_role("button", name="Go on")).to_be_visible(timeout=LOADED)
-        here = at_rest(page)
-        assert " · iteration " in here
+        rest = at_rest(page)
+        assert " · iteration " in rest
         page.get_by_role("button", name="One step").click()
         page.wait_for_function(
             "here => [...document.querySelectorAll('[data-testid=stProgress]')]"
             ".every(bar => !bar.innerText.startsWith(here))",
-            arg=here,
+            arg=rest,
             timeout=LOADED,
         )
-        here = at_rest(page)
+        rest = at_rest(page)
 
         # A reload and a second tab find it again.
         page.reload()
         expect(page.get_by_role("button", name="Go on")).to_be_visible(timeout=LOADED)
-        assert at_rest(page) == here
+        assert at_rest(page) == rest
         with browser.new_context() as context:
             tab = context.new_page()
             tab.goto(page.url)
             expect(tab.get_by_role("button", name="Go on")).to_be_visible(timeout=LOADED)
-            assert at_rest(tab) == here
+            assert at_rest(tab) == rest
         page.get_by_role("button", name="Go on").click()
         expect(page.get_by_role("button", name="Another race")).to_be_visible(timeout=240_000)
         expect(page.get_by_text("Average accuracy after each task")).to_be_visible()

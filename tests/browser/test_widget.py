@@ -10,7 +10,7 @@ from arli_core.player import Curve, MatrixPanel, payload
 from arli_core.widget import FramePlayer
 
 FRAMES = 500
-# What a widget manager does, no more: models set, get and tell their views; `sent` is what would leave the browser.
+# What a widget manager does, no more: models set, get and notify their views; `sent` is what would leave the browser.
 HOST = """
 async ({ _esm, _css, ...state }) => {
   const heard = [];
@@ -24,14 +24,14 @@ async ({ _esm, _css, ...state }) => {
     },
     save_changes: () => window.sent.push(state.frame),
     on: (type, act) => heard.push([type, act]),
-    off: (type, act) => heard.splice(heard.findIndex((each) => each[0] === type && each[1] === act), 1),
+    off: (type, act) => heard.splice(heard.findIndex(([name, handler]) => name === type && handler === act), 1),
   };
   window.heard = heard;
   document.head.append(Object.assign(document.createElement("style"), { textContent: _css }));
   const module = await import(URL.createObjectURL(new Blob([_esm], { type: "text/javascript" })));
   if (module.render) throw new Error("anywidget takes an export named render for one of its old ones, and warns");
   const widget = await module.default();
-  window.cells = []; // what clears each
+  window.cells = []; // functions that clear a cell each
   window.show = () => {
     const el = document.body.appendChild(document.createElement("div"));
     window.cells.push(widget.render({ model, el }));
@@ -62,11 +62,11 @@ class Notebook:
                 for text in re.findall(rf"frame (\d+) of {FRAMES}", status)]  # fmt: skip
 
     def sent(self):
-        """The frames told to Python; the last one has arrived there."""
-        told = self.page.evaluate("sent")
-        for frame in told:
+        """The frames sent to Python, where the last one has arrived."""
+        frames = self.page.evaluate("sent")
+        for frame in frames:
             self.widget.set_state({"frame": frame})
-        return told
+        return frames
 
     def button(self, name):
         return self.page.get_by_role("button", name=name, exact=True).first
@@ -125,7 +125,7 @@ def test_python_can_move_it(notebook, page):
     for frame in (40, 1, 40):
         page.evaluate("frame => model.set('frame', frame)", frame)
         assert cell.frames() == [frame]
-    assert cell.sent() == [1]  # what came from Python is not told back
+    assert cell.sent() == [1]  # what came from Python is not sent back
 
 
 def test_two_cells_show_the_same_frame_until_one_is_cleared(notebook, page):

@@ -1,4 +1,4 @@
-"""Lesson 5: where models meet that are fused again and again, and how fast."""
+"""Lesson 5: where models meet when they are fused again and again, and how fast."""
 
 import numpy as np
 
@@ -12,11 +12,11 @@ from arli_core.records import Frames, Record
 from ..consensus import AGREED, MOST, fuse_again
 from ..drawing import labels, uniform_panel
 from ..player import play
-from .lesson import Answer, Door, Lesson, Told, fused
+from .lesson import Answer, Door, Lesson, Story, fused
 
 RUN = "mnist-5k-ari"
-FUSIONS = 2**20  # so many that what has not agreed by then never will
-NEAR = 0.005  # weights that the eye takes for equal
+FUSIONS = 2**20  # so many that models that do not agree by then never will
+NEAR = 0.005  # weights that differ less look equal
 
 
 def answers(T: np.ndarray, regularised: np.ndarray) -> tuple[Answer, ...]:
@@ -32,43 +32,43 @@ def answers(T: np.ndarray, regularised: np.ndarray) -> tuple[Answer, ...]:
         Answer(
             f"At their plain mean: each counts 1/{models}",
             agree and plain,
-            "Every model is as far from the others as any, and so all count alike.",
+            "Every model is equally far from the others, and so all count alike.",
         ),
         Answer(
             "At $φ_f$, which the first fusion makes the base",
             agree and at_once,
-            "Each row of T is the same, nearly: one fusion does it all.",
+            "All rows of T are nearly the same: one fusion is enough.",
         ),
         Answer(
             "At a mean in which a model counts more, the further it is from the others",
             agree and not plain and not at_once,
-            "The meeting point Σ πᵢ φᵢ must not move when all are fused once more: πT = π, π is the **left** "
-            "eigenvector. As dif is symmetric, πᵢ is the sum of row i of dif, over the sum of all of dif: the "
-            "squared distances of model i to the others, and η.",
+            "The meeting point Σ πᵢ φᵢ must not move when all are fused once more: πT = π, so π is the **left** "
+            "eigenvector. As dif is symmetric, πᵢ is the sum of row i of dif, over the sum of all of dif. The row "
+            "holds the squared distances of model i to the others, plus η.",
         ),
         Answer(
-            "Nowhere: some keep apart for ever",
+            "Nowhere: some stay apart for ever",
             not agree,
-            "Some models do not listen to the others at all, not even by a detour.",
+            "Some models give the others no weight at all, not even indirectly.",
         ),
     )
 
 
 def fusions_needed(frames: Frames, at: int) -> int:
-    """By the matrix of a frame, until its models are AGREED of their first distance apart; at most MOST."""
+    """How often the matrix of a frame must fuse its models until AGREED of their distance is left; at most MOST."""
     models = consensus.principal_coordinates(frames.matrix("gram", at))
-    apart = consensus.repeated_fusion(frames.matrix("dif_star", at), models, MOST).spread
-    return next((k for k, left in enumerate(apart) if left <= AGREED * apart[0]), MOST)
+    spreads = consensus.repeated_fusion(frames.matrix("dif_star", at), models, MOST).spread
+    return next((k for k, spread in enumerate(spreads) if spread <= AGREED * spreads[0]), MOST)
 
 
-def tell(record: Record) -> Told:
+def tell(record: Record) -> Story:
     task = len(record.tasks)
     frames = fused(RUN, record, task)
     assert isinstance(record.config, Ari)
     T, regularised = frames.matrix("dif_star", 0), dif(frames.matrix("distance", 0), record.config.fusion.eta)
-    names = [name for name, here in zip(labels(frames), [*frames.present[0], True], strict=True) if here]
+    names = [name for name, present in zip(labels(frames), [*frames.present[0], True], strict=True) if present]
     points = consensus.principal_coordinates(frames.matrix("gram", 0))
-    apart = consensus.spread(consensus.repeated_fusion(T, points, 5).models)
+    spreads = consensus.spread(consensus.repeated_fusion(T, points, 5).models)
     limit = np.linalg.matrix_power(T, FUSIONS)[-1]
     second, most = consensus.spectrum(T)[1], int(limit.argmax())
     furthest = typeset(names[most])
@@ -80,21 +80,22 @@ def tell(record: Record) -> Told:
             uniform_panel(T[None], names, "T = dif*"),
             PointPanel("The models Φ, as far apart as they are", points[None, :, :2], names),
         ]
-        legend = "White is the equal share, red more, blue less; the outlined row makes φ_f."
+        legend = "White is the equal share, red is more, blue is less; the outlined row makes φ_f."
         play(payload(panels, [], [0], legend=legend), "lesson-consensus-scene", file="lesson-consensus-scene")
 
-    return Told(
+    return Story(
         scene=(
-            f"The {len(names)} models of the first iteration of task {task}, as points in a plane. **One fusion** "
-            "replaces every model by a weighted mean of all, a row of T = dif\\* each (Eq. 11). Training uses only "
-            "the last row, once. Here we do what the theory speaks of: fuse **again and again**, with this T."
+            f"These are the {len(names)} models of the first iteration of task {task}, as points in a plane. **One "
+            "fusion** replaces every model by a weighted mean of all, with the weights of its row of T = dif\\* "
+            "(Eq. 11). Training uses only the last row, once. Here we follow the theory: fuse **again and again** "
+            "with this T."
         ),
         equation=r"\Phi \;\to\; T\Phi \;\to\; T^2\Phi \;\to\;\dots\;\to\; T^k\Phi",
         picture=picture,
         question="Where do the models meet?",
         answers=answers(T, regularised),
         measured=(
-            f"{furthest} counts **{limit[most]:.3f}** where they meet; {T[-1, most]:.3f} in the first $φ_f$, "
+            f"{furthest} has weight **{limit[most]:.3f}** where they meet, {T[-1, most]:.3f} in the first $φ_f$ and "
             f"1/{len(names)} = {1 / len(names):.3f} in the plain mean."
         ),
         figures={
@@ -102,40 +103,41 @@ def tell(record: Record) -> Told:
             f"{furthest}: share of dif": f"{regularised.sum(1)[most] / regularised.sum():.3f}",
             f"{furthest} in the first $φ_f$": f"{T[-1, most]:.3f}",
             "|λ₂|": f"{abs(second):.3f}",
-            "Apart after 1 fusion": f"{apart[1] / apart[0]:.1%}",
-            "Apart after 5 fusions": f"{apart[5] / apart[0]:.1%}",
+            "Apart after 1 fusion": f"{spreads[1] / spreads[0]:.1%}",
+            "Apart after 5 fusions": f"{spreads[5] / spreads[0]:.1%}",
         },
         truth=lambda: fuse_again(T, points, names, "lesson-consensus-truth"),
         why=(
-            f"How fast: in the long run each fusion leaves |λ₂| = {abs(second):.2f} of the distances.{sides} They "
-            "meet in one point because, with η > 0, everyone listens to everyone. Two camps that never listen to "
-            "each other would never meet."
+            f"How fast: in the long run each fusion leaves a share |λ₂| = {abs(second):.2f} of the distances.{sides} "
+            "They meet in one point because, with η > 0, every model gives weight to every other. Two camps that "
+            "give each other no weight would never meet."
         ),
         not_shown=(
-            "Training. There T fuses once, its last row alone makes the new base, and then every φᵢ starts from that "
-            "and is trained anew. That models agree at the end of training is another matter: lesson 3."
+            "Training. There, T fuses once, only its last row makes the new base, and every φᵢ then starts from it "
+            "and is trained again. That models agree at the end of training is another matter (lesson 3)."
         ),
         misconception=(
-            "“Consensus is the average.” It is, where T is symmetric; dif is, but dif\\* is not. The furthest model "
-            "pulls the meeting point towards itself: ask whether that is wanted of a model that one noisy batch has "
-            "led astray."
+            "“Consensus is the average.” It is when T is symmetric. dif is symmetric, but dif\\* is not: the "
+            "furthest model pulls the meeting point towards itself. Ask whether that is wanted if one noisy batch "
+            "led that model astray."
         ),
         now_try=(
             Door(
                 "pages/spectrum.py",
                 "Fuse the models of another iteration",
                 {"run": RUN, "task": str(task), "frame": "0", "view": "consensus"},
-                "Step the left player on and watch the right one: fewer and fewer fusions are needed.",
-                f"Until {AGREED:g} of a difference is left, it takes {needed[0]} fusions with the first matrix and "
-                f"{needed[1]} with the last. The player goes on for as many as there are models.",
+                "Step the left player forward and watch the right one: fewer and fewer fusions are needed.",
+                f"It takes {needed[0]} fusions with the first matrix, and {needed[1]} with the last, until "
+                f"{AGREED:g} of a difference is left. The player shows at least as many fusions as there are models.",
             ),
             Door(
                 "pages/spectrum.py",
                 "Two camps",
                 {"view": "break", "example": "two-blocks"},
-                "They never meet. Press “Change this matrix” and let one model listen across: what now?",
-                "Now all meet, where the other camp does: it listens to nobody outside, so it alone decides, and "
-                "π is 0 on the camp that listens.",
+                "They never meet. Press “Change this matrix” and let one model give weight to the other camp. What "
+                "now?",
+                "Now all meet where the other camp does. That camp gives no weight to the outside, so it alone "
+                "decides, and π is 0 on the camp that gives weight to it.",
             ),
         ),
     )

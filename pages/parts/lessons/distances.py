@@ -11,11 +11,13 @@ from arli_core.records import Frames, Record
 from ..drawing import labels, uniform_panel
 from ..player import play
 from ..run_bar import next_base
-from .lesson import Answer, Door, Lesson, Told, fused
+from .lesson import Answer, Door, Lesson, Story, fused
 
 RUN, STEADY = "mnist-5k-ari", "mnist-5k-ari-constant"
 SMALL = 100  # an η to try
-LEGEND = "White is the equal share 1/(n+1), red more, blue less; the outlined last row holds the weights of φ_f."
+LEGEND = (
+    "White is the equal share 1/(n+1), red is more, blue is less; the outlined last row holds the weights of φ_f."
+)
 
 
 def answers(row: np.ndarray) -> tuple[Answer, ...]:
@@ -37,29 +39,29 @@ def answers(row: np.ndarray) -> tuple[Answer, ...]:
         Answer(
             "The model of an old task weighs most: it needs the most help",
             not level and most < models - 2,
-            "An old task's model moves furthest from the base: its few kept images pull hardest.",
+            "An old task's model moves furthest from the base: its few stored images pull hardest.",
         ),
         Answer(
             f"All {models} weigh the same, 1/{models}",
             level,
-            "The models have come so close together that D∘D is small beside η: every entry of dif is η, nearly, and "
-            "equal entries make equal shares.",
+            "The models have come so close together that D∘D is small beside η: every entry of dif is nearly η, and "
+            "equal entries give equal shares.",
         ),
     )
 
 
 def reason(falls: int | None, steady: int | None) -> str:
-    """What the run at a constant rate says about the other, from the frames where they settle, None where never."""
+    """What the run at a constant rate says about the other. falls, steady: the frames where they settle, or None."""
     if falls is not None and steady is None:
         return (
-            "**The twist:** with the same settings and a learning rate that stays as it is, dif\\* does not stay "
-            "there. So here it is the falling rate that makes dif\\* uniform: models that no longer move agree. "
-            "Uniformity marks the end of learning, it does not show an optimum."
+            "**The twist:** with the same settings and a constant learning rate, dif\\* does not stay uniform. So "
+            "here it is the falling rate that makes dif\\* uniform: models that no longer move agree. Uniformity "
+            "marks the end of learning; it does not show an optimum."
         )
     if falls is not None:
         return (
-            "**The twist** is missing here: with a learning rate that stays as it is, dif\\* becomes uniform too, so "
-            "in this run it is not only the falling rate that brings the models together."
+            "**The twist** is missing here: with a constant learning rate, dif\\* becomes uniform too, so in this "
+            "run it is not only the falling rate that brings the models together."
         )
     return "A falling learning rate alone did not bring the models together in this run."
 
@@ -75,20 +77,20 @@ def of_task_1(frames: Frames, stays: int | None) -> str:
         return "It does not settle there either: the one task model keeps moving away from the base."
     return (
         f"It does, from {settling(frames, stays)}, at the same rate: there is one task model, its loss ends at "
-        f"{frames.loss[-1]:.3f}, and hardly a gradient is left to move it. With several tasks, each batch pulls "
-        "their models apart anew."
+        f"{frames.loss[-1]:.3f}, and hardly any gradient is left to move it. With several tasks, each batch pulls "
+        "their models apart again."
     )
 
 
-def tell(record: Record, steady: Record) -> Told:
+def tell(record: Record, steady: Record) -> Story:
     task = min(len(record.tasks), len(steady.tasks))
     frames, others = fused(RUN, record, task), fused(STEADY, steady, task)
     assert isinstance(record.config, Ari)
     eta = record.config.fusion.eta
     start, end = (frames.matrix("dif_star", frame)[-1] for frame in (0, -1))
     models, names = len(end), labels(frames)
-    there = [name for name, here in zip(names, [*frames.present[0], True], strict=True) if here]
-    heaviest, newest = typeset(there[start.argmax()]), typeset(names[-2])
+    present_names = [name for name, present in zip(names, [*frames.present[0], True], strict=True) if present]
+    heaviest, newest = typeset(present_names[start.argmax()]), typeset(names[-2])
     own, theirs = frames.deviations, others.deviations
     falls, stays = settled(own), settled(theirs)
     less = frames.with_eta(SMALL)
@@ -117,12 +119,12 @@ def tell(record: Record, steady: Record) -> Told:
         data = payload(panels, [deviation], frames.iteration.tolist(), 0, True, legend=LEGEND)
         play(data, "lesson-distances-truth", file="lesson-distances")
 
-    return Told(
+    return Story(
         scene=(
-            f"Task {task} begins. Each task so far has its model, $φ_1$ to {newest}, trained for a moment "
-            "from the base $φ_b$. **D** holds the distances between them all; the last row of **dif\\*** weighs them "
-            f"for $φ_f$: {next_base(record.config)}. Now {heaviest} has {start.max():.2f} of the weight: what is "
-            f"far counts most. The learning rate goes from {frames.learning_rate[0]:.2g} to "
+            f"Task {task} begins. Each task so far has its model, $φ_1$ to {newest}, trained briefly from the base "
+            "$φ_b$. **D** holds the distances between all models; the last row of **dif\\*** holds their weights in "
+            f"$φ_f$; {next_base(record.config)}. Now {heaviest} has {start.max():.2f} of the weight: the distant "
+            f"model counts most. The learning rate goes from {frames.learning_rate[0]:.2g} to "
             f"{frames.learning_rate[-1]:.1e}."
         ),
         equation=(
@@ -148,28 +150,29 @@ def tell(record: Record, steady: Record) -> Told:
         why=reason(falls, stays),
         not_shown=(
             "That every model has reached its optimum, or that nothing is forgotten: dif\\* compares models with "
-            f"each other, not with the truth. Uniform is a deviation of at most {UNIFORM} here (dashed); two runs, "
-            "one seed."
+            f"each other, not with the truth. Here “uniform” means a deviation of at most {UNIFORM} (dashed). These "
+            "are two runs with one seed."
         ),
         misconception=(
             "“dif\\* became uniform, so the models have converged to a common optimum.” Ask what else makes models "
-            "stop moving apart, and how one would find out: run it again and do not lower the rate."
+            "stop moving apart, and how one would find out: train again and do not lower the rate."
         ),
         now_try=(
             Door(
                 "pages/matrix.py",
                 "Another η, from the start",
                 {"run": RUN, "task": str(task), "frame": "0", "eta": str(SMALL)},
-                f"Here η is {SMALL}, not {eta:g}. Who gains weight, and what does it do to the way to uniform?",
-                f"{heaviest}, which weighs most already, gains: {start.max():.2f} becomes {smaller.max():.2f}. The "
-                f"smaller η, the more distances count. dif\\* stays uniform from {settling(frames, later)}, where it "
-                f"did from {settling(frames, falls)}.",
+                f"Here η is {SMALL}, not {eta:g}. Which model gains weight, and how does the way to uniform change?",
+                f"{heaviest}, already the heaviest, gains: {start.max():.2f} becomes {smaller.max():.2f}. The "
+                f"smaller η is, the more distances count. dif\\* stays uniform from {settling(frames, later)}; with "
+                f"η = {eta:g} it did from {settling(frames, falls)}.",
             ),
             Door(
                 "pages/matrix.py",
-                "The rate that stays",
+                "The constant rate",
                 {"run": STEADY, "task": str(task), "frame": "0"},
-                "Play it: dif\\* comes and goes. Then go to task 1: does it settle there, and why?",
+                "Play it: dif\\* nears uniform and leaves it again. Then go to task 1: does it settle there, and "
+                "why?",
                 alone,
             ),
         ),
@@ -178,7 +181,7 @@ def tell(record: Record, steady: Record) -> Told:
 
 LESSON = Lesson(
     "The distance matrix",
-    "Far models weigh most at first. Which one does when the task is learned?",
+    "Distant models weigh most at first. Which model weighs most once the task is learned?",
     4,
     "sums of rows",
     (RUN, STEADY),

@@ -10,7 +10,7 @@ from arli_core.records import Record
 
 from ..drawing import PROTOCOL_NAMES, picture, save_table
 from ..run_bar import class_names
-from .lesson import Answer, Door, Lesson, Told, comparable
+from .lesson import Answer, Door, Lesson, Story, comparable
 
 NAMES = ("fine-tuning", "replay", "ARI")
 PROTOCOLS = ("task_aware", "vote", "per_sample")
@@ -18,9 +18,11 @@ SLIGHT, FAR = 0.05, 0.25
 
 
 def answers(aware: float, per_sample: float, tasks: int) -> tuple[Answer, ...]:
-    """By the average per-sample accuracy beside the task-aware one of the same model."""
+    """By the average per-sample accuracy, compared with the task-aware one of the same model."""
     lost = aware - per_sample
-    confused = "With the task told, a class has only the classes of its own task against it; without, those of all"
+    confused = (
+        "If the task is told, a class competes only with the classes of its own task; if not, with those of all"
+    )
     return (
         Answer(
             f"Higher than {aware:.3f}",
@@ -40,13 +42,13 @@ def answers(aware: float, per_sample: float, tasks: int) -> tuple[Answer, ...]:
         Answer(
             f"Far lower: by more than {FAR:g}",
             lost > FAR,
-            f"{confused} {tasks} tasks. This model can tell classes apart within a task, but not which task an image "
-            "is of.",
+            f"{confused} {tasks} tasks. This model can tell classes apart within a task, but not to which task an "
+            "image belongs.",
         ),
     )
 
 
-def tell(finetune: Record, replay: Record, ari: Record) -> Told:
+def tell(finetune: Record, replay: Record, ari: Record) -> Story:
     comparable(finetune, replay, ari)
     runs = dict(zip(NAMES, (finetune, replay, ari), strict=True))
     table = pd.DataFrame(
@@ -74,11 +76,11 @@ def tell(finetune: Record, replay: Record, ari: Record) -> Told:
         st.dataframe(table.style.format("{:.3f}"))
         save_table(table, "lesson-evaluation")
 
-    return Told(
+    return Story(
         scene=(
-            f"One network, trained by replay, after {data.tasks} tasks. Here it was **told the task** of each image "
-            f"and chose among its {units.classes}: {aware:.3f} right on average. Now ask the same network about the "
-            f"same images, and do **not** tell it the task: it chooses among all {units.total}."
+            f"This network was trained by replay on {data.tasks} tasks. Here it was **told the task** of each image "
+            f"and chose among that task's {units.classes}: {aware:.3f} right on average. Now test the same network "
+            f"on the same images and do **not** tell it the task: it chooses among all {units.total}."
         ),
         equation=(
             r"\begin{aligned} \text{task-aware: } & \arg\max_{c\,\in\,\text{task}} z_c \\"
@@ -87,9 +89,9 @@ def tell(finetune: Record, replay: Record, ari: Record) -> Told:
         picture=lambda: picture(
             partial(figures.accuracy_matrix, replay.accuracy_matrix("task_aware"), ticks), "lesson-evaluation-scene"
         ),
-        question=f"Task-aware it has {aware:.3f}. What is its average accuracy per sample?",
+        question=f"Task-aware, its accuracy is {aware:.3f}. What is its average accuracy per sample?",
         answers=answers(aware, per_sample, data.tasks),
-        measured=f"**{per_sample:.3f}** per sample, {aware:.3f} task-aware; {vote:.3f} by a vote of {group}.",
+        measured=f"**{per_sample:.3f}** per sample, {aware:.3f} task-aware; {vote:.3f} by a group vote of {group}.",
         figures={
             "Task-aware": f"{aware:.3f}",
             f"Group vote, p = {group}": f"{vote:.3f}",
@@ -100,19 +102,20 @@ def tell(finetune: Record, replay: Record, ari: Record) -> Told:
         },
         truth=truth,
         why=(
-            f"Per sample it has {newest:.3f} on the newest task and {older:.3f} on the older ones, on average. Even "
-            f"guessing has {within:.2f} task-aware, but {among:.2f} per sample. In a group vote, {group} images that "
-            f"share one unknown task elect it together; here that gives {gain} the per-sample accuracy. The figures "
-            "published for ARI and iTAML are group votes ([the method](reference?doc=method)); most "
-            "class-incremental tables are per-sample. **Side by side in one table they compare nothing.**"
+            f"Per sample, its accuracy is {newest:.3f} on the newest task and {older:.3f} on the older ones, on "
+            f"average. Even guessing has {within:.2f} task-aware, but only {among:.2f} per sample. In a group vote, "
+            f"{group} images of one unknown task elect that task together; here this gives {gain} the per-sample "
+            "accuracy. The figures published for ARI and iTAML are group votes ([the "
+            "method](reference?doc=method)); most class-incremental tables are per-sample. **Figures of both kinds "
+            "cannot be compared in one table.**"
         ),
         not_shown=(
-            "Which protocol is right: that depends on what is known when the network is used. Nor a ranking of "
-            "methods: single runs; the page Compare has several seeds and intervals, per protocol."
+            "Which protocol is right: that depends on what is known when the network is used. Nor does it rank "
+            "methods: these are single runs. The page Compare has several seeds and intervals, for each protocol."
         ),
         misconception=(
-            "“Accuracy is accuracy.” Give them two published tables, and ask of each: among how many classes was an "
-            "image decided, who told the task, and what would guessing have got?"
+            "“Accuracy is accuracy.” Hand out two published tables, and ask of each: among how many classes was an "
+            "image classified, was the task told, and what would guessing have scored?"
         ),
         now_try=(
             Door(
@@ -120,19 +123,19 @@ def tell(finetune: Record, replay: Record, ari: Record) -> Told:
                 "Replay beside ARI, protocol by protocol",
                 {"run": "mnist-5k-replay", "other": "mnist-5k-ari"},
                 "Switch from task-aware to per-sample: which run changes, and in which tasks?",
-                f"Replay, in the older tasks: on average {replay.accuracy_matrix('task_aware')[-1, :-1].mean():.3f} "
-                f"becomes {older:.3f} there, and {newest:.3f} is left of the newest. ARI: "
+                f"Replay, in the older tasks: there {replay.accuracy_matrix('task_aware')[-1, :-1].mean():.3f} "
+                f"becomes {older:.3f} on average, while the newest task has {newest:.3f}. For ARI, over all tasks, "
                 f"{ari.accuracy_matrix('task_aware')[-1].mean():.3f} becomes {table.loc['ARI', 'per-sample']:.3f}.",
             ),
             Door(
                 "pages/forgetting.py",
                 "Spoil the vote",
                 {"view": "vote", "run": "mnist-5k-replay", "other": "mnist-5k-ari", "mixing": "0.5"},
-                "Half of every voting group is of other tasks now. What is left of the vote in each run, and can a "
-                "larger p bring it back?",
-                f"Below the per-sample accuracy in both runs (replay's was {gain} that before: {vote:.3f}, "
-                f"{per_sample:.3f}), and no p brings it back: half of a group is no majority for the right task, and "
-                "where the vote is wrong it is wrong for the whole group.",
+                "Now half of every voting group comes from other tasks. What is left of the vote in each run, and "
+                "can a larger p bring it back?",
+                "The vote falls below the per-sample accuracy in both runs (for replay it was "
+                f"{gain} that before: {vote:.3f} against {per_sample:.3f}), and no p brings it back: half of a "
+                "group is no majority for the right task, and a wrong vote is wrong for the whole group.",
             ),
         ),
     )

@@ -12,56 +12,57 @@ from arli_core.statistics import Interval
 
 from ..drawing import picture as picture_of
 from ..run_bar import class_names
-from .lesson import Answer, Door, Lesson, Told, comparable
+from .lesson import Answer, Door, Lesson, Story, comparable
 
 METHODS = {"fine-tuning": "finetune", "replay": "replay", "ARI": "ari"}
 
 
-def answers(left: float, classes: int, told_the_task: float, chance: float) -> tuple[Answer, ...]:
-    """By what is left of the first task, per-sample; told_the_task is the task-aware accuracy beside it, chance
-    what guessing within the task would have."""
+def answers(remaining: float, classes: int, task_aware: float, chance: float) -> tuple[Answer, ...]:
+    """By the per-sample accuracy that remains on the first task. task_aware: its task-aware accuracy. chance: that
+    of guessing within the task."""
     guess = 1 / classes
     low, high = guess / 2, (2 * guess + 1) / 2
-    within = f"Told that an image is of task 1, it is right in {told_the_task:.3f}, where guessing has {chance:.3f}: "
-    within += "little is left to tell its classes apart." if told_the_task < chance + 0.1 else (
-        "it still tells its classes apart, better than by guessing."
+    within = f"When told that an image is of task 1, its accuracy is {task_aware:.3f} (guessing: {chance:.3f}): "
+    within += "little is left to tell its classes apart." if task_aware < chance + 0.1 else (
+        "it still tells its classes apart better than guessing."
     )  # fmt: skip
     return (
         Answer(
             f"Nearly all of them: {high:.2f} or more",
-            left >= high,
+            remaining >= high,
             "The later tasks hardly got in the way of the first one in this run. " + within,
         ),
         Answer(
             f"Some of them: {2 * guess:.2f} to {high:.2f}",
-            2 * guess <= left < high,
-            "Later tasks overwrote a part of what the first one had taught. " + within,
+            2 * guess <= remaining < high,
+            "Later tasks overwrote part of what the first one had taught. " + within,
         ),
         Answer(
-            f"As many as by guessing among {classes} classes, about {guess:.2f}",
-            low <= left < 2 * guess,
-            "That is what guessing gives: of the first task nothing is left that helps. " + within,
+            f"About as many as guessing among {classes} classes would: {guess:.2f}",
+            low <= remaining < 2 * guess,
+            "That is what guessing gives: nothing useful is left of the first task. " + within,
         ),
         Answer(
-            f"Fewer than by guessing: below {low:.2f}",
-            left < low,
-            f"That is **less than guessing**, {guess:.2f}. The network did not become clueless, it answers with the "
-            "new classes: every later batch rewards high outputs for the classes in it and low ones for the others, "
-            f"and nothing in it speaks for the classes of task 1, so their outputs sink for every image. {within}",
+            f"Fewer than guessing would: below {low:.2f}",
+            remaining < low,
+            f"That is **less than guessing** would give ({guess:.2f}). The network does not answer at random: it "
+            "answers with the new classes. Every later batch rewards high outputs for the classes in it and low "
+            "ones for the others. It holds no image of task 1, so the outputs of those classes sink for every "
+            f"image. {within}",
         ),
     )
 
 
-def tell(finetune: Record, replay: Record, ari: Record) -> Told:
+def tell(finetune: Record, replay: Record, ari: Record) -> Story:
     comparable(finetune, replay, ari)
     runs = dict(zip(METHODS, (finetune, replay, ari), strict=True))
     curves = {name: record.accuracy_matrix("per_sample")[:, 0].tolist() for name, record in runs.items()}
     units = finetune.config.data.units
     tasks, classes = units.tasks, units.total
-    first, left = class_names(finetune, 1) or "its classes", curves["fine-tuning"][-1]
+    first, remaining = class_names(finetune, 1) or "its classes", curves["fine-tuning"][-1]
     aware, guessing, by_chance = finetune.accuracy_matrix("task_aware"), units.chance, 1 / units.sizes[0]
-    told_the_task = float(aware[-1, 0])
-    kept = ari.config.memory.budget if isinstance(ari.config, Ari) else 0
+    task_aware = float(aware[-1, 0])
+    budget = ari.config.memory.budget if isinstance(ari.config, Ari) else 0
 
     def picture() -> None:
         if (started := finetune.started) is not None and len(started.probes):
@@ -69,7 +70,7 @@ def tell(finetune: Record, replay: Record, ari: Record) -> Told:
             st.image([image.transpose(1, 2, 0) for image in started.probes], captions, width=80, alt=captions)
         for column, (name, values) in zip(st.columns(len(curves)), curves.items(), strict=True):
             column.metric(f"{name}, after task 1", f"{values[0]:.3f}")
-        st.caption(f"Accuracy on held-out images of task 1 ({first}), once it is learned.")
+        st.caption(f"Accuracy on held-out images of task 1 ({first}), right after learning it.")
 
     def truth() -> None:
         lines = {name: {at: Interval(1, value, None, None) for at, value in enumerate(values, 1)}
@@ -78,35 +79,36 @@ def tell(finetune: Record, replay: Record, ari: Record) -> Told:
         draw = partial(figures.curves, lines, METHODS, "tasks learned", "accuracy on task 1")
         picture_of(draw, "lesson-forgetting", table=table)
 
-    return Told(
+    return Story(
         scene=(
             f"{classes} classes arrive in {tasks} tasks, one after the other. **Fine-tuning** trains on each task's "
-            f"new images alone. **Replay** and **ARI** also keep {kept} old images in all. After each task we ask "
-            f"for task 1 ({first}) again, among all classes seen so far. With $R_i$ that accuracy after task i, what "
-            "is *forgotten* is the fall from the best:"
+            f"new images alone. **Replay** and **ARI** also keep {budget} old images in all. After each task we test "
+            f"task 1 ({first}) again, among all classes seen so far. Let $R_i$ be that accuracy after task i. "
+            "*Forgetting* is the fall from its best value:"
         ),
         equation=rf"F = \max_i R_i - R_{tasks}",
         picture=picture,
         question=f"After task {tasks}, what share of the images of task 1 does fine-tuning still get right?",
-        answers=answers(left, classes, told_the_task, by_chance),
-        measured=f"**{left:.3f}** of them, from {curves['fine-tuning'][0]:.3f} after task 1.",
+        answers=answers(remaining, classes, task_aware, by_chance),
+        measured=f"**{remaining:.3f}** of them; after task 1 it was {curves['fine-tuning'][0]:.3f}.",
         figures={f"{name}: then → now": f"{values[0]:.3f} → {values[-1]:.3f}" for name, values in curves.items()},
         truth=truth,
         why=(
             f"Replay keeps {curves['replay'][-1]:.3f} and ARI {curves['ARI'][-1]:.3f}: old images in the batches "
-            "speak for the old classes."
+            "keep rewarding the old classes."
         ),
         not_shown=(
             "That ARI's fusion is what helps. These are single runs with one seed. Over several seeds "
-            "(page Compare), replay whose batches hold as many images of every class, from the same memory, is "
-            "nearly level with ARI on these data. Nor that all is lost: told each image's task, fine-tuning is right "
-            f"in {aware[-1].mean():.3f} over all tasks, where guessing has {guessing:.3f} (lesson 6)."
+            "(page Compare), replay with equally many images of every class in its batches, from the same memory, is "
+            "nearly level with ARI on these data. Nor does it show that all is lost: when told each image's task, "
+            f"fine-tuning has an accuracy of {aware[-1].mean():.3f} over all tasks (guessing: {guessing:.3f}; lesson "
+            "6)."
         ),
         misconception=(
             "“It forgets little by little, and chance is the floor.” Ask what a network that answers at random would "
-            "get, and how one can be worse: only by answering something else, on purpose. The answers are taken over "
-            "at once; what fades little by little is what lies below them, and shows where the task is told: "
-            f"{', '.join(f'{value:.2f}' for value in aware[:, 0])} on task 1."
+            "get, and how a network can be worse: only by consistently answering something else. The new classes "
+            "take over the answers at once. What fades little by little lies beneath, and shows when the task is "
+            f"told: {', '.join(f'{value:.2f}' for value in aware[:, 0])} on task 1."
         ),
         now_try=(
             Door(
@@ -114,18 +116,18 @@ def tell(finetune: Record, replay: Record, ari: Record) -> Told:
                 "The whole accuracy matrices",
                 {"run": "mnist-5k-ari", "other": "mnist-5k-finetune"},
                 "Follow the first column down; then set the protocol to task-aware. What comes back?",
-                f"Per sample, fine-tuning's first column falls from {curves['fine-tuning'][0]:.3f} to {left:.3f}. "
-                f"Task-aware it falls more slowly, to {told_the_task:.3f}, where guessing has {by_chance:.3f}; its "
-                f"last row has {aware[-1].mean():.3f} on average. What comes back is what the network can still tell "
-                "apart once somebody names the task.",
+                f"Per sample, fine-tuning's first column falls from {curves['fine-tuning'][0]:.3f} to "
+                f"{remaining:.3f}. Task-aware, it falls more slowly, to {task_aware:.3f} (guessing: "
+                f"{by_chance:.3f}); the last row has {aware[-1].mean():.3f} on average. What comes back is what the "
+                "network can still tell apart once it is told the task.",
             ),
             Door(
                 "pages/train.py",
                 "Train one that remembers",
                 {"again": "mnist-5k-finetune"},
                 "Set the method to replay-balanced, start it (half a minute), and watch task 1.",
-                "Task 1 falls far less: every batch holds as many images of its classes as of the new ones. Compare "
-                "has five seeds of it, beside ARI.",
+                "Task 1 falls far less: every batch holds as many images of each of its classes as of each new "
+                "one. The page Compare has five seeds of it, beside ARI.",
             ),
         ),
     )

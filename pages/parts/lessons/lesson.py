@@ -18,13 +18,15 @@ from ..problem import problem
 from ..run_bar import open_run
 
 PAGE = "pages/lessons.py"
-SIDES = (5, 7)  # so that two matrices of six models stand side by side at 1280x720
-LARGE = "<style>[data-testid='stRadio'] label p {font-size: 1rem}</style>"  # answers are read from the back row too
+SIDES = (5, 7)  # so that two matrices of six models fit side by side at 1280x720
+LARGE = (
+    "<style>[data-testid='stRadio'] label p {font-size: 1rem}</style>"  # answers must be readable from the back row
+)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer to a question: whether the recorded runs make it the true one, and why it is, where it is."""
+    """One answer to a question: whether the recorded runs make it true, and the reason if they do."""
 
     text: str
     true: bool
@@ -33,7 +35,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Door:
-    """A link into the lab that opens the lesson's scene, what to do there, and, for the key, what comes of it."""
+    """A link into the lab that opens the lesson's scene, what to do there, and, for the key, the outcome."""
 
     page: str
     label: str
@@ -43,11 +45,11 @@ class Door:
 
 
 @dataclass(frozen=True, eq=False)
-class Told:
-    """A lesson with the recorded runs in it. Texts are Markdown, the equation LaTeX.
+class Story:
+    """A lesson filled in from the recorded runs. Texts are Markdown, the equation LaTeX.
 
-    picture draws the scene and gives nothing away; truth draws what came of it. figures are shown by their names.
-    Raises ValueError unless one answer, and one alone, is true.
+    picture draws the scene without giving the answer away; truth draws the outcome. figures: values by their names.
+    Raises ValueError unless exactly one answer is true.
     """
 
     scene: str
@@ -66,7 +68,7 @@ class Told:
     def __post_init__(self):
         true = [answer.text for answer in self.answers if answer.true]
         if len(true) != 1:
-            raise ValueError(f"one answer must be true, not {len(true)}: {true}")
+            raise ValueError(f"exactly one answer must be true, not {len(true)}: {true}")
 
     @property
     def right(self) -> int:
@@ -75,18 +77,18 @@ class Told:
 
 @dataclass(frozen=True, eq=False)
 class Lesson:
-    """tell makes the story of the finished runs, one argument each; LabError where they do not tell it."""
+    """tell makes the story from the finished runs, one argument each; LabError if they do not fit the lesson."""
 
     title: str
     asks: str
     minutes: int
     needs: str
     runs: tuple[str, ...]
-    tell: Callable[..., Told]
+    tell: Callable[..., Story]
 
 
 def fused(name: str, record: Record, task: int) -> Frames:
-    """The frames of a task, of a run that fuses; RecordError where it fuses nothing."""
+    """The frames of a task of a run that fuses; RecordError if it fuses nothing."""
     frames = record.frames(task)
     if not frames.fuses:
         raise RecordError(f"{name} fuses no models, so it has no matrix to show")
@@ -101,100 +103,100 @@ def comparable(*runs: Record) -> None:
 
 def teach(name: str, lesson: Lesson) -> None:
     """The scene and the question; once the reader has predicted, what was measured and where to go from there."""
-    told = _told(lesson)
-    if told is None:
+    story = _story(lesson)
+    if story is None:
         return
     st.html(LARGE)
     predicted = st.session_state.get(_predicted(name))
     left, right = st.columns(SIDES, gap="medium")
     with left:
-        _scene(told)
-        st.markdown(f"**{told.question}**")
+        _scene(story)
+        st.markdown(f"**{story.question}**")
         if predicted is None:
-            _ask(name, told)
+            _ask(name, story)
         else:
-            _answer(name, told, predicted)
-    with right:  # what was measured comes in the scene's place: a projector shows it without scrolling
+            _answer(name, story, predicted)
+    with right:  # what was measured replaces the scene: a projector shows it without scrolling
         if predicted is None:
-            told.picture()
+            story.picture()
         else:
-            told.truth()
-            _figures(told)
+            story.truth()
+            _figures(story)
     if predicted is not None:
-        _explanation(told)
-        _now_try(told)
+        _explanation(story)
+        _now_try(story)
 
 
 def answer_key(lesson: Lesson, pictures: bool) -> None:
-    """All of a lesson at once, for the lecturer; without pictures it prints on a page."""
-    told = _told(lesson)
-    if told is None:
+    """All of a lesson at once, for the lecturer; without pictures it prints on one page."""
+    story = _story(lesson)
+    if story is None:
         return
     if pictures:
         left, right = st.columns(SIDES, gap="medium")
         with left:
-            _scene(told)
+            _scene(story)
         with right:
-            told.picture()
-    st.markdown(f"**Question.** {told.question}")
-    _marked(told)
-    st.markdown(f"**Measured:** {told.measured}")
-    _figures(told)
+            story.picture()
+    st.markdown(f"**Question.** {story.question}")
+    _marked(story)
+    st.markdown(f"**Measured:** {story.measured}")
+    _figures(story)
     if pictures:
-        told.truth()
-    _explanation(told)
-    st.markdown(f"**Talk about.** {told.misconception}")
-    tries = "\n".join(f"- *{door.label}*: {door.outcome}" for door in told.now_try)
-    st.markdown(f"**What comes of “Now try”.**\n\n{tries}")
+        story.truth()
+    _explanation(story)
+    st.markdown(f"**For discussion.** {story.misconception}")
+    tries = "\n".join(f"- *{door.label}*: {door.outcome}" for door in story.now_try)
+    st.markdown(f"**Outcomes of “Now try”.**\n\n{tries}")
 
 
 def missing(lesson: Lesson) -> list[str]:
-    """The recorded runs that a lesson needs and that are not here."""
-    there = records.names()
-    return [name for name in lesson.runs if name not in there]
+    """The recorded runs that a lesson needs and that are missing."""
+    names = records.names()
+    return [name for name in lesson.runs if name not in names]
 
 
-def _told(lesson: Lesson) -> Told | None:
-    """None where the runs do not let the lesson be told; the page then says why, and what to do."""
+def _story(lesson: Lesson) -> Story | None:
+    """The story of a lesson; None if its runs do not fit it, and the page then says why, and what to do."""
     if absent := missing(lesson):
         st.info(
-            f"This lesson is told from recorded runs that are not here: {', '.join(absent)}. "
+            f"This lesson needs recorded runs that are missing here: {', '.join(absent)}. "
             "`make checkpoints` makes them again.",
             icon=":material/info:",
         )
         return None
     try:
-        found = {name: open_run(name) for name in lesson.runs}
-        for name, record in found.items():
+        runs = {name: open_run(name) for name in lesson.runs}
+        for name, record in runs.items():
             if not record.finished or len(record.tasks) < 2:
                 st.info(
-                    f"This lesson needs {name} with two tasks or more, all learned; it has {len(record.tasks)} of "
-                    f"{record.config.data.tasks}. `make checkpoints` makes the run again.",
+                    f"This lesson needs {name} with two or more tasks, all learned; it has learned "
+                    f"{len(record.tasks)} of {record.config.data.tasks}. `make checkpoints` makes the run again.",
                     icon=":material/hourglass_empty:",
                 )
                 return None
-        return lesson.tell(*found.values())
+        return lesson.tell(*runs.values())
     except LabError as error:
         problem(error)
         return None
 
 
 def _predicted(name: str) -> str:
-    """The key of a reader's prediction. Kept beside the widgets, whose state goes when another page is visited."""
+    """The key of a reader's prediction. It is kept apart from the widgets, whose state is lost on other pages."""
     return f"predicted-{name}"
 
 
-def _scene(told: Told) -> None:
-    st.markdown(told.scene)
-    st.latex(told.equation)
+def _scene(story: Story) -> None:
+    st.markdown(story.scene)
+    st.latex(story.equation)
 
 
-def _ask(name: str, told: Told) -> None:
+def _ask(name: str, story: Story) -> None:
     choice = st.radio(
-        told.question,
-        range(len(told.answers)),
+        story.question,
+        range(len(story.answers)),
         index=None,
-        format_func=lambda number: told.answers[number].text,
+        format_func=lambda number: story.answers[number].text,
         label_visibility="collapsed",
         key=f"answer-{name}",
     )
@@ -209,20 +211,20 @@ def _ask(name: str, told: Told) -> None:
     )
 
 
-def _answer(name: str, told: Told, predicted: int) -> None:
-    _marked(told, predicted)
-    text = f"You predicted: **{told.answers[predicted].text}**  \nMeasured: {told.measured}"
-    if predicted == told.right:
+def _answer(name: str, story: Story, predicted: int) -> None:
+    _marked(story, predicted)
+    text = f"You predicted: **{story.answers[predicted].text}**  \nMeasured: {story.measured}"
+    if predicted == story.right:
         st.success(text, icon=":material/check_circle:")
     else:
         st.info(text, icon=":material/lightbulb:")
     st.button("Predict again", icon=":material/undo:", on_click=_predict, args=(name, None))
 
 
-def _marked(told: Told, predicted: int | None = None) -> None:
+def _marked(story: Story, predicted: int | None = None) -> None:
     """The answers as a list: the true one is marked, and the one that was predicted."""
     lines = []
-    for number, answer in enumerate(told.answers):
+    for number, answer in enumerate(story.answers):
         mark = "check_circle" if answer.true else "adjust" if number == predicted else "radio_button_unchecked"
         text = f"**{answer.text}**" if answer.true else answer.text
         lines.append(f":material/{mark}: {text}{' (your prediction)' if number == predicted else ''}")
@@ -233,22 +235,22 @@ def _predict(name: str, choice: int | None) -> None:
     st.session_state[_predicted(name)] = choice
 
 
-def _figures(told: Told) -> None:
-    figures = list(told.figures.items())
+def _figures(story: Story) -> None:
+    figures = list(story.figures.items())
     for start in range(0, len(figures), 3):
         for column, (label, value) in zip(st.columns(3), figures[start : start + 3], strict=False):
             column.metric(label, value)
 
 
-def _explanation(told: Told) -> None:
+def _explanation(story: Story) -> None:
     left, right = st.columns(2, gap="medium")
-    left.markdown(f"**Why.** {told.answers[told.right].why} {told.why}")
-    right.markdown(f"**What this does not show.** {told.not_shown}")
+    left.markdown(f"**Why.** {story.answers[story.right].why} {story.why}")
+    right.markdown(f"**What this does not show.** {story.not_shown}")
 
 
-def _now_try(told: Told) -> None:
+def _now_try(story: Story) -> None:
     st.markdown("##### Now try")
-    for column, door in zip(st.columns(len(told.now_try), gap="medium"), told.now_try, strict=True):
+    for column, door in zip(st.columns(len(story.now_try), gap="medium"), story.now_try, strict=True):
         with column.container(border=True):
             st.page_link(door.page, label=door.label, icon=":material/arrow_forward:", query_params=dict(door.query))
             st.markdown(door.task)
