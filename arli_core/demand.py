@@ -20,7 +20,7 @@ from .config import Ari, AriReleased, Config, DarkExperienceReplay, Ewc, Itaml, 
 from .errors import ConfigError, LabError
 from .evaluation import ADAPTATION
 from .methods.ewc import AT_ONCE
-from .tasks import Stream
+from .stream import Stream
 from .world import World
 
 GIGABYTE = 2**30

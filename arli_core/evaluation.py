@@ -16,9 +16,9 @@ from torch import Tensor
 from .config import PROTOCOLS, Config, Evaluation, Remembering, Train
 from .methods.objective import Trainee, classification_loss
 from .networks import Model, at_image_size
-from .precision import float64
 from .schedule import exemplars
-from .tasks import ADAPT, GROUPS, Pool, Samples, Stream, generator_for
+from .stream import ADAPT, GROUPS, Pool, Samples, Stream, generator_for
+from .theory.precision import float64
 from .units import TaskUnits
 from .world import World
 

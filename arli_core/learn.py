@@ -21,7 +21,7 @@ from .events import Attention, Event, Finished, Saved, Started, Step, TaskDone
 from .fingerprint import Fingerprint
 from .methods import Method, create
 from .schedule import Schedule, exemplars
-from .tasks import INITIAL, generator_for
+from .stream import INITIAL, generator_for
 from .world import World, choose_device, device_name, open_world
 
 

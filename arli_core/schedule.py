@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .config import Config, Joint, Rehearsal
 from .errors import ConfigError
-from .tasks import AUGMENT, BATCHES, EXEMPLARS, Samples, Stream, generator_for
+from .stream import AUGMENT, BATCHES, EXEMPLARS, Samples, Stream, generator_for
 
 STEPS = (2 / 7, 4 / 7, 6 / 7)  # of a task: epochs 20, 40 and 60 of the released code's 70
 

@@ -10,7 +10,7 @@ from .datasets import Dataset
 from .errors import ConfigError
 from .fingerprint import Fingerprint, refuse_other
 from .networks import Model
-from .tasks import Stream
+from .stream import Stream
 
 
 @dataclass(frozen=True)

@@ -20,17 +20,18 @@ import torch
 import torch.nn.functional as F
 from scipy.ndimage import binary_dilation
 
-from arli_core import records, runs
-from arli_core.attention import learned, masks_of
+from arli_core import records
+from arli_core.analysis.masks import learned, masks_of
 from arli_core.config import Config, keys, parse, preset
 from arli_core.evaluation import evaluate
 from arli_core.events import TaskDone
-from arli_core.experiments import LEAN
 from arli_core.learn import learn
-from arli_core.metrics import auroc, average_accuracy, pointing
+from arli_core.live import runs
 from arli_core.networks.model import Model
-from arli_core.statistics import paired
-from arli_core.tasks import INITIAL, Stream, generator_for
+from arli_core.stream import INITIAL, Stream, generator_for
+from arli_core.sweeps.experiments import LEAN
+from arli_core.theory.intervals import paired
+from arli_core.theory.metrics import auroc, average_accuracy, pointing
 from arli_core.world import open_world
 
 Figures = dict[str, float]

@@ -46,7 +46,7 @@ from arli_core.learn import learn
 from arli_core.networks import Model
 from arli_core.records import Record
 from arli_core.schedule import batches, exemplars
-from arli_core.tasks import BATCHES, INITIAL, Pool, Stream, generator_for
+from arli_core.stream import BATCHES, INITIAL, Pool, Stream, generator_for
 from arli_core.world import open_world
 
 with warnings.catch_warnings():

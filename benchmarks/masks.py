@@ -17,9 +17,10 @@ from typing import Any
 
 import torch
 
-from arli_core import bench, figures, records
-from arli_core.attention import learned, masks_of
-from arli_core.attribution import METHODS, attribute, look
+from arli_core import figures, records
+from arli_core.analysis import bench
+from arli_core.analysis.attribution import METHODS, attribute, look
+from arli_core.analysis.masks import learned, masks_of
 from arli_core.figures import Row
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from playwright.sync_api import Page, sync_playwright
 
 from arli_core.player import MatrixPanel, payload
-from arli_core.widget import FramePlayer
+from arli_core.player.widget import FramePlayer
 
 MOUNT = """async ({ _esm, _css, ...state }) => {
   window.messages = 0;

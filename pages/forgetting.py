@@ -6,10 +6,11 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
-from arli_core import figures, metrics, records
+from arli_core import figures, records
 from arli_core.config import Data, protocols
 from arli_core.errors import LabError
 from arli_core.records import Record
+from arli_core.theory import metrics
 from pages.parts.address import choose_one
 from pages.parts.answers import Side, choose_protocol, confusion, vote
 from pages.parts.drawing import PROTOCOL_NAMES, picture

@@ -3,11 +3,11 @@
 import numpy as np
 import streamlit as st
 
-from arli_core.consensus import UNIFORM, deviation_from_uniform, settled, spectrum
 from arli_core.figures import typeset
-from arli_core.fusion import dif
 from arli_core.player import Curve, MatrixPanel, payload
 from arli_core.records import Frames
+from arli_core.theory.consensus import UNIFORM, deviation_from_uniform, settled, spectrum
+from arli_core.theory.fusion import dif
 from pages.parts.drawing import labels, save_frame, uniform_panel
 from pages.parts.frame import frame
 from pages.parts.layers import ALL, choose_layer, of_layer, tell_layer

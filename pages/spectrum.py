@@ -3,9 +3,9 @@
 import numpy as np
 import streamlit as st
 
-from arli_core import consensus
-from arli_core.fusion import dif, dif_star
 from arli_core.player import Curve, payload
+from arli_core.theory import consensus
+from arli_core.theory.fusion import dif, dif_star
 from pages.parts.address import choose_one
 from pages.parts.break_it import break_it
 from pages.parts.consensus import draw, fuse_again, measure

@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from arli_core import record_checks
 from arli_core.config import preset
 from arli_core.learn import learn
-from arli_core.records import Record
+from arli_core.records import Record, checks
 
 TINY = {"train.epochs": 1, "train.batch_size": 200, "recording.frames": 2, "recording.probes": 0, "device": "cpu"}
 
@@ -58,7 +57,7 @@ def rewrite() -> Callable[..., None]:
         if index["schema"] == 1:
             (run / "run.json").write_text(json.dumps(index))
             return
-        digests = {file: record_checks.digest((run / file).read_bytes()) for file in index["digests"]}
-        (run / "run.json").write_bytes(record_checks.sealed(index | {"digests": digests}))
+        digests = {file: checks.digest((run / file).read_bytes()) for file in index["digests"]}
+        (run / "run.json").write_bytes(checks.sealed(index | {"digests": digests}))
 
     return write

@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from arli_core import metrics, records
-from arli_core.answers import answers_of
+from arli_core import records
+from arli_core.analysis.answers import answers_of
 from arli_core.config import PROTOCOLS, Evaluation, preset
 from arli_core.errors import RecordError
 from arli_core.learn import learn
 from arli_core.records import Record
+from arli_core.theory import metrics
 
 SHIPPED = Path(__file__).parents[1] / "checkpoints"
 

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from arli_core.attack import Pixels
 from arli_core.config import parse
-from arli_core.consensus import check_row_stochastic
 from arli_core.datasets import Dataset, Split
 from arli_core.methods import create, objective, weighing
 from arli_core.networks import Model
-from arli_core.tasks import ATTACK, Samples, Stream, generator_for
+from arli_core.stream import ATTACK, Samples, Stream, generator_for
+from arli_core.theory.attack import Pixels
+from arli_core.theory.consensus import check_row_stochastic
 from arli_core.world import World
 
 CPU = torch.device("cpu")

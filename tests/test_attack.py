@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arli_core.attack import MASKS, Pixels, background_attack, background_mask
-from arli_core.bench import varied_attack
+from arli_core.analysis.bench import varied_attack
+from arli_core.theory.attack import MASKS, Pixels, background_attack, background_mask
 
 light = settings(max_examples=25, deadline=None, derandomize=True)
 MEAN, STD = torch.tensor([0.5, 0.2]), torch.tensor([0.25, 0.4])

@@ -8,12 +8,13 @@ import pytest
 import torch
 from matplotlib.image import imread
 
-from arli_core import datasets, figures, metrics
-from arli_core.attention import Masks, masks_of
+from arli_core import datasets, figures
+from arli_core.analysis.masks import Masks, masks_of
 from arli_core.errors import LabError, RecordError
 from arli_core.networks import build
 from arli_core.records import Record
-from arli_core.tasks import Stream
+from arli_core.stream import Stream
+from arli_core.theory import metrics
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import torch
 from captum.attr import IntegratedGradients, LayerAttribution, LayerGradCam, Occlusion, Saliency
 from torch import nn
 
-from arli_core.attribution import METHODS, attribute, blurred, last_convolution, look, with_attention
+from arli_core.analysis.attribution import METHODS, attribute, blurred, last_convolution, look, with_attention
 from arli_core.networks import ATTENTIONS, build
 
 

@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from arli_core import metrics, tasks
-from arli_core.answers import answers_of
-from arli_core.attack import MASKS
-from arli_core.attention import learned, masks_of
-from arli_core.attribution import METHODS
-from arli_core.bench import attributions, drift, sensitivity, strike
+from arli_core import stream
+from arli_core.analysis.answers import answers_of
+from arli_core.analysis.attribution import METHODS
+from arli_core.analysis.bench import attributions, drift, sensitivity, strike
+from arli_core.analysis.masks import learned, masks_of
 from arli_core.learn import learn
-from arli_core.tasks import Pool
+from arli_core.stream import Pool
+from arli_core.theory import metrics
+from arli_core.theory.attack import MASKS
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +156,7 @@ def test_looking_brings_no_training_sample_to_the_device(record, monkeypatch):
             pools.append(split)
             super().__init__(split, *rest)
 
-    monkeypatch.setattr(tasks, "Pool", Seen)
+    monkeypatch.setattr(stream, "Pool", Seen)
     run, images, units, objects = loaded(record)
     answers_of(record, 2)
     assert pools == [run.stream.dataset.test] * 2  # for the masks and for the answers

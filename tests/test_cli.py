@@ -18,10 +18,12 @@ import torch
 from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner
 
-from arli_core import __version__, cli, config, records, runs
+from arli_core import __version__, config, records
+from arli_core.cli import commands
 from arli_core.config import PROTOCOLS
 from arli_core.events import Saved
-from arli_core.record_checks import sealed
+from arli_core.live import runs
+from arli_core.records.checks import sealed
 
 TINY = {
     "train.epochs": 2,
@@ -55,7 +57,7 @@ def shell(*words, **options):
 
 def lab(*words):
     """In this process: (exit code, stdout, stderr); an exception that would be a traceback is raised here."""
-    result = CliRunner().invoke(cli.app, [str(word) for word in words], catch_exceptions=False)
+    result = CliRunner().invoke(commands.app, [str(word) for word in words], catch_exceptions=False)
     return result.exit_code, result.stdout, result.stderr
 
 
@@ -269,7 +271,7 @@ def test_masks_are_measured(home):
 
 
 def test_maps_of_captum_that_say_nothing_are_named(home, monkeypatch):
-    from arli_core import attribution
+    from arli_core.analysis import attribution
 
     monkeypatch.setattr(attribution, "is_level", lambda maps: np.ones(len(maps), bool))
     notes = printed("masks", "tiny", "--images", 2, "--captum")["captum_notes"]
@@ -347,9 +349,11 @@ def test_what_cannot_be_exported_or_imported_is_reported(home, tmp_path):
 
 
 def test_settings_are_json_where_they_parse():
-    parsed = cli._settings(["data.class_order=null", "data.name=mnist-5k", 'network.name="mlp"', "fusion.eta=1e-1"])
+    parsed = commands._settings(
+        ["data.class_order=null", "data.name=mnist-5k", 'network.name="mlp"', "fusion.eta=1e-1"]
+    )
     assert parsed == {"data.class_order": None, "data.name": "mnist-5k", "network.name": "mlp", "fusion.eta": 0.1}
-    assert cli._settings(["train.loss=a=b"]) == {"train.loss": "a=b"}
+    assert commands._settings(["train.loss=a=b"]) == {"train.loss": "a=b"}
 
 
 def test_options_reach_the_configuration():
@@ -669,7 +673,7 @@ def test_what_was_never_begun_cannot_be_resumed(home, monkeypatch):
 
 def test_sigterm_is_ctrl_c_and_only_while_training():
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(KeyboardInterrupt), cli._terminable():
+    with pytest.raises(KeyboardInterrupt), commands._terminable():
         signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) is before
 
@@ -697,20 +701,20 @@ def occupied():
 
 
 def test_an_occupied_port_is_passed_over(occupied):
-    port = cli.free_port(occupied)
+    port = commands.free_port(occupied)
     assert occupied < port < occupied + 20
     with socket.socket() as free:
         free.bind(("127.0.0.1", port))
         free.listen()
-        assert cli.free_port(port) > port
-    assert cli.free_port(port) == port
+        assert commands.free_port(port) > port
+    assert commands.free_port(port) == port
 
 
 def test_when_all_ports_are_occupied_it_says_so(occupied):
     with pytest.raises(
-        cli.LabError, match=rf"ports {occupied} to {occupied} are all occupied; choose another --port"
+        commands.LabError, match=rf"ports {occupied} to {occupied} are all occupied; choose another --port"
     ):
-        cli.free_port(occupied, tries=1)
+        commands.free_port(occupied, tries=1)
 
 
 @pytest.mark.parametrize("port", ["0", "70000", "x"])
@@ -720,7 +724,7 @@ def test_ports_that_do_not_exist(port):
 
 
 def test_without_the_app_beside_it_the_command_says_where_it_looked(monkeypatch, tmp_path):
-    monkeypatch.setattr(cli, "APP", tmp_path / "app.py")
+    monkeypatch.setattr(commands, "APP", tmp_path / "app.py")
     assert f"there is no app at {tmp_path / 'app.py'}" in refused("app")
 
 

@@ -12,9 +12,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from arli_core import cli, config, experiments, runs
+from arli_core import config
+from arli_core.cli import commands
 from arli_core.config import PROTOCOLS
 from arli_core.datasets import data_root
+from arli_core.live import runs
+from arli_core.sweeps import experiments
 
 ROOT = Path(__file__).resolve().parent.parent
 QUICK = ["--preset", "digits", "--device", "cpu", "--set", "data.tasks=2", "--set", "train.batch_size=150"]
@@ -29,7 +32,7 @@ def elsewhere(tmp_path, monkeypatch):
 
 def lab(*words):
     """In this process: (exit code, stdout, stderr); an exception that would be a traceback is raised here."""
-    result = CliRunner().invoke(cli.app, [str(word) for word in words], catch_exceptions=False)
+    result = CliRunner().invoke(commands.app, [str(word) for word in words], catch_exceptions=False)
     return result.exit_code, result.stdout, result.stderr
 
 
@@ -284,7 +287,7 @@ def test_resume_and_figure9_look_there_too(tmp_path):
     settings = config.preset(
         "paper-mnist", "finetune", **{"train.epochs": 2, "data.tasks": 1, "recording.probes": 1, "data.image_size": 8}
     )
-    with cli.data_root_at(tmp_path / "here"):
+    with commands.data_root_at(tmp_path / "here"):
         for record, _ in runs.train(settings, tmp_path / "run"):
             if record.saved:
                 break

@@ -13,11 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from streamlit.testing.v1 import AppTest
 
-from arli_core import comparisons, experiments, records, runs
+from arli_core import records
 from arli_core.config import preset
 from arli_core.errors import RecordError
-from arli_core.experiments import ablation, name_of, plan
-from arli_core.statistics import Interval
+from arli_core.live import runs
+from arli_core.sweeps import comparisons, experiments
+from arli_core.sweeps.experiments import ablation, name_of, plan
+from arli_core.theory.intervals import Interval
 from pages.parts.sweep_bar import verdict, written
 
 ROOT = Path(__file__).parents[1]

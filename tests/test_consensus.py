@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from arli_core.consensus import (
+from arli_core.theory.consensus import (
     check_row_stochastic,
     deviation_from_uniform,
     dobrushin,
@@ -24,8 +24,8 @@ from arli_core.consensus import (
     spectrum,
     stationary,
 )
-from arli_core.consensus import spread as measured_spread
-from arli_core.fusion import dif, dif_star, distance_matrix, fuse
+from arli_core.theory.consensus import spread as measured_spread
+from arli_core.theory.fusion import dif, dif_star, distance_matrix, fuse
 
 light = settings(max_examples=40, deadline=None, derandomize=True)
 sizes = st.integers(2, 7)

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from arli_core import runs
 from arli_core.config import METHODS, keys, preset
 from arli_core.events import Saved
 from arli_core.learn import learn
+from arli_core.live import runs
 from arli_core.world import choose_device
 
 pytestmark = pytest.mark.cuda

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from arli_core import iteration
+from arli_core.analysis import retrace
 from arli_core.config import METHODS, PRESETS, preset
 from arli_core.datasets import Dataset, Split, Streamed
 from arli_core.demand import (
@@ -27,7 +27,7 @@ from arli_core.errors import ConfigError, LabError
 from arli_core.events import Step
 from arli_core.learn import learn
 from arli_core.networks import Model
-from arli_core.tasks import Stream
+from arli_core.stream import Stream
 from arli_core.world import World, open_world
 
 CPU = torch.device("cpu")
@@ -117,7 +117,7 @@ def test_memory_alive_at_once_is_counted_and_freed_memory_is_not():
 
 @pytest.mark.parametrize("network", ["conv", "masked-conv", "residual"])
 def test_memory_of_a_pass_grows_with_its_pixels(network, monkeypatch):
-    monkeypatch.setattr("arli_core.tasks.CHUNK_VALUES", 1)  # evaluated one by one, so that training takes more
+    monkeypatch.setattr("arli_core.stream.CHUNK_VALUES", 1)  # evaluated one by one, so that training takes more
 
     def batch(size, samples):
         config = preset("digits", "ari", **{"network.name": network, "train.batch_size": samples})
@@ -185,12 +185,13 @@ def test_an_invalid_limit_is_named(variable, text, monkeypatch):
 def test_parts_of_an_iteration_that_do_not_fit_are_refused_too(trained, monkeypatch):
     monkeypatch.setenv(OPERATIONS, "1000")
     with pytest.raises(ConfigError, match="operations an iteration"):
-        iteration.first_of(trained, 2)
+        retrace.first_of(trained, 2)
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    from arli_core import records, runs
+    from arli_core import records
+    from arli_core.live import runs
 
     place = tmp_path_factory.mktemp("runs") / "x"
     for _ in runs.train(preset("digits", **TINY), place):

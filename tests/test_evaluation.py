@@ -14,7 +14,7 @@ from arli_core.config import METHODS, PROTOCOLS, Evaluation, keys, preset, proto
 from arli_core.evaluation import accuracies, adapt, voted_tasks, within
 from arli_core.networks import Model
 from arli_core.records import Record
-from arli_core.tasks import Samples
+from arli_core.stream import Samples
 from arli_core.units import TaskUnits
 
 light = settings(max_examples=30, deadline=None, derandomize=True)

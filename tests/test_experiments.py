@@ -9,11 +9,12 @@ from contextlib import closing
 import numpy as np
 import pytest
 
-from arli_core import experiments, runs
-from arli_core.comparisons import effects, tables
 from arli_core.config import PROTOCOLS, preset
 from arli_core.errors import ConfigError, DataError, RecordError
-from arli_core.experiments import Advanced, Done, ablation, make, name_of, plan
+from arli_core.live import runs
+from arli_core.sweeps import experiments
+from arli_core.sweeps.comparisons import effects, tables
+from arli_core.sweeps.experiments import Advanced, Done, ablation, make, name_of, plan
 
 QUICK = {"train.epochs": 1, "train.batch_size": 100, "data.tasks": 2, "memory.budget": 20}
 

@@ -15,10 +15,11 @@ import pytest
 import torch
 from nbclient import NotebookClient
 
-from arli_core import exports, records, runs
+from arli_core import records
 from arli_core.config import METHODS, keys, parse, preset, protocols
 from arli_core.errors import RecordError
-from arli_core.records import Record
+from arli_core.live import runs
+from arli_core.records import Record, exports
 
 ROOT = Path(__file__).parents[1]
 

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from arli_core import experiments, files, locks, records
+from arli_core import files, records
 from arli_core.datasets.folders import listing
 from arli_core.datasets.root import data_root
 from arli_core.errors import DataError, LabError
+from arli_core.records import locks
+from arli_core.sweeps import experiments
 
 HOMES = ("~/x", "~")
 

@@ -12,12 +12,16 @@ from hypothesis import strategies as st
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from arli_core import answers, attention, bench, comparisons, datasets, experiments, iteration, records, runs
+from arli_core import datasets, records
+from arli_core.analysis import answers, bench, retrace
+from arli_core.analysis.masks import masks_of
 from arli_core.config import parse, preset
 from arli_core.datasets import Dataset, Split, Streamed
 from arli_core.errors import DataError
 from arli_core.events import Saved
 from arli_core.fingerprint import Fingerprint, differences
+from arli_core.live import runs
+from arli_core.sweeps import comparisons, experiments
 
 ROOT = Path(__file__).parents[1]
 CLASSES = ("ant", "bee", "cat", "dog")
@@ -145,10 +149,10 @@ def test_masks_are_part_of_the_data():
 # Using a run again
 
 USES = {
-    "masks": lambda record: attention.masks_of(record).predictions,
+    "masks": lambda record: masks_of(record).predictions,
     "answers": lambda record: answers.answers_of(record, 2).logits.tolist(),
-    "part by part, first task": lambda record: iteration.first_of(record, 1).loss,
-    "part by part, second task": lambda record: iteration.first_of(record, 2).loss,
+    "part by part, first task": lambda record: retrace.first_of(record, 1).loss,
+    "part by part, second task": lambda record: retrace.first_of(record, 2).loss,
     "drift": lambda record: bench.drift(record, np.zeros((1, 3, 8, 8), np.uint8))[1].tolist(),
 }
 
@@ -201,11 +205,11 @@ def test_a_run_on_validation_does_not_mind_test_images_that_it_never_sees(root, 
     last(runs.train(config(**{"data.evaluate_on": "validation"}), tmp_path / "run"))
     picture(root / "mine" / "test" / "ant" / "new.png", 77)
     fresh()
-    assert len(attention.masks_of(records.load(tmp_path / "run"))) == 4
+    assert len(masks_of(records.load(tmp_path / "run"))) == 4
     picture(root / "mine" / "train" / "ant" / "new.png", 78)
     fresh()
     with pytest.raises(DataError, match="class 'ant' has 5 training images instead of 4"):
-        attention.masks_of(records.load(tmp_path / "run"))
+        masks_of(records.load(tmp_path / "run"))
 
 
 def test_a_sweep_is_not_continued_on_other_data(root, tmp_path):
@@ -305,7 +309,7 @@ def trained(tmp_path_factory):
         pictures(place / "mine", [*CLASSES, "eel"])
         record = last(runs.train(config(), place / "done"))
         begun(place / "half")
-        figures = attention.masks_of(record).predictions
+        figures = masks_of(record).predictions
     return place, record, figures
 
 
@@ -324,7 +328,7 @@ def test_figures_are_the_recorded_ones_or_a_message_names_the_change(
         change(copy / "mine", kind, chance)
     fresh()
     refused = []
-    for name, use in (("done", attention.masks_of), ("half", lambda _: last(runs.resume(copy / "half")))):
+    for name, use in (("done", masks_of), ("half", lambda _: last(runs.resume(copy / "half")))):
         try:
             result = use(records.load(copy / name))
         except DataError as error:

@@ -14,12 +14,14 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from arli_core import cli, datasets, records, runs
+from arli_core import datasets, records
+from arli_core.cli import commands
 from arli_core.config import Data, preset
 from arli_core.datasets import Split, Streamed, folders, generated, listing, load, pictures
 from arli_core.errors import DataError, LabError
 from arli_core.learn import learn
-from arli_core.tasks import Stream
+from arli_core.live import runs
+from arli_core.stream import Stream
 
 RNG = np.random.default_rng(0)
 
@@ -881,13 +883,13 @@ def test_the_command_line_says_what_is_left_out(root, tmp_path, monkeypatch):
     settings += ["--set", "train.epochs=1", "--set", "memory.budget=4", "--device", "cpu", "--json"]
     notes = ("folder:mine: 8 images to train on and 2 to test on.",
              "Files left out: 1 of another file type (a/notes.txt).")  # fmt: skip
-    result = CliRunner().invoke(cli.app, ["train", "--preset", "digits", "--out", "x", *settings])
+    result = CliRunner().invoke(commands.app, ["train", "--preset", "digits", "--out", "x", *settings])
     assert result.exit_code == 0, result.output
     assert all(result.stderr.count(note) == 1 for note in notes) and json.loads(result.stdout)
     assert records.load("x").started.notes == notes
     sweep = ["sweep", "--preset", "digits", "--methods", "ari,replay", "--seeds", "1", "--out", str(tmp_path / "s")]
     for count in (1, 0):  # no note where all runs exist already: the folder is not read
-        result = CliRunner().invoke(cli.app, [*sweep, *settings])
+        result = CliRunner().invoke(commands.app, [*sweep, *settings])
         assert result.exit_code == 0, result.output
         assert all(result.stderr.count(note) == count for note in notes) and json.loads(result.stdout)
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from arli_core.attribution import METHODS, attribute, last_convolution, layer_of, look, with_attention
+from arli_core.analysis.attribution import METHODS, attribute, last_convolution, layer_of, look, with_attention
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 

@@ -7,7 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from arli_core.fusion import KINDS, base_distances, base_weight, dif, dif_star, distance_matrix, fuse, layer_distances
+from arli_core.theory.fusion import (
+    KINDS,
+    base_distances,
+    base_weight,
+    dif,
+    dif_star,
+    distance_matrix,
+    fuse,
+    layer_distances,
+)
 
 light = settings(max_examples=30, deadline=None, derandomize=True)
 each_kind = pytest.mark.parametrize("kind", KINDS)

@@ -10,19 +10,19 @@ import pytest
 import torch
 
 from arli_core import records
-from arli_core.attack import background_mask
-from arli_core.attention import learned as learned_by
+from arli_core.analysis.masks import learned as learned_by
+from arli_core.analysis.retrace import Iteration, first_of
 from arli_core.config import Config, preset
 from arli_core.errors import RecordError
 from arli_core.events import Saved, Step, TaskDone
-from arli_core.iteration import Iteration, first_of
 from arli_core.learn import learn
 from arli_core.methods import create
 from arli_core.methods.ari import AntiRetroactiveInterference
 from arli_core.methods.parts import Attack, AttackedStep, CleanStep, Fusion, Measured
 from arli_core.records import Record
 from arli_core.schedule import first_batch
-from arli_core.tasks import INITIAL, generator_for
+from arli_core.stream import INITIAL, generator_for
+from arli_core.theory.attack import background_mask
 from arli_core.world import open_world
 
 SHIPPED = Path(__file__).parents[1] / "checkpoints"

@@ -12,7 +12,7 @@ import pytest
 from arli_core import records
 from arli_core.config import preset
 from arli_core.errors import Busy
-from arli_core.jobs import Job, Jobs, State
+from arli_core.live.jobs import Job, Jobs, State
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -122,7 +122,7 @@ def test_an_unexpected_error_ends_the_job_too(jobs, monkeypatch):
     def broken(*_):
         raise MemoryError("no memory left")
 
-    monkeypatch.setattr("arli_core.runs.train", broken)
+    monkeypatch.setattr("arli_core.live.runs.train", broken)
     job = jobs.start("one", config())
     wait(job, lambda job: not job.alive)
     assert (job.state, job.error) == (State.FAILED, "MemoryError: no memory left")

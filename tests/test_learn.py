@@ -19,7 +19,7 @@ from arli_core.events import Attention, Finished, Saved, Started, Step, TaskDone
 from arli_core.learn import learn
 from arli_core.networks import build
 from arli_core.schedule import Schedule, exemplars, spread
-from arli_core.tasks import ADAPT, GROUPS, Stream, generator_for
+from arli_core.stream import ADAPT, GROUPS, Stream, generator_for
 from arli_core.units import TaskUnits
 from arli_core.world import choose_device
 

@@ -14,10 +14,10 @@ from hypothesis import strategies as some
 from streamlit.testing.v1 import AppTest
 
 from arli_core import records
-from arli_core.answers import answers_of
+from arli_core.analysis.answers import answers_of
 from arli_core.config import Evaluation
-from arli_core.consensus import stationary
-from arli_core.metrics import average_accuracy
+from arli_core.theory.consensus import stationary
+from arli_core.theory.metrics import average_accuracy
 from pages.parts.lessons import attack, consensus, distances, eigenvector, evaluation, forgetting
 
 ROOT = Path(__file__).parents[1]
@@ -214,8 +214,8 @@ def test_the_attack_lands_where_b_lets_it():
     import torch
     import torch.nn.functional as F
 
-    from arli_core.attention import learned, masks_of
-    from arli_core.tasks import ATTACK, generator_for
+    from arli_core.analysis.masks import learned, masks_of
+    from arli_core.stream import ATTACK, generator_for
 
     record = records.load("scenes-ari")
     masks, run = masks_of(record), learned(record)

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from arli_core import locks, records, runs
+from arli_core import records
 from arli_core.config import preset
 from arli_core.errors import Busy
-from arli_core.jobs import Jobs
+from arli_core.live import runs
+from arli_core.live.jobs import Jobs
+from arli_core.records import locks
 
 ELSEWHERE = """
 import sys, time

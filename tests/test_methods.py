@@ -13,14 +13,14 @@ import pytest
 import torch
 from torch import nn
 
-from arli_core.attack import Pixels
 from arli_core.config import keys, parse
 from arli_core.datasets import Dataset, Split
 from arli_core.methods import create, ewc
 from arli_core.methods.baselines import Descent
 from arli_core.networks import Model
 from arli_core.schedule import exemplars
-from arli_core.tasks import ATTACK, AUGMENT, IMPORTANCE, REPLAY, Samples, Stream, generator_for
+from arli_core.stream import ATTACK, AUGMENT, IMPORTANCE, REPLAY, Samples, Stream, generator_for
+from arli_core.theory.attack import Pixels
 from arli_core.world import World
 
 CPU = torch.device("cpu")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import roc_auc_score
 
-from arli_core.metrics import (
+from arli_core.theory.metrics import (
     auroc,
     average_accuracy,
     average_incremental_accuracy,

@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from arli_core import datasets
-from arli_core.attack import background_mask
 from arli_core.errors import ConfigError
 from arli_core.networks import (
     ATTENTIONS,
@@ -24,6 +23,7 @@ from arli_core.networks import (
     at_image_size,
     build,
 )
+from arli_core.theory.attack import background_mask
 
 SHAPES = {"digits": (1, 8, 8), "mnist": (1, 28, 28), "scenes": (3, 40, 40)}
 

@@ -18,9 +18,12 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from streamlit.testing.v1 import AppTest
 
-from arli_core import config, exports, fusion, metrics, records, runs
+from arli_core import config, records
 from arli_core.config import preset
 from arli_core.errors import LabError
+from arli_core.live import runs
+from arli_core.records import exports
+from arli_core.theory import fusion, metrics
 
 ROOT = Path(__file__).parents[1]
 LAB = ["train", "matrix", "spectrum", "masks", "forgetting", "compare", "runs"]
@@ -499,11 +502,12 @@ def test_a_run_under_way_is_neither_renamed_nor_deleted(place, monkeypatch):
 
 
 def test_masks_of_a_live_run_are_computed_once_for_a_task_that_is_done(place, monkeypatch):
-    from arli_core import attention, jobs
+    from arli_core.analysis import masks
+    from arli_core.live import jobs
     from pages.parts import run_bar
 
-    looked, masks_of = [], attention.masks_of
-    monkeypatch.setattr(attention, "masks_of", lambda record, task: looked.append(task) or masks_of(record, task))
+    looked, masks_of = [], masks.masks_of
+    monkeypatch.setattr(masks, "masks_of", lambda record, task: looked.append(task) or masks_of(record, task))
     registry = run_bar.jobs()
     slow = {**TINY, "data.tasks": 3, "train.epochs": 2, "seed": 77}  # weights that no other test has looked at
     job = registry.start("under-way", preset("digits", "finetune", **slow), paused=True)
@@ -587,7 +591,7 @@ def test_a_run_that_train_does_not_know_gets_a_note(place):
 
 
 def test_a_run_whose_data_are_on_their_way_says_so(place, monkeypatch):
-    from arli_core import jobs as registry
+    from arli_core.live import jobs as registry
     from pages.parts import run_bar
 
     loaded = threading.Event()
@@ -649,7 +653,7 @@ def test_an_import_that_cannot_be_is_refused_with_its_reason(place, spoil, messa
 
 def test_making_again_fills_the_form_of_the_train_page(place, monkeypatch):
     configs = []
-    monkeypatch.setattr("arli_core.jobs.Jobs.start", lambda jobs, name, config, paused: configs.append(config))
+    monkeypatch.setattr("arli_core.live.jobs.Jobs.start", lambda jobs, name, config, paused: configs.append(config))
     for name in ("digits-steady", "digits-finetune"):
         test = open_page("train", again=name)
         assert f"The settings of {name}" in texts(test, "info") and not test.error
@@ -680,7 +684,7 @@ def boxes(test: AppTest, kind: str) -> dict:
 
 def test_tasks_of_ones_own_are_set_in_the_form(place, monkeypatch):
     configs = []
-    monkeypatch.setattr("arli_core.jobs.Jobs.start", lambda jobs, name, config, paused: configs.append(config))
+    monkeypatch.setattr("arli_core.live.jobs.Jobs.start", lambda jobs, name, config, paused: configs.append(config))
     test = open_page("train", preset="digits", method="replay")
     assert not boxes(test, "number_input")["data.tasks"].disabled
     boxes(test, "text_input")["data.classes_per_task"].set_value("4, 2,2,2").run()
@@ -722,7 +726,7 @@ def test_invalid_tasks_are_named_in_the_form_and_in_an_address(place, key, text,
 def test_an_address_fills_the_form_with_any_setting(place, monkeypatch):
     """As the form's own link writes it."""
     configs = []
-    monkeypatch.setattr("arli_core.jobs.Jobs.start", lambda jobs, name, config, paused: configs.append(config))
+    monkeypatch.setattr("arli_core.live.jobs.Jobs.start", lambda jobs, name, config, paused: configs.append(config))
     settings = {**UNEQUAL, "seed": 7, "train.loss": "task", "fusion.reset": False, "attack.epsilon": 0.1}
     expected = preset("digits", "ari", **settings)
     written = {key: config.text_of(value) for key, value in config.changes(expected).items()}

@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from arli_core import attribution, consensus, fusion, metrics, precision
+from arli_core.analysis import attribution
 from arli_core.config import METHODS, keys, preset
 from arli_core.errors import Diverged
 from arli_core.learn import learn
+from arli_core.theory import consensus, fusion, metrics, precision
 
-CORE = Path(precision.__file__).parent
+CORE = Path(precision.__file__).parents[1]
 light = settings(max_examples=60, deadline=None, derandomize=True)
 
 # --- One place converts to float64 ----------------------------------------------------------------------------------

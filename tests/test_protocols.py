@@ -8,15 +8,17 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from arli_core import cli, cli_experiments, datasets, exports, networks, records, runs
-from arli_core.answers import answers_of
+from arli_core import datasets, networks, records
+from arli_core.analysis.answers import answers_of
+from arli_core.analysis.retrace import first_of
+from arli_core.cli import commands, sweeps
 from arli_core.config import METHODS, Ari, keys, parse, preset, protocols
 from arli_core.errors import ConfigError
 from arli_core.events import Step
-from arli_core.experiments import name_of, plan
-from arli_core.iteration import first_of
 from arli_core.learn import learn
-from arli_core.records import Record
+from arli_core.live import runs
+from arli_core.records import Record, exports
+from arli_core.sweeps.experiments import name_of, plan
 from arli_core.units import TaskUnits
 
 INCREMENTS, ORDER = (4, 2, 2, 2), tuple("3145926087")
@@ -47,7 +49,7 @@ def home(tmp_path, monkeypatch):
 
 
 def lab(*words):
-    result = CliRunner().invoke(cli.app, [str(word) for word in words], catch_exceptions=False)
+    result = CliRunner().invoke(commands.app, [str(word) for word in words], catch_exceptions=False)
     return result.exit_code, result.stdout, result.stderr
 
 
@@ -243,9 +245,9 @@ def test_a_smoke_run_on_generated_data_leaves_out_an_order_of_classes_they_lack(
 
 
 def test_increments_can_be_varied_in_a_sweep():
-    varied = cli_experiments._varied(["data.classes_per_task=[4,2,2,2],2", "fusion.eta=0.1, 1"])
+    varied = sweeps._varied(["data.classes_per_task=[4,2,2,2],2", "fusion.eta=0.1, 1"])
     assert varied == {"data.classes_per_task": [[4, 2, 2, 2], 2], "fusion.eta": [0.1, 1]}
-    assert cli_experiments._varied(["train.optimiser=adam,sgd"]) == {"train.optimiser": ["adam", "sgd"]}
+    assert sweeps._varied(["train.optimiser=adam,sgd"]) == {"train.optimiser": ["adam", "sgd"]}
     arms = plan("digits", ["finetune"], 1, {"data.classes_per_task": [[4, 2, 2, 2], 2]})
     assert [arm.label for arm in arms] == [
         "finetune data.classes_per_task=4,2,2,2",

@@ -10,10 +10,11 @@ import pytest
 import torch
 from streamlit.testing.v1 import AppTest
 
-from arli_core import learn, race, records, runs
+from arli_core import learn, records
 from arli_core.config import METHODS, Config, changes, preset
 from arli_core.errors import Busy, ConfigError
-from arli_core.jobs import Job, Jobs, State, _Turns, next_iteration
+from arli_core.live import race, runs
+from arli_core.live.jobs import Job, Jobs, State, _Turns, next_iteration
 from arli_core.schedule import Schedule
 from arli_core.world import open_world
 from pages.parts import run_bar

@@ -14,12 +14,15 @@ from safetensors.numpy import load as read_arrays
 from safetensors.numpy import save as write_arrays
 from streamlit.testing.v1 import AppTest
 
-from arli_core import attention, exports, locks, record_checks, records, runs
+from arli_core import records
+from arli_core.analysis import masks
 from arli_core.config import METHODS, PRESETS, keys, parse, preset
 from arli_core.errors import Busy, ConfigError, DataError, RecordError
 from arli_core.events import Saved
-from arli_core.messages import without_places
-from arli_core.record_checks import leads_outside, sealed
+from arli_core.live import runs
+from arli_core.live.messages import without_places
+from arli_core.records import checks, exports, locks
+from arli_core.records.checks import leads_outside, sealed
 
 ROOT = Path(__file__).parents[1]
 
@@ -66,7 +69,7 @@ def as_schema_1(files):
 def resealed(files, **changes):
     """The files with an index and digests that fit what was changed, as a deliberate forger makes them."""
     index = json.loads(files["run.json"])
-    index["digests"] = {name: record_checks.digest(content) for name, content in files.items() if name != "run.json"}
+    index["digests"] = {name: checks.digest(content) for name, content in files.items() if name != "run.json"}
     return {**files, "run.json": sealed(index | changes)}
 
 
@@ -98,7 +101,7 @@ def test_files_that_change_places_are_noticed(recorded, tmp_path):
 
 
 def test_every_flipped_bit_of_an_outcome_is_noticed(tmp_path):
-    from arli_core import experiments
+    from arli_core.sweeps import experiments
 
     arms = experiments.plan("digits", ["finetune"], 1, settings={"data.tasks": 2, "train.epochs": 1}, device="cpu")
     list(experiments.make(arms, tmp_path))
@@ -117,7 +120,7 @@ def test_what_was_written_before_there_were_digests_opens_and_says_so(recorded, 
     path = written(as_schema_1(recorded["done"]), tmp_path / "run")
     record = records.whole(path)
     assert record.finished and record.trained_on is None and record.note == records.UNKNOWN
-    assert len(attention.masks_of(record)) > 0
+    assert len(masks.masks_of(record)) > 0
     assert records.whole(written(recorded["done"], tmp_path / "new")).note == ""
 
 
@@ -346,16 +349,16 @@ def test_an_imported_run_chooses_no_folder_outside_the_data_root(recorded, check
     record = records.load("done")
     assert record.imported and record.summary()["accuracy"]
     for use in (
-        lambda: attention.masks_of(record),
+        lambda: masks.masks_of(record),
         lambda: runs.resume("half"),
-        lambda: attention.data_stamp(record),
+        lambda: masks.data_stamp(record),
     ):
         with pytest.raises(RecordError, match="an archive may not choose which folders are read here"):
             use()
     # A user's own run may name any folder: here, one without classes.
     files = resealed(records.files("done"), imported=False)
     with pytest.raises(DataError, match="private"):
-        attention.masks_of(records.load(written(files, checkpoints / "own")))
+        masks.masks_of(records.load(written(files, checkpoints / "own")))
 
 
 def test_a_run_remembers_that_it_was_imported(recorded, checkpoints):

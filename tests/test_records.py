@@ -13,14 +13,16 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from arli_core import locks, metrics, record_checks, records, runs
+from arli_core import records
 from arli_core.config import METHODS, PROTOCOLS, keys, preset, protocols
-from arli_core.consensus import check_row_stochastic
 from arli_core.errors import Busy, ConfigError, Diverged, RecordError
 from arli_core.events import Finished, Fused, Saved, Started, Step, TaskDone
 from arli_core.learn import learn
+from arli_core.live import runs
 from arli_core.networks import build
-from arli_core.records import Frames, Record, store
+from arli_core.records import Frames, Record, checks, locks, store
+from arli_core.theory import metrics
+from arli_core.theory.consensus import check_row_stochastic
 
 ROOT = Path(__file__).parents[1]
 each_method = pytest.mark.parametrize("method", METHODS)
@@ -805,7 +807,7 @@ def test_damaged_progress_is_named(damage, histories, tmp_path):
 def edited(**changes):
     def edit(file):
         index = json.loads(file.read_text()) | changes
-        file.write_bytes(record_checks.sealed({key: value for key, value in index.items() if value != "drop"}))
+        file.write_bytes(checks.sealed({key: value for key, value in index.items() if value != "drop"}))
 
     return edit
 

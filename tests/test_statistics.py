@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from arli_core.statistics import Interval, paired, t_interval
+from arli_core.theory.intervals import Interval, paired, t_interval
 
 light = settings(max_examples=60, deadline=None, derandomize=True)
 values = st.lists(st.floats(-100, 100), min_size=2, max_size=12)

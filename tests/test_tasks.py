@@ -14,7 +14,7 @@ from arli_core.config import Augmentation, Data
 from arli_core.datasets import Dataset, Split, Streamed
 from arli_core.errors import ConfigError
 from arli_core.schedule import batches, exemplars
-from arli_core.tasks import AUGMENT, BATCHES, REPLAY, Stream, generator_for, seed_for
+from arli_core.stream import AUGMENT, BATCHES, REPLAY, Stream, generator_for, seed_for
 
 light = settings(max_examples=30, deadline=None, derandomize=True)
 CPU = torch.device("cpu")

@@ -16,9 +16,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
+from arli_core.analysis.uploads import LIMIT_BYTES, LIMIT_SIDE, SHOWN, Upload, read_upload
 from arli_core.datasets import decoding, pictures
 from arli_core.errors import DataError
-from arli_core.uploads import LIMIT_BYTES, LIMIT_SIDE, SHOWN, Upload, read_upload
 
 COLOUR, GREY = (3, 24, 24), (1, 24, 24)
 LOSSLESS = {"PNG": {"format": "PNG"}, "WebP": {"format": "WEBP", "lossless": True, "exact": True}}

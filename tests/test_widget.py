@@ -6,7 +6,7 @@ import pytest
 from traitlets import TraitError
 
 from arli_core.player import Curve, payload
-from arli_core.widget import FramePlayer
+from arli_core.player.widget import FramePlayer
 
 ROOT = Path(__file__).parents[1]
 DATA = payload([], [Curve("x", [0.0] * 10)], range(10), frame=3)
@@ -22,7 +22,7 @@ def test_the_browser_gets_the_files_of_the_app_and_the_payload_as_it_is():
     assert state["payload"] == DATA
     assert state["frame"] == 3
     for key, name in {"_esm": "player.js", "_css": "player.css"}.items():
-        assert state[key] == (ROOT / "arli_core" / name).read_text(encoding="utf-8")
+        assert state[key] == (ROOT / "arli_core" / "player" / name).read_text(encoding="utf-8")
 
 
 def test_a_reported_frame_is_there_for_python_and_its_observers():
@@ -51,7 +51,7 @@ def test_only_the_widget_needs_anywidget():
     code = (
         "import importlib, pkgutil, sys, arli_core\n"
         "for module in pkgutil.walk_packages(arli_core.__path__, 'arli_core.'):\n"
-        "    if module.name not in ('arli_core.widget', 'arli_core.__main__'):\n"
+        "    if module.name not in ('arli_core.player.widget', 'arli_core.__main__'):\n"
         "        importlib.import_module(module.name)\n"
         "        assert 'anywidget' not in sys.modules, module.name\n"
     )

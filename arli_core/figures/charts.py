@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ..statistics import Interval
+from ..theory.intervals import Interval
 from .canvas import BLUE, ORANGE, RED, VIOLET, bare_axes, in_ink, looks, summary_of, typeset
 
 

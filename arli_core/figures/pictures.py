@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from ..metrics import is_level
+from ..theory.metrics import is_level
 from .canvas import ORANGE, in_ink
 
 GAP = 0.06  # between two pictures of a grid, of a picture's width

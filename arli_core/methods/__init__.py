@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ..config import Ari, AriAdam, AriReleased, Config, DarkExperienceReplay, Ewc, Itaml, Lwf
 from ..events import Fused
-from ..tasks import Samples
+from ..stream import Samples
 from ..world import World
 
 

@@ -10,13 +10,13 @@ from collections.abc import Generator, Iterator
 import torch
 from torch import Tensor
 
-from ..attack import Attacked, Pixels, background_attack
 from ..config import Ari
 from ..events import Fused
-from ..fusion import base_weight
 from ..networks import at_image_size
-from ..precision import float64
-from ..tasks import ATTACK, Samples, generator_for
+from ..stream import ATTACK, Samples, generator_for
+from ..theory.attack import Attacked, Pixels, background_attack
+from ..theory.fusion import base_weight
+from ..theory.precision import float64
 from ..world import World
 from .objective import Trainee, classification_loss
 from .parts import Attack, AttackedStep, CleanStep, Fusion, Measured, Part

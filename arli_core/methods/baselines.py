@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..config import Config
 from ..events import Fused
-from ..tasks import Samples
+from ..stream import Samples
 from ..world import World
 from .objective import Trainee, classification_loss
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..config import DarkExperienceReplay
 from ..schedule import exemplars
-from ..tasks import AUGMENT, REPLAY, Samples, generator_for
+from ..stream import AUGMENT, REPLAY, Samples, generator_for
 from ..world import World
 from .baselines import Descent
 

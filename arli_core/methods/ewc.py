@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.func import grad, vmap
 
 from ..config import Ewc
-from ..tasks import IMPORTANCE, Samples, generator_for
+from ..stream import IMPORTANCE, Samples, generator_for
 from ..world import World
 from .baselines import Descent
 

@@ -7,9 +7,9 @@ from torch import Tensor
 
 from ..config import Itaml
 from ..events import Fused
-from ..fusion import base_weight
-from ..precision import float64
-from ..tasks import Samples
+from ..stream import Samples
+from ..theory.fusion import base_weight
+from ..theory.precision import float64
 from ..world import World
 from .objective import Trainee, classification_loss
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..config import Lwf
-from ..tasks import Samples
+from ..stream import Samples
 from ..world import World
 from .baselines import Descent
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..attack import Attacked
 from ..events import Fused
-from ..tasks import Samples
+from ..stream import Samples
+from ..theory.attack import Attacked
 
 
 @dataclass(frozen=True, eq=False)

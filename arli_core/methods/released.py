@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..attack import Pixels, background_attack
 from ..config import AriReleased
 from ..events import Fused
-from ..fusion import base_weight, fuse
 from ..networks import at_image_size
-from ..tasks import ATTACK, Samples, generator_for
+from ..stream import ATTACK, Samples, generator_for
+from ..theory.attack import Pixels, background_attack
+from ..theory.fusion import base_weight, fuse
 from ..world import World
 from .baselines import Descent
 

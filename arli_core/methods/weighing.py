@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from ..config import Fusion
-from ..consensus import gram_matrix
 from ..errors import ConfigError
 from ..events import Fused
-from ..fusion import Undefined, base_weights, dif, dif_star, distance_matrix, fuse, layer_distances
 from ..networks import Model
-from ..precision import NotFinite, float64
+from ..theory.consensus import gram_matrix
+from ..theory.fusion import Undefined, base_weights, dif, dif_star, distance_matrix, fuse, layer_distances
+from ..theory.precision import NotFinite, float64
 
 
 def weights(models: Tensor, settings: Fusion) -> Tensor:

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..consensus import deviation_from_uniform
 from ..events import Attention, Step
-from ..fusion import dif, dif_star
+from ..theory.consensus import deviation_from_uniform
+from ..theory.fusion import dif, dif_star
 
 
 @dataclass(frozen=True)

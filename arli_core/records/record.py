@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import __version__, metrics
-from .. import record_checks as checks
+from .. import __version__
 from ..config import Config, protocols
 from ..errors import RecordError
 from ..events import Attention, Event, Finished, Saved, Started, Step, TaskDone
 from ..fingerprint import Fingerprint
+from ..theory import metrics
+from . import checks
 from .frames import Frames
 
 Arrays = Mapping[str, NDArray]

@@ -8,11 +8,10 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from .. import locks
-from .. import record_checks as checks
 from ..errors import Busy, RecordError
 from ..files import of_a_file_manager
 from ..files import write as _write
+from . import checks, locks
 from .store import content_of, locate, names, read_index, root, whole
 
 # The names a run's folder may hold. Anything else was put there by someone else, and is never removed.

@@ -29,13 +29,13 @@ import safetensors.numpy
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from .. import record_checks as checks
 from ..config import Config, parse, protocols
 from ..errors import ConfigError, RecordError
 from ..events import Saved, Started
 from ..files import expanded
 from ..files import write as _write
 from ..fingerprint import Fingerprint
+from . import checks
 from .frames import Frames
 from .record import Arrays, Record
 

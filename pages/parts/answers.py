@@ -17,7 +17,7 @@ from .drawing import PROTOCOL_NAMES, picture
 from .run_bar import choose_task, guarded, say_untaught, stamp
 
 if TYPE_CHECKING:  # torch is imported only when answers are computed
-    from arli_core.answers import Answers
+    from arli_core.analysis.answers import Answers
 
 Side = tuple[str, Record]  # a run and its name
 GROUPS = (1, 2, 3, 4, 5, 7, 10, 14, 20, 28, 40, 56, 80, 100)
@@ -32,7 +32,7 @@ KNOWS = {
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _cached_answers(digest: str, task: int, data: str, _record: Record) -> "Answers":
-    from arli_core.answers import answers_of
+    from arli_core.analysis.answers import answers_of
 
     with st.spinner("Running the network over the held-out images…"):
         return answers_of(_record, task)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import streamlit as st
 
-from arli_core.consensus import regular_polygon
-from arli_core.fusion import dif, dif_star
+from arli_core.theory.consensus import regular_polygon
+from arli_core.theory.fusion import dif, dif_star
 
 from .address import choose_one, write
 from .consensus import draw, fuse_again, measure

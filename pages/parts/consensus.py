@@ -6,8 +6,9 @@ from functools import partial
 import numpy as np
 import streamlit as st
 
-from arli_core import consensus, figures
+from arli_core import figures
 from arli_core.player import Curve, PointPanel, payload
+from arli_core.theory import consensus
 
 from .drawing import picture, uniform_panel
 from .player import play

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 
 from arli_core import figures
 from arli_core.figures import KINDS, export
-from arli_core.fusion import dif
 from arli_core.player import MatrixPanel
 from arli_core.records import Frames
+from arli_core.theory.fusion import dif
 
 PROTOCOL_NAMES = {"per_sample": "per-sample", "task_aware": "task-aware", "vote": "group vote"}
 PROTOCOL_NAMES |= {f"{name}_adapted": f"{text}, adapted" for name, text in PROTOCOL_NAMES.items()}

@@ -19,7 +19,7 @@ from .drawing import picture, save_table
 from .run_bar import View, choose_view, class_names, guarded, next_base
 
 if TYPE_CHECKING:  # torch is imported only when an iteration is made
-    from arli_core.iteration import Iteration
+    from arli_core.analysis.retrace import Iteration
 
 MOST = 12  # how many images of one task, or columns of the attack, are drawn
 EXACT = 1e-4  # the largest departure from the recording that rounding explains
@@ -28,14 +28,14 @@ OPTIMISERS = {"sgd": "SGD", "adam": "Adam", "radam": "RAdam"}
 
 @st.cache_resource(max_entries=16, show_spinner=False)
 def _first(path: Path, task: int, stamp: bytes, data: str, _record: Record) -> "Iteration":
-    from arli_core.iteration import first_of
+    from arli_core.analysis.retrace import first_of
 
     with st.spinner("Repeating the first iteration of this task…"):
         return first_of(_record, task)
 
 
 def _iteration(view: View) -> "Iteration":
-    from arli_core.attention import data_stamp
+    from arli_core.analysis.masks import data_stamp
 
     first = view.frames.distance[0].tobytes()  # the same for one run and task, even while the run goes on
     return _first(records.locate(view.name), view.task, first, data_stamp(view.record), view.record)

@@ -3,14 +3,14 @@
 import pandas as pd
 import streamlit as st
 
-from arli_core import metrics
 from arli_core.config import WEIGHING, protocols
 from arli_core.errors import LabError
 from arli_core.figures import HIGH_RED
-from arli_core.jobs import Job, State
-from arli_core.messages import without_places
+from arli_core.live.jobs import Job, State
+from arli_core.live.messages import without_places
 from arli_core.player import ImagePanel, payload
 from arli_core.records import Frames, Record
+from arli_core.theory import metrics
 
 from .address import write
 from .drawing import PROTOCOL_NAMES, labels, uniform_panel

@@ -10,17 +10,17 @@ import streamlit as st
 from arli_core import figures
 from arli_core.config import Ari, AriReleased
 from arli_core.figures import HIGH_RED, Row
-from arli_core.metrics import known_mean, merits
 from arli_core.player import Curve, ImagePanel, payload
+from arli_core.theory.metrics import known_mean, merits
 
 from .drawing import picture, save_table
 from .player import play
 from .run_bar import View, learned, stamp
 
 if TYPE_CHECKING:  # torch is imported only when a bench is used
-    from arli_core.attention import Learned, Masks
-    from arli_core.attribution import Attribution
-    from arli_core.bench import Strike
+    from arli_core.analysis.attribution import Attribution
+    from arli_core.analysis.bench import Strike
+    from arli_core.analysis.masks import Learned, Masks
 
 Indices = np.ndarray  # indices into the held-out images
 ATTACKED = "answer before → when attacked"  # for an image of unknown class
@@ -74,8 +74,8 @@ def attack(view: View, masks: "Masks", indices: Indices) -> None:
 
 def _attack(view: View, images: np.ndarray, targets: np.ndarray | None, labels: list[str] | None) -> "Strike":
     """The knobs, the picture and the answers; targets and labels are None if the class is unknown."""
-    from arli_core.attack import MASKS
-    from arli_core.bench import strike
+    from arli_core.analysis.bench import strike
+    from arli_core.theory.attack import MASKS
 
     config = view.record.config
     trained = config.attack.epsilon if isinstance(config, Ari | AriReleased) else 0.03
@@ -148,7 +148,7 @@ def _others(logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
 
 @st.cache_data(max_entries=16, show_spinner=False)
 def _attributions(key: tuple, _run: "Learned", _images: np.ndarray, _targets: np.ndarray) -> "list[Attribution]":
-    from arli_core.bench import attributions
+    from arli_core.analysis.bench import attributions
 
     with st.spinner("Running Captum…"):
         return list(attributions(_run, _images, _targets))
@@ -204,7 +204,7 @@ def _note_level_maps(attributions: "list[Attribution]") -> None:
 
 @st.cache_data(max_entries=16, show_spinner=False)
 def _drift(key: tuple, _view: View, _images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    from arli_core.bench import drift
+    from arli_core.analysis.bench import drift
 
     with st.spinner("Running the network with the weights of every task…"):
         return drift(_view.record, _images)
@@ -226,7 +226,7 @@ def drift(view: View, masks: "Masks", indices: Indices) -> None:
 
 
 def stability(view: View, masks: "Masks", indices: Indices) -> None:
-    from arli_core.bench import sensitivity
+    from arli_core.analysis.bench import sensitivity
 
     objects = None if masks.objects is None else masks.objects[indices]
     effects = sensitivity(learned(view), masks.images[indices], objects)
@@ -248,7 +248,7 @@ def stability(view: View, masks: "Masks", indices: Indices) -> None:
 
 
 def own_image(view: View, masks: "Masks", indices: Indices) -> None:
-    from arli_core.uploads import read_upload
+    from arli_core.analysis.uploads import read_upload
 
     file = st.file_uploader("An image: PNG, JPEG or WebP", type=["png", "jpg", "jpeg", "webp"])
     if file is None:

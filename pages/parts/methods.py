@@ -6,9 +6,10 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
-from arli_core import comparisons, figures
-from arli_core.comparisons import Line
-from arli_core.experiments import Arm
+from arli_core import figures
+from arli_core.sweeps import comparisons
+from arli_core.sweeps.comparisons import Line
+from arli_core.sweeps.experiments import Arm
 
 from .address import choose_one
 from .drawing import PROTOCOL_NAMES, picture, save_table

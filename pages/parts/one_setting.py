@@ -5,10 +5,11 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
-from arli_core import comparisons, figures
-from arli_core.comparisons import Line, Sweep
+from arli_core import figures
 from arli_core.config import keys
-from arli_core.experiments import Arm, text_of
+from arli_core.sweeps import comparisons
+from arli_core.sweeps.comparisons import Line, Sweep
+from arli_core.sweeps.experiments import Arm, text_of
 
 from .address import choose_one
 from .drawing import PROTOCOL_NAMES, picture, save_table

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from arli_core import consensus
+from arli_core.theory import consensus
 
 from .address import write
 from .consensus import draw, fuse_again, measure

@@ -11,7 +11,7 @@ from arli_core import figures, player
 from .address import write
 from .drawing import save_picture
 
-_source = Path(player.__file__)
+_source = Path(player.__file__).with_name("player")
 _component = components.component(
     "frame_player",
     css=_source.with_suffix(".css").read_text(encoding="utf-8"),

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from arli_core.errors import LabError
-from arli_core.messages import without_places
+from arli_core.live.messages import without_places
 
 
 def problem(error: LabError | str) -> None:

@@ -7,12 +7,12 @@ import pandas as pd
 import streamlit as st
 
 from arli_core import config as settings
-from arli_core import race as races
 from arli_core import records
 from arli_core.config import WEIGHING, Config
 from arli_core.errors import LabError
 from arli_core.figures import looks
-from arli_core.jobs import Job
+from arli_core.live import race as races
+from arli_core.live.jobs import Job
 from arli_core.records import Record
 
 from .address import write

@@ -4,10 +4,11 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from arli_core import exports, records
+from arli_core import records
 from arli_core.config import Ari
 from arli_core.errors import LabError, RecordError
-from arli_core.messages import without_places
+from arli_core.live.messages import without_places
+from arli_core.records import exports
 
 from .address import write
 from .run_bar import guarded, jobs, open_run

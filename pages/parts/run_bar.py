@@ -9,14 +9,14 @@ import streamlit as st
 from arli_core import records
 from arli_core.config import Ari, AriAdam
 from arli_core.errors import LabError, RecordError
-from arli_core.jobs import Jobs
+from arli_core.live.jobs import Jobs
 from arli_core.records import Frames, Record
 
 from .address import from_widget, number
 from .problem import problem
 
 if TYPE_CHECKING:
-    from arli_core.attention import Learned, Masks
+    from arli_core.analysis.masks import Learned, Masks
 
 
 # What a finished task shows is cached by the digest of its settings and weights: a live run goes on, and a name may
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _learned(digest: str, task: int, data: str, _record: Record) -> "Learned":
-    from arli_core.attention import learned
+    from arli_core.analysis.masks import learned
 
     return learned(_record, task)
 
@@ -37,7 +37,9 @@ def learned(view: "View") -> "Learned":
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _masks(digest: str, task: int, data: str, _record: Record) -> "Masks":
-    from arli_core.attention import masks_of  # imported late, so that pages without masks need not wait for torch
+    from arli_core.analysis.masks import (
+        masks_of,  # imported late, so that pages without masks need not wait for torch
+    )
 
     return masks_of(_record, task)
 
@@ -50,7 +52,7 @@ def view_masks(view: "View") -> "Masks":
 def stamp(record: Record, task: int) -> tuple[str, int, str]:
     """The cache key of what a task's network answers: the same while its weights and its data are. LabError where
     one of them cannot be read."""
-    from arli_core.attention import data_stamp
+    from arli_core.analysis.masks import data_stamp
 
     return records.digest(record, task), task, data_stamp(record)
 

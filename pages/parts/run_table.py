@@ -10,7 +10,7 @@ import streamlit as st
 from arli_core import records
 from arli_core.config import PRESETS, Config, changes, text_of
 from arli_core.errors import LabError
-from arli_core.messages import without_places
+from arli_core.live.messages import without_places
 from arli_core.records import Record
 
 from .run_bar import jobs

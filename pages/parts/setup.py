@@ -5,10 +5,11 @@ from typing import Any, Literal, get_args, get_origin
 import streamlit as st
 
 from arli_core import config as settings
-from arli_core import locks, records
+from arli_core import records
 from arli_core.config import Config
 from arli_core.errors import LabError
-from arli_core.jobs import Jobs
+from arli_core.live.jobs import Jobs
+from arli_core.records import locks
 
 from .address import write
 from .problem import problem

@@ -9,10 +9,10 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from arli_core import comparisons, experiments
-from arli_core.comparisons import Line, Sweep
-from arli_core.experiments import Arm, text_of
-from arli_core.statistics import Interval
+from arli_core.sweeps import comparisons, experiments
+from arli_core.sweeps.comparisons import Line, Sweep
+from arli_core.sweeps.experiments import Arm, text_of
+from arli_core.theory.intervals import Interval
 
 from .address import choose_one, from_widget, write
 from .drawing import PROTOCOL_NAMES

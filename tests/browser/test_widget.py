@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from arli_core.player import Curve, MatrixPanel, payload
-from arli_core.widget import FramePlayer
+from arli_core.player.widget import FramePlayer
 
 FRAMES = 500
 # What a widget manager does, no more: models set, get and notify their views; `sent` is what would leave the browser.

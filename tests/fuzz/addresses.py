@@ -8,8 +8,9 @@ from pathlib import Path
 
 from streamlit.testing.v1 import AppTest
 
-from arli_core import exports, records
+from arli_core import records
 from arli_core.errors import RecordError
+from arli_core.records import exports
 
 from . import archives, hostile
 from .case import Case

@@ -17,21 +17,12 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
-from arli_core import (
-    answers,
-    attention,
-    config,
-    consensus,
-    exports,
-    figures,
-    fusion,
-    metrics,
-    record_checks,
-    records,
-    runs,
-)
+from arli_core import config, figures, records
+from arli_core.analysis import answers, masks
 from arli_core.errors import LabError, RecordError
-from arli_core.records import Record
+from arli_core.live import runs
+from arli_core.records import Record, checks, exports
+from arli_core.theory import consensus, fusion, metrics
 
 from . import hostile
 from .case import Case
@@ -104,7 +95,7 @@ def check(record: Record) -> None:
         config.changes(record.config)
     if record.tasks:
         with suppress(LabError):  # its data or its network may not be available
-            attention.masks_of(record)
+            masks.masks_of(record)
             answers.answers_of(record, len(record.tasks)).confusion("per_sample")
 
 
@@ -168,8 +159,8 @@ def _packed(rng: random.Random, files: Files) -> bytes:
         files = {**files, "run.json": json.dumps({**old, "schema": 1}).encode()}
     elif way == "sealed":
         if isinstance(digests, dict):
-            digests |= {name: record_checks.digest(data) for name, data in files.items() if name in digests}
-        files = {**files, "run.json": record_checks.sealed(index)}
+            digests |= {name: checks.digest(data) for name, data in files.items() if name in digests}
+        files = {**files, "run.json": checks.sealed(index)}
     return exports.archive("sent", files)
 
 

@@ -4,8 +4,9 @@ import random
 from functools import partial
 from pathlib import Path
 
-from arli_core import comparisons, experiments, records
+from arli_core import records
 from arli_core.errors import RecordError
+from arli_core.sweeps import comparisons, experiments
 
 from .case import Case
 from .world import RUNS, World

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from arli_core import consensus, fusion, metrics, statistics
+from arli_core.theory import consensus, fusion, intervals, metrics
 
 from . import hostile
 from .case import Case
@@ -19,7 +19,7 @@ Check = Callable[..., bool]
 
 
 def calls(rng: random.Random, world: World) -> Case:
-    """One public function of fusion, consensus, metrics or statistics."""
+    """One public function of fusion, consensus, metrics or intervals."""
     name = rng.choice(list(_FUNCTIONS))
     draws, right = _FUNCTIONS[name]
     arguments = [draw(rng) for draw in draws]
@@ -33,7 +33,7 @@ def calls(rng: random.Random, world: World) -> Case:
     return Case(f"{name}({text})", attempt, (ValueError,))
 
 
-_MODULES = {"fusion": fusion, "consensus": consensus, "metrics": metrics, "statistics": statistics}
+_MODULES = {"fusion": fusion, "consensus": consensus, "metrics": metrics, "intervals": intervals}
 
 
 # --- Arguments -----------------------------------------------------------------------------------------------------
@@ -304,8 +304,8 @@ _FUNCTIONS: dict[str, tuple[tuple[Callable[[random.Random], Any], ...], Check]] 
     "metrics.is_level": ((stack,), an_image_each),
     "metrics.known_mean": ((values,), scalar_or_unknown),
     "metrics.merits": ((stack, stack, number), images_each),
-    "statistics.t_interval": ((several, number), interval),
-    "statistics.paired": ((by_seed, by_seed), interval),
+    "intervals.t_interval": ((several, number), interval),
+    "intervals.paired": ((by_seed, by_seed), interval),
 }
 
 

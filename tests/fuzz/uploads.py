@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 
 from arli_core import datasets
+from arli_core.analysis.uploads import read_upload
 from arli_core.errors import DataError
-from arli_core.uploads import read_upload
 
 from . import hostile
 from .case import Case

@@ -4,8 +4,10 @@ from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
-from arli_core import experiments, records, runs
+from arli_core import records
 from arli_core.config import Config, keys, preset
+from arli_core.live import runs
+from arli_core.sweeps import experiments
 
 TINY = {
     "data.tasks": 2, "train.epochs": 1, "train.batch_size": 150, "memory.budget": 20, "recording.frames": 3,

@@ -18,7 +18,7 @@ from ..run_bar import View, learned, stamp, view_masks
 from .lesson import Answer, Door, Lesson, Story
 
 if TYPE_CHECKING:
-    from arli_core.bench import Strike
+    from arli_core.analysis.bench import Strike
 
 RUN = "scenes-ari"
 STRUCK, DRAWN = 100, 5  # held-out images, evenly over the classes
@@ -54,7 +54,7 @@ def answers(share: float, level: float) -> tuple[Answer, ...]:
 
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _strike(digest: str, task: int, data: str, _view: View, _indices: np.ndarray) -> "Strike":
-    from arli_core.bench import strike  # imported late, so that the other lessons need not wait for torch
+    from arli_core.analysis.bench import strike  # imported late, so that the other lessons need not wait for torch
 
     masks, config = view_masks(_view), _view.record.config
     assert isinstance(config, Ari)

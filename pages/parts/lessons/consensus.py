@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from arli_core import consensus
 from arli_core.config import Ari
 from arli_core.figures import typeset
-from arli_core.fusion import dif
 from arli_core.player import PointPanel, payload
 from arli_core.records import Frames, Record
+from arli_core.theory import consensus
+from arli_core.theory.fusion import dif
 
 from ..consensus import AGREED, MOST, fuse_again
 from ..drawing import labels, uniform_panel

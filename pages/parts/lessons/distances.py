@@ -3,10 +3,10 @@
 import numpy as np
 
 from arli_core.config import Ari
-from arli_core.consensus import UNIFORM, settled
 from arli_core.figures import typeset
 from arli_core.player import Curve, payload
 from arli_core.records import Frames, Record
+from arli_core.theory.consensus import UNIFORM, settled
 
 from ..drawing import labels, uniform_panel
 from ..player import play

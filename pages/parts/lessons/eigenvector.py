@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from arli_core.consensus import deviation_from_uniform, normalise_rows, residual_eq12, spectrum
 from arli_core.player import payload
 from arli_core.records import Record
+from arli_core.theory.consensus import deviation_from_uniform, normalise_rows, residual_eq12, spectrum
 
 from ..drawing import save_table, uniform_panel
 from ..player import play

@@ -5,8 +5,9 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
-from arli_core import figures, metrics
+from arli_core import figures
 from arli_core.records import Record
+from arli_core.theory import metrics
 
 from ..drawing import PROTOCOL_NAMES, picture, save_table
 from ..run_bar import class_names

@@ -8,7 +8,7 @@ import streamlit as st
 from arli_core import figures
 from arli_core.config import Ari
 from arli_core.records import Record
-from arli_core.statistics import Interval
+from arli_core.theory.intervals import Interval
 
 from ..drawing import picture as picture_of
 from ..run_bar import class_names

@@ -10,9 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
-from .config import from_text
-from .errors import ConfigError, LabError
-from .files import expanded, write
+from ..config import from_text
+from ..errors import ConfigError, LabError
+from ..files import expanded, write
 
 OWN_OPTIONS = ("preset", "method", "seed", "device")  # settings that --set leaves to the option of their name
 DATA_ROOT = "ARLI_DATA"  # as in datasets/root.py, which would import all that loads data

@@ -7,12 +7,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from . import datasets, metrics
-from .attack import background_mask
-from .errors import RecordError
-from .evaluation import evaluate
-from .records import Record
-from .world import World, open_world
+from .. import datasets
+from ..errors import RecordError
+from ..evaluation import evaluate
+from ..records import Record
+from ..theory import metrics
+from ..theory.attack import background_mask
+from ..world import World, open_world
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,12 +15,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from . import experiments, records, statistics
-from .config import METHODS, Config, keys, parse, preset, protocols
-from .errors import ConfigError, RecordError
+from .. import records
+from ..config import METHODS, Config, keys, parse, preset, protocols
+from ..errors import ConfigError, RecordError
+from ..records import Record
+from ..theory import intervals
+from ..theory.intervals import Interval
+from . import experiments
 from .experiments import MEASURES, Arm, Outcome, in_order, name_of, switches
-from .records import Record
-from .statistics import Interval
 
 # --- What arms show ------------------------------------------------------------------------------------------------
 
@@ -52,9 +54,9 @@ def lines(
         result.append(
             Line(
                 arm,
-                {key: statistics.t_interval(_of(arm, outcomes, protocol, key).values()) for key in MEASURES},
+                {key: intervals.t_interval(_of(arm, outcomes, protocol, key).values()) for key in MEASURES},
                 values,
-                None if arm is reference else statistics.paired(values, base),
+                None if arm is reference else intervals.paired(values, base),
                 failed=sum(1 for outcome in made if outcome["error"]),
                 seconds=median(seconds) if seconds else None,
             )
@@ -161,7 +163,7 @@ def contrast(
     arms: Sequence[Arm], outcomes: Mapping[str, Outcome], protocol: str, key: str, value: Any, baseline: Any
 ) -> Interval:
     """The mean average accuracy of the arms at one value of a setting minus that at the baseline, paired by seed."""
-    return statistics.paired(*(_mean_of(arms, outcomes, protocol, key, setting) for setting in (value, baseline)))
+    return intervals.paired(*(_mean_of(arms, outcomes, protocol, key, setting) for setting in (value, baseline)))
 
 
 def _mean_of(

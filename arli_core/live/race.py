@@ -9,9 +9,9 @@ augmentation moves them alike.
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from . import metrics
-from .config import Config, DarkExperienceReplay, Ewc, Joint, Lwf, Rehearsal, keys, parse, value_of
-from .records import Record
+from ..config import Config, DarkExperienceReplay, Ewc, Joint, Lwf, Rehearsal, keys, parse, value_of
+from ..records import Record
+from ..theory import metrics
 
 # What two runs on the same batches share. All else (network, optimiser, learning rate, loss) is each method's own.
 SECTIONS = ("data", "augmentation", "memory", "adaptation", "evaluation")

@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from . import metrics
-from .attention import learned
-from .config import Evaluation
-from .evaluation import accuracies, answers, logits_of
-from .records import Record
-from .tasks import GROUPS, generator_for
-from .units import TaskUnits
+from ..config import Evaluation
+from ..evaluation import accuracies, answers, logits_of
+from ..records import Record
+from ..stream import GROUPS, generator_for
+from ..theory import metrics
+from ..units import TaskUnits
+from .masks import learned
 
 
 @dataclass(frozen=True, eq=False)

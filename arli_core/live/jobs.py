@@ -14,11 +14,11 @@ from contextlib import contextmanager
 from enum import Enum
 from types import ModuleType
 
-from . import locks, records
-from .config import Config
-from .errors import Busy, LabError
-from .events import Event, Step
-from .records import Record
+from .. import records
+from ..config import Config
+from ..errors import Busy, LabError
+from ..events import Event, Step
+from ..records import Record, locks
 
 Progress = Generator[tuple[Record, Event]]
 

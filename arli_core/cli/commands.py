@@ -22,22 +22,23 @@ import numpy as np
 import typer
 from typer.core import TyperGroup
 
-from . import __version__, consensus, fusion, records
-from .cli_experiments import ablate, sweep
-from .cli_masks import figure9, masks
-from .cli_options import AsJson, DataRoot, Device, Run, Settings, data_root_at, print_json, rounded
-from .cli_options import settings_of as _settings
-from .cli_options import terminable as _terminable
-from .cli_runs import export, take_in
-from .config import METHODS, PRESETS, WEIGHING, Ari, Config, keys, parse, preset, protocols
-from .errors import ConfigError, DataError, LabError, RecordError
-from .events import Event, Step, TaskDone
-from .records import Record
-from .units import TaskUnits
+from .. import __version__, records
+from ..config import METHODS, PRESETS, WEIGHING, Ari, Config, keys, parse, preset, protocols
+from ..errors import ConfigError, DataError, LabError, RecordError
+from ..events import Event, Step, TaskDone
+from ..records import Record
+from ..theory import consensus, fusion
+from ..units import TaskUnits
+from .masks import figure9, masks
+from .options import AsJson, DataRoot, Device, Run, Settings, data_root_at, print_json, rounded
+from .options import settings_of as _settings
+from .options import terminable as _terminable
+from .runs import export, take_in
+from .sweeps import ablate, sweep
 
 Progress = Generator[tuple[Record, Event]]
 
-APP = Path(__file__).resolve().parent.parent / "app.py"
+APP = Path(__file__).resolve().parents[2] / "app.py"
 
 
 class _Commands(TyperGroup):
@@ -173,7 +174,7 @@ def _smoke(full: Config, overrides: dict[str, Any], out: str | None, overwrite: 
 
 def _generated(name: str, root: Path) -> str:
     """Writes a small set in place of one that is files; returns its name, which is new only for a user's folder."""
-    from .datasets import generated
+    from ..datasets import generated
 
     # A user's own folder may be an absolute path: nothing generated goes there.
     name = "folder:generated" if name.startswith("folder:") else name
@@ -185,8 +186,8 @@ def _generated(name: str, root: Path) -> str:
 
 def _has_classes(name: str, classes: Iterable[str]) -> bool:
     """Whether a data set has these classes; one that comes with the lab reports missing ones itself."""
-    from . import datasets
-    from .datasets import generated
+    from .. import datasets
+    from ..datasets import generated
 
     return name.partition(":")[0] not in generated.PER_CLASS or {*classes} <= {*datasets.load(name).classes}
 
@@ -207,7 +208,7 @@ app.command("import")(take_in)
 
 def _runs() -> ModuleType:
     """Imported when training begins, while Ctrl-C is handled: it imports torch."""
-    from . import runs
+    from ..live import runs
 
     return runs
 

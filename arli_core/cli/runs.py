@@ -6,10 +6,11 @@ from typing import Annotated
 
 import typer
 
-from . import exports, records
-from .cli_options import AsJson, Run, print_json, write_out
-from .errors import LabError, RecordError
-from .files import expanded
+from .. import records
+from ..errors import LabError, RecordError
+from ..files import expanded
+from ..records import exports
+from .options import AsJson, Run, print_json, write_out
 
 _FORMS: dict[str, Callable[[str], bytes]] = {
     ".zip": lambda run: exports.archive(records.locate(run).resolve().name, records.files(run)),

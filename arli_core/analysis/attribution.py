@@ -14,7 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .attack import background_mask
+from ..networks import at_image_size
+from ..theory.attack import background_mask
+from ..theory.metrics import is_level
+from ..theory.precision import float64
 from .foreign import (
     Trace,
     answers,
@@ -28,9 +31,6 @@ from .foreign import (
     unwrapped,
     with_attention,
 )
-from .metrics import is_level
-from .networks import at_image_size
-from .precision import float64
 
 __all__ = [
     "METHODS",

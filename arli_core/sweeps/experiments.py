@@ -25,13 +25,13 @@ from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 from typing import Any
 
-from . import files, metrics, records
-from . import record_checks as checks
-from .config import METHODS, PROTOCOLS, Config, in_current_names, keys, preset, text_of
-from .errors import ConfigError, DataError, Diverged, LabError, RecordError
-from .events import Step
-from .fingerprint import Fingerprint, in_words
-from .records import Record
+from .. import files, records
+from ..config import METHODS, PROTOCOLS, Config, in_current_names, keys, preset, text_of
+from ..errors import ConfigError, DataError, Diverged, LabError, RecordError
+from ..events import Step
+from ..fingerprint import Fingerprint, in_words
+from ..records import Record, checks
+from ..theory import metrics
 
 # Frames and probes change no result, and a sweep keeps neither; settings may ask for more.
 LEAN = {"recording.frames": 2, "recording.probes": 0}
@@ -220,7 +220,7 @@ def _check(waiting: Sequence[tuple[str, Config]]) -> None:
     """Raises what no configuration shows by itself: too few classes or exemplars, a missing data set or device."""
     if not waiting:
         return
-    from .learn import learn
+    from ..learn import learn
 
     for config in {config.model_copy(update={"seed": 0}): None for _, config in waiting}:
         learn(config)
@@ -228,7 +228,7 @@ def _check(waiting: Sequence[tuple[str, Config]]) -> None:
 
 def notes(arms: Sequence[Arm]) -> list[str]:
     """What was read from the folders that the runs train on, and what was left out."""
-    from . import datasets
+    from .. import datasets
 
     sources = dict.fromkeys(
         (data.name, data.image_size, data.spurious) for data in (arm.runs[0].data for arm in arms)
@@ -240,7 +240,7 @@ def _expected_outcomes(waiting: Sequence[tuple[str, Config]]) -> dict[str, Outco
     """For runs that are still to be made, what `mixed` needs of an outcome: the data as they are now."""
     if not waiting:
         return {}
-    from .world import data_of
+    from ..world import data_of
 
     expected: dict[str, Outcome] = {}
     prints: dict[str, Any] = {}
@@ -292,7 +292,7 @@ def _in_this_process(waiting: Sequence[tuple[str, Config]], folder: Path) -> _Pr
 
 def _train(config: Config, place: Path) -> Iterator[float | Outcome]:
     """Trains a run from where it stopped."""
-    from . import runs
+    from ..live import runs
 
     state = records.status_of(place) if (place / "run.json").exists() else None
     if state != "finished":

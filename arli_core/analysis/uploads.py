@@ -16,9 +16,9 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
-from .datasets import pictures
-from .datasets.decoding import SHOWN, decode
-from .errors import DataError
+from ..datasets import pictures
+from ..datasets.decoding import SHOWN, decode
+from ..errors import DataError
 
 LIMIT_BYTES = 20 * 2**20
 # So that decoding stays within 200 MB: a PNG takes 4 bytes a pixel, a WebP 16, a progressive JPEG 3.

@@ -8,23 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
-from . import comparisons, experiments
-from .cli_options import (
-    AsJson,
-    DataRoot,
-    Device,
-    Settings,
-    halves,
-    print_json,
-    rounded,
-    settings_of,
-    terminable,
-)
-from .comparisons import Effect
-from .config import METHODS, PRESETS, from_text
-from .errors import ConfigError
-from .experiments import Advanced, Arm, Done, News, text_of
-from .files import expanded
+from ..config import METHODS, PRESETS, from_text
+from ..errors import ConfigError
+from ..files import expanded
+from ..sweeps import comparisons, experiments
+from ..sweeps.comparisons import Effect
+from ..sweeps.experiments import Advanced, Arm, Done, News, text_of
+from .options import AsJson, DataRoot, Device, Settings, halves, print_json, rounded, settings_of, terminable
 
 Preset = Annotated[str, typer.Option("--preset", help=f"One of {', '.join(PRESETS)}.")]
 Out = Annotated[Path, typer.Option(metavar="FOLDER", file_okay=False, help="Where results are kept and found.")]

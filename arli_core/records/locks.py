@@ -15,8 +15,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from .errors import Busy
-from .files import expanded
+from ..errors import Busy
+from ..files import expanded
 
 
 @contextmanager

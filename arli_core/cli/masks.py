@@ -7,10 +7,10 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from . import records
-from .cli_options import AsJson, DataRoot, Run, print_json, rounded, write_out
-from .config import Ari, AriReleased
-from .records import Record
+from .. import records
+from ..config import Ari, AriReleased
+from ..records import Record
+from .options import AsJson, DataRoot, Run, print_json, rounded, write_out
 
 
 def figure9(
@@ -21,12 +21,12 @@ def figure9(
     as_json: AsJson = False,
 ) -> None:
     """Draw attention and background masks as in Fig. 9 of the paper."""
-    from . import figures
+    from .. import figures
 
     kind = figures.kind_of(out)
     record = records.load(run)
-    from .attention import masks_of  # imports torch: only when the rest is in order
-    from .metrics import known_mean
+    from ..analysis.masks import masks_of  # imports torch: only when the rest is in order
+    from ..theory.metrics import known_mean
 
     masks = masks_of(record)
     content = figures.export(figures.figure9(masks, masks.spread(images)), kind)
@@ -91,9 +91,9 @@ def _masks(
     record: Record, task: int | None, count: int, epsilon: float | None, threshold: float, captum: bool
 ) -> dict[str, Any]:
     """Plain JSON values; means over the `count` images."""
-    from . import bench  # imports torch: only when the run is in order
-    from .attention import learned, masks_of
-    from .metrics import known_mean, merits
+    from ..analysis import bench  # imports torch: only when the run is in order
+    from ..analysis.masks import learned, masks_of
+    from ..theory.metrics import known_mean, merits
 
     config = record.config
     run, masks = learned(record, task), masks_of(record, task)

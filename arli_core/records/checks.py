@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from .config import Ari, Config, protocols
-from .fingerprint import Fingerprint
+from ..config import Ari, Config, protocols
+from ..fingerprint import Fingerprint
 
 SCHEMA, OLDEST = 2, 1
 INDEX_BYTES = 8 * 2**20  # twice what 200 tasks and 10,000 classes take

@@ -13,10 +13,10 @@ from pprint import pformat
 from textwrap import indent
 from typing import Any
 
-from .config import Ari, Config
-from .errors import RecordError
-from .files import of_a_file_manager
-from .records import Record
+from ..config import Ari, Config
+from ..errors import RecordError
+from ..files import of_a_file_manager
+from . import Record
 
 DIRECTORY_BYTES = 2**18  # of an archive's list of files: that of a run of 200 tasks takes an eighth
 LIMIT_BYTES = 512 * 2**20  # of an archive, packed and unpacked: ten tasks of a ResNet-18 fit

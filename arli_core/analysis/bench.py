@@ -12,13 +12,13 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from .attack import MASKS, Attacked, LossAndAttention, Pixels, applied, random_start, signed_step
-from .attention import Learned, learned
+from ..networks import at_image_size
+from ..records import Record
+from ..stream import ATTACK, generator_for
+from ..theory.attack import MASKS, Attacked, LossAndAttention, Pixels, applied, random_start, signed_step
+from ..theory.metrics import known_mean, merits
 from .attribution import METHODS, Attribution, attribute, class_indices, last_convolution, look
-from .metrics import known_mean, merits
-from .networks import at_image_size
-from .records import Record
-from .tasks import ATTACK, generator_for
+from .masks import Learned, learned
 
 Images = NDArray[np.uint8]
 Maps = NDArray[np.float32]

@@ -13,21 +13,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .attack import Attacked
-from .attention import learned, world_of
-from .config import WEIGHING, Ari
-from .demand import refuse_too_large
-from .errors import RecordError
-from .events import Fused
-from .fusion import base_distances, dif
-from .methods import create
-from .methods.ari import AntiRetroactiveInterference
-from .methods.parts import Attack, AttackedStep, CleanStep, Fusion, Measured
-from .methods.weighing import weights as weights_of
-from .precision import float64
-from .records import Frames, Record
-from .schedule import first_batch
-from .tasks import INITIAL, Samples, Stream, generator_for
+from ..config import WEIGHING, Ari
+from ..demand import refuse_too_large
+from ..errors import RecordError
+from ..events import Fused
+from ..methods import create
+from ..methods.ari import AntiRetroactiveInterference
+from ..methods.parts import Attack, AttackedStep, CleanStep, Fusion, Measured
+from ..methods.weighing import weights as weights_of
+from ..records import Frames, Record
+from ..schedule import first_batch
+from ..stream import INITIAL, Samples, Stream, generator_for
+from ..theory.attack import Attacked
+from ..theory.fusion import base_distances, dif
+from ..theory.precision import float64
+from .masks import learned, world_of
 
 Array = NDArray[np.float64]
 Pixels = NDArray[np.float32]

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from . import records
-from .datasets.root import data_root
-from .errors import LabError
+from .. import records
+from ..datasets.root import data_root
+from ..errors import LabError
 
 # An absolute path: not within a word, a web address, or a name such as folder:/x, which a user typed.
 _NAME = r"[^\s/\\'\",;:()]+"

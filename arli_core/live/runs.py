@@ -7,12 +7,12 @@ from pathlib import Path
 
 import torch
 
-from . import locks, records
-from .config import Config
-from .errors import ConfigError, Diverged, RecordError
-from .events import Event, Finished, Saved, Started
-from .learn import learn
-from .records import Record
+from .. import records
+from ..config import Config
+from ..errors import ConfigError, Diverged, RecordError
+from ..events import Event, Finished, Saved, Started
+from ..learn import learn
+from ..records import Record, locks
 
 Progress = Generator[tuple[Record, Event]]
 

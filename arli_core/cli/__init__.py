@@ -1,0 +1,5 @@
+"""The command line, `python -m arli_core`."""
+
+from .commands import main
+
+__all__ = ["main"]

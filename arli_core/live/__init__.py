@@ -1,0 +1,1 @@
+"""Runs that train with a record while others look on."""

@@ -1,0 +1,1 @@
+"""Many runs: what to train, training it, and what comes out with intervals."""

@@ -1,0 +1,1 @@
+"""Pure mathematics: numbers in, numbers out. It knows no network, no data and no file."""
