@@ -7,10 +7,10 @@ import streamlit as st
 from arli_core import records
 from arli_core.player import Curve, payload
 from arli_core.records import Record
-from pages.parts.drawing import labels, uniform_panel
-from pages.parts.frame import frame
-from pages.parts.player import play
-from pages.parts.run_bar import guarded, open_run
+from pages.parts.shell.drawing import labels, uniform_panel
+from pages.parts.shell.frame import frame
+from pages.parts.shell.player import play
+from pages.parts.shell.run_bar import guarded, open_run
 
 CURVE_NAMES = {"mnist-5k-ari": "ARI", "mnist-5k-replay": "replay", "mnist-5k-finetune": "fine-tuning"}
 

@@ -11,11 +11,11 @@ from arli_core.config import Data, protocols
 from arli_core.errors import LabError
 from arli_core.records import Record
 from arli_core.theory import metrics
-from pages.parts.address import choose_one
-from pages.parts.answers import Side, choose_protocol, confusion, vote
-from pages.parts.drawing import PROTOCOL_NAMES, picture
-from pages.parts.frame import frame
-from pages.parts.run_bar import choose_run, class_names, guarded, open_run, say_untaught
+from pages.parts.forgetting.answers import Side, choose_protocol, confusion, vote
+from pages.parts.shell.address import choose_one
+from pages.parts.shell.drawing import PROTOCOL_NAMES, picture
+from pages.parts.shell.frame import frame
+from pages.parts.shell.run_bar import choose_run, class_names, guarded, open_run, say_untaught
 
 
 def matrices(sides: Sequence[Side]) -> None:

@@ -2,9 +2,9 @@
 
 import streamlit as st
 
-from pages.parts.frame import frame
 from pages.parts.lessons import attack, consensus, distances, eigenvector, evaluation, forgetting
 from pages.parts.lessons.lesson import PAGE, answer_key, missing, teach
+from pages.parts.shell.frame import frame
 
 LESSONS = {
     "forgetting": forgetting.LESSON,

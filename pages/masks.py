@@ -3,10 +3,10 @@
 import numpy as np
 import streamlit as st
 
-from pages.parts import mask_bench
-from pages.parts.address import choose_one
-from pages.parts.frame import frame
-from pages.parts.run_bar import choose_view, guarded, show_live, view_masks
+from pages.parts.masks import bench as mask_bench
+from pages.parts.shell.address import choose_one
+from pages.parts.shell.frame import frame
+from pages.parts.shell.run_bar import choose_view, guarded, show_live, view_masks
 
 VIEWS = {
     "figure-9": ("A and B", mask_bench.figure9),

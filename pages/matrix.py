@@ -8,12 +8,12 @@ from arli_core.player import Curve, MatrixPanel, payload
 from arli_core.records import Frames
 from arli_core.theory.consensus import UNIFORM, deviation_from_uniform, settled, spectrum
 from arli_core.theory.fusion import dif
-from pages.parts.drawing import labels, save_frame, uniform_panel
-from pages.parts.frame import frame
-from pages.parts.layers import ALL, choose_layer, of_layer, tell_layer
-from pages.parts.player import play
-from pages.parts.run_bar import View, at_other_schedule, choose_view, guarded, open_run, show_live
-from pages.parts.what_if import choose_eta, draw_row
+from pages.parts.matrix.layers import ALL, choose_layer, of_layer, tell_layer
+from pages.parts.matrix.what_if import choose_eta, draw_row
+from pages.parts.shell.drawing import labels, save_frame, uniform_panel
+from pages.parts.shell.frame import frame
+from pages.parts.shell.player import play
+from pages.parts.shell.run_bar import View, at_other_schedule, choose_view, guarded, open_run, show_live
 
 
 def deviations(frames: Frames) -> list[float]:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from pages.parts.address import choose_one
-from pages.parts.frame import frame
+from pages.parts.shell.address import choose_one
+from pages.parts.shell.frame import frame
 
 DOCS = Path(__file__).parents[1] / "docs"
 TITLES = {"glossary": "Glossary", "method": "The method", "results": "Results", "log": "What was tried"}

@@ -3,15 +3,15 @@
 import streamlit as st
 
 from arli_core import records
-from pages.parts import run_actions
-from pages.parts.drawing import save_table
-from pages.parts.frame import frame
-from pages.parts.problem import problem
-from pages.parts.run_bar import choose_run
-from pages.parts.run_table import row, table
+from pages.parts.runs import actions
+from pages.parts.runs.table import row, table
+from pages.parts.shell.drawing import save_table
+from pages.parts.shell.frame import frame
+from pages.parts.shell.problem import problem
+from pages.parts.shell.run_bar import choose_run
 
 frame("Runs")
-run_actions.tell()
+actions.tell()
 st.markdown(
     "Every run recorded here, with its final per-sample figures. Open a run, export it to another lab, or make it "
     "again."
@@ -33,18 +33,18 @@ if names:
     with left:
         save_table(overview, "runs")
     with right:
-        run_actions.take_in()
+        actions.take_in()
 else:
-    run_actions.take_in()
+    actions.take_in()
 
 name = choose_run()
 details = row(name)
 damaged = details["status"] == "damaged"
 if details.get("problem"):
     problem(details["problem"])
-run_actions.links(name, damaged)
+actions.links(name, damaged)
 left, right = st.columns(2)
 with right:
-    run_actions.change(name, unfinished=details["status"] == "unfinished")
+    actions.change(name, unfinished=details["status"] == "unfinished")
 with left:
-    run_actions.downloads(name, damaged)
+    actions.downloads(name, damaged)

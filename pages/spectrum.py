@@ -6,14 +6,14 @@ import streamlit as st
 from arli_core.player import Curve, payload
 from arli_core.theory import consensus
 from arli_core.theory.fusion import dif, dif_star
-from pages.parts.address import choose_one
-from pages.parts.break_it import break_it
-from pages.parts.consensus import draw, fuse_again, measure
-from pages.parts.drawing import labels, uniform_panel
-from pages.parts.frame import frame
-from pages.parts.own_matrix import own_matrix
-from pages.parts.player import play
-from pages.parts.run_bar import View, choose_view, show_live
+from pages.parts.shell.address import choose_one
+from pages.parts.shell.drawing import labels, uniform_panel
+from pages.parts.shell.frame import frame
+from pages.parts.shell.player import play
+from pages.parts.shell.run_bar import View, choose_view, show_live
+from pages.parts.spectrum.break_it import break_it
+from pages.parts.spectrum.consensus import draw, fuse_again, measure
+from pages.parts.spectrum.own_matrix import own_matrix
 
 LEGEND = "White is the equal share 1/(n+1), red is more, blue is less."
 

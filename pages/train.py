@@ -3,14 +3,14 @@
 import streamlit as st
 
 from arli_core import records
-from pages.parts.address import choose_one
-from pages.parts.frame import frame
-from pages.parts.iteration import part_by_part
-from pages.parts.live import show
-from pages.parts.race import race
-from pages.parts.run_bar import jobs
-from pages.parts.setup import ask
-from pages.parts.tried import tried
+from pages.parts.shell.address import choose_one
+from pages.parts.shell.frame import frame
+from pages.parts.shell.run_bar import jobs
+from pages.parts.train.live import show
+from pages.parts.train.part_by_part import part_by_part
+from pages.parts.train.race import race
+from pages.parts.train.setup import ask
+from pages.parts.train.tried import tried
 
 
 def train() -> None:

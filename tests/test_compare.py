@@ -20,7 +20,7 @@ from arli_core.live import runs
 from arli_core.sweeps import comparisons, experiments
 from arli_core.sweeps.experiments import ablation, name_of, plan
 from arli_core.theory.intervals import Interval
-from pages.parts.sweep_bar import verdict, written
+from pages.parts.compare.sweep_bar import verdict, written
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = ROOT / "checkpoints" / "sweeps"

@@ -482,7 +482,7 @@ def test_runs_that_ship_are_neither_renamed_nor_deleted(place):
 
 
 def test_a_run_under_way_is_neither_renamed_nor_deleted(place, monkeypatch):
-    from pages.parts import run_bar
+    from pages.parts.shell import run_bar
 
     job = run_bar.jobs().start("under-way", preset("digits", "finetune", **TINY), paused=True)
     try:
@@ -504,7 +504,7 @@ def test_a_run_under_way_is_neither_renamed_nor_deleted(place, monkeypatch):
 def test_masks_of_a_live_run_are_computed_once_for_a_task_that_is_done(place, monkeypatch):
     from arli_core.analysis import masks
     from arli_core.live import jobs
-    from pages.parts import run_bar
+    from pages.parts.shell import run_bar
 
     looked, masks_of = [], masks.masks_of
     monkeypatch.setattr(masks, "masks_of", lambda record, task: looked.append(task) or masks_of(record, task))
@@ -537,7 +537,7 @@ def test_masks_of_a_live_run_are_computed_once_for_a_task_that_is_done(place, mo
 
 def test_a_run_made_anew_under_a_name_shows_its_own_masks(place):
     """Its settings or its weights differ: what was cached of the old run is not shown."""
-    from pages.parts import run_bar
+    from pages.parts.shell import run_bar
 
     def attention(name: str) -> np.ndarray:
         record = run_bar.open_run(name)
@@ -551,7 +551,7 @@ def test_a_run_made_anew_under_a_name_shows_its_own_masks(place):
 
 def test_a_run_on_a_folder_says_what_is_left_out_of_it(place, tmp_path, monkeypatch):
     from arli_core.datasets import generated
-    from pages.parts import run_bar
+    from pages.parts.shell import run_bar
 
     monkeypatch.setenv("ARLI_DATA", str(tmp_path))
     generated.write("folder:mine", tmp_path)
@@ -570,7 +570,7 @@ def test_a_run_on_a_folder_says_what_is_left_out_of_it(place, tmp_path, monkeypa
 
 
 def test_a_run_paused_before_its_first_iteration_says_how_it_goes_on(place):
-    from pages.parts import run_bar
+    from pages.parts.shell import run_bar
 
     jobs = run_bar.jobs()
     jobs.start("waiting", preset("digits", "finetune", **TINY), paused=True)
@@ -592,7 +592,7 @@ def test_a_run_that_train_does_not_know_gets_a_note(place):
 
 def test_a_run_whose_data_are_on_their_way_says_so(place, monkeypatch):
     from arli_core.live import jobs as registry
-    from pages.parts import run_bar
+    from pages.parts.shell import run_bar
 
     loaded = threading.Event()
     real = registry._runs

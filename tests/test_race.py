@@ -17,7 +17,7 @@ from arli_core.live import race, runs
 from arli_core.live.jobs import Job, Jobs, State, _Turns, next_iteration
 from arli_core.schedule import Schedule
 from arli_core.world import open_world
-from pages.parts import run_bar
+from pages.parts.shell import run_bar
 
 ROOT = Path(__file__).parents[1]
 QUICK = {"data.tasks": 2, "train.epochs": 2, "train.batch_size": 64, "recording.probes": 1, "device": "cpu"}

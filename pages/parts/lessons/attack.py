@@ -13,8 +13,8 @@ from arli_core.errors import RecordError
 from arli_core.figures import Row
 from arli_core.records import Record
 
-from ..drawing import picture
-from ..run_bar import View, learned, stamp, view_masks
+from ..shell.drawing import picture
+from ..shell.run_bar import View, learned, stamp, view_masks
 from .lesson import Answer, Door, Lesson, Story
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from arli_core.records import Frames, Record
 from arli_core.theory import consensus
 from arli_core.theory.fusion import dif
 
-from ..consensus import AGREED, MOST, fuse_again
-from ..drawing import labels, uniform_panel
-from ..player import play
+from ..shell.drawing import labels, uniform_panel
+from ..shell.player import play
+from ..spectrum.consensus import AGREED, MOST, fuse_again
 from .lesson import Answer, Door, Lesson, Story, fused
 
 RUN = "mnist-5k-ari"

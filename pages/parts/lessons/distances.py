@@ -8,9 +8,9 @@ from arli_core.player import Curve, payload
 from arli_core.records import Frames, Record
 from arli_core.theory.consensus import UNIFORM, settled
 
-from ..drawing import labels, uniform_panel
-from ..player import play
-from ..run_bar import next_base
+from ..shell.drawing import labels, uniform_panel
+from ..shell.player import play
+from ..shell.run_bar import next_base
 from .lesson import Answer, Door, Lesson, Story, fused
 
 RUN, STEADY = "mnist-5k-ari", "mnist-5k-ari-constant"

@@ -10,8 +10,8 @@ from arli_core.player import payload
 from arli_core.records import Record
 from arli_core.theory.consensus import deviation_from_uniform, normalise_rows, residual_eq12, spectrum
 
-from ..drawing import save_table, uniform_panel
-from ..player import play
+from ..shell.drawing import save_table, uniform_panel
+from ..shell.player import play
 from .lesson import Answer, Door, Lesson, Story, fused
 
 RUN = "mnist-5k-ari"

@@ -9,8 +9,8 @@ from arli_core import figures
 from arli_core.records import Record
 from arli_core.theory import metrics
 
-from ..drawing import PROTOCOL_NAMES, picture, save_table
-from ..run_bar import class_names
+from ..shell.drawing import PROTOCOL_NAMES, picture, save_table
+from ..shell.run_bar import class_names
 from .lesson import Answer, Door, Lesson, Story, comparable
 
 NAMES = ("fine-tuning", "replay", "ARI")

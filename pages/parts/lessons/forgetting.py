@@ -10,8 +10,8 @@ from arli_core.config import Ari
 from arli_core.records import Record
 from arli_core.theory.intervals import Interval
 
-from ..drawing import picture as picture_of
-from ..run_bar import class_names
+from ..shell.drawing import picture as picture_of
+from ..shell.run_bar import class_names
 from .lesson import Answer, Door, Lesson, Story, comparable
 
 METHODS = {"fine-tuning": "finetune", "replay": "replay", "ARI": "ari"}

@@ -14,8 +14,8 @@ from arli_core import records
 from arli_core.errors import LabError, RecordError
 from arli_core.records import Frames, Record
 
-from ..problem import problem
-from ..run_bar import open_run
+from ..shell.problem import problem
+from ..shell.run_bar import open_run
 
 PAGE = "pages/lessons.py"
 SIDES = (5, 7)  # so that two matrices of six models fit side by side at 1280x720

@@ -12,12 +12,12 @@ from arli_core.player import ImagePanel, payload
 from arli_core.records import Frames, Record
 from arli_core.theory import metrics
 
-from .address import write
-from .drawing import PROTOCOL_NAMES, labels, uniform_panel
-from .player import play
-from .problem import problem
-from .run_actions import links
-from .run_bar import class_names, jobs
+from ..runs.actions import links
+from ..shell.address import write
+from ..shell.drawing import PROTOCOL_NAMES, labels, uniform_panel
+from ..shell.player import play
+from ..shell.problem import problem
+from ..shell.run_bar import class_names, jobs
 from .setup import watch
 
 

@@ -13,9 +13,9 @@ from arli_core.figures import HIGH_RED, Row
 from arli_core.player import Curve, ImagePanel, payload
 from arli_core.theory.metrics import known_mean, merits
 
-from .drawing import picture, save_table
-from .player import play
-from .run_bar import View, learned, stamp
+from ..shell.drawing import picture, save_table
+from ..shell.player import play
+from ..shell.run_bar import View, learned, stamp
 
 if TYPE_CHECKING:  # torch is imported only when a bench is used
     from arli_core.analysis.attribution import Attribution

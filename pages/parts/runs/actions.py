@@ -10,8 +10,8 @@ from arli_core.errors import LabError, RecordError
 from arli_core.live.messages import without_places
 from arli_core.records import exports
 
-from .address import write
-from .run_bar import guarded, jobs, open_run
+from ..shell.address import write
+from ..shell.run_bar import guarded, jobs, open_run
 
 LARGEST = 64  # MB of an archive sent by a browser, which the server holds in memory
 

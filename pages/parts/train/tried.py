@@ -5,10 +5,10 @@ import streamlit as st
 
 from arli_core import records
 
-from .address import write
-from .drawing import save_table
-from .run_bar import jobs
-from .run_table import row
+from ..runs.table import row
+from ..shell.address import write
+from ..shell.drawing import save_table
+from ..shell.run_bar import jobs
 
 COLUMNS = [
     "run",

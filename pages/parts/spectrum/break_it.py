@@ -8,7 +8,7 @@ import streamlit as st
 from arli_core.theory.consensus import regular_polygon
 from arli_core.theory.fusion import dif, dif_star
 
-from .address import choose_one, write
+from ..shell.address import choose_one, write
 from .consensus import draw, fuse_again, measure
 from .own_matrix import names, text_of
 

@@ -6,7 +6,7 @@ import streamlit as st
 
 from arli_core.theory import consensus
 
-from .address import write
+from ..shell.address import write
 from .consensus import draw, fuse_again, measure
 
 SIZES = range(2, 9)

@@ -14,9 +14,9 @@ from arli_core.config import Ari, AriAdam
 from arli_core.figures import Row, typeset
 from arli_core.records import Record
 
-from .address import from_widget, number, write
-from .drawing import picture, save_table
-from .run_bar import View, choose_view, class_names, guarded, next_base
+from ..shell.address import from_widget, number, write
+from ..shell.drawing import picture, save_table
+from ..shell.run_bar import View, choose_view, class_names, guarded, next_base
 
 if TYPE_CHECKING:  # torch is imported only when an iteration is made
     from arli_core.analysis.retrace import Iteration

@@ -10,8 +10,8 @@ from arli_core.sweeps import comparisons
 from arli_core.sweeps.comparisons import Effect, Sweep
 from arli_core.sweeps.experiments import Arm
 
-from .address import choose_one
-from .drawing import PROTOCOL_NAMES, picture, save_table
+from ..shell.address import choose_one
+from ..shell.drawing import PROTOCOL_NAMES, picture, save_table
 from .methods import in_order, show
 from .sweep_bar import choose_protocol, choose_sweep, tell_common, written
 

@@ -15,11 +15,11 @@ from arli_core.live import race as races
 from arli_core.live.jobs import Job
 from arli_core.records import Record
 
-from .address import write
-from .drawing import save_table
+from ..shell.address import write
+from ..shell.drawing import save_table
+from ..shell.problem import problem
+from ..shell.run_bar import class_names, guarded, jobs, open_run
 from .live import duration, matrix, step
-from .problem import problem
-from .run_bar import class_names, guarded, jobs, open_run
 from .setup import PRESETS, free, knob, under_way, watch
 
 SHARED = ("data.tasks", "train.epochs", "train.batch_size", "memory.budget", "memory.batches")

@@ -5,7 +5,7 @@ import streamlit as st
 from arli_core.errors import RecordError
 from arli_core.records import Frames, Record
 
-from .address import choose_one
+from ..shell.address import choose_one
 
 ALL = "all"
 

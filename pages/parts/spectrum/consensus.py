@@ -10,8 +10,8 @@ from arli_core import figures
 from arli_core.player import Curve, PointPanel, payload
 from arli_core.theory import consensus
 
-from .drawing import picture, uniform_panel
-from .player import play
+from ..shell.drawing import picture, uniform_panel
+from ..shell.player import play
 
 AGREED, MOST = 1e-6, 60  # fuse until this share of a difference is left, or this many times
 

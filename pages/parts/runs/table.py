@@ -13,7 +13,7 @@ from arli_core.errors import LabError
 from arli_core.live.messages import without_places
 from arli_core.records import Record
 
-from .run_bar import jobs
+from ..shell.run_bar import jobs
 
 COLUMNS = [
     "run",

@@ -11,9 +11,9 @@ from arli_core.errors import LabError
 from arli_core.live.jobs import Jobs
 from arli_core.records import locks
 
-from .address import write
-from .problem import problem
-from .run_bar import jobs
+from ..shell.address import write
+from ..shell.problem import problem
+from ..shell.run_bar import jobs
 
 PRESETS = {
     "digits": "8x8 digits, 1,438 to train on: seconds",

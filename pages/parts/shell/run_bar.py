@@ -37,9 +37,7 @@ def learned(view: "View") -> "Learned":
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _masks(digest: str, task: int, data: str, _record: Record) -> "Masks":
-    from arli_core.analysis.masks import (
-        masks_of,  # imported late, so that pages without masks need not wait for torch
-    )
+    from arli_core.analysis.masks import masks_of
 
     return masks_of(_record, task)
 

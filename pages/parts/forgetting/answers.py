@@ -12,9 +12,9 @@ from arli_core import figures
 from arli_core.config import PROTOCOLS, Evaluation
 from arli_core.records import Record
 
-from .address import Number, choose_one, from_widget, number, write
-from .drawing import PROTOCOL_NAMES, picture
-from .run_bar import choose_task, guarded, say_untaught, stamp
+from ..shell.address import Number, choose_one, from_widget, number, write
+from ..shell.drawing import PROTOCOL_NAMES, picture
+from ..shell.run_bar import choose_task, guarded, say_untaught, stamp
 
 if TYPE_CHECKING:  # torch is imported only when answers are computed
     from arli_core.analysis.answers import Answers

@@ -9,9 +9,9 @@ from arli_core import figures
 from arli_core.config import Ari
 from arli_core.records import Frames
 
-from .address import from_widget, number, write
-from .drawing import labels, picture
-from .run_bar import View
+from ..shell.address import from_widget, number, write
+from ..shell.drawing import labels, picture
+from ..shell.run_bar import View
 
 LOW, HIGH = 1e-3, 1e6
 STEPS = [float(f"{value:.2g}") for value in np.geomspace(LOW, HIGH, 37)]  # four to a power of ten

@@ -17,10 +17,10 @@ from arli_core.sweeps import comparisons
 from arli_core.sweeps.experiments import text_of
 from arli_core.theory import metrics
 
-from .address import choose_one, write
-from .drawing import PROTOCOL_NAMES, picture, save_table
-from .problem import problem
-from .run_bar import choose_run, open_run, say_untaught
+from ..shell.address import choose_one, write
+from ..shell.drawing import PROTOCOL_NAMES, picture, save_table
+from ..shell.problem import problem
+from ..shell.run_bar import choose_run, open_run, say_untaught
 
 MOST = 4
 USUAL = ("mnist-5k-ari", "mnist-5k-replay", "mnist-5k-finetune")

@@ -11,8 +11,8 @@ from arli_core.sweeps import comparisons
 from arli_core.sweeps.comparisons import Line
 from arli_core.sweeps.experiments import Arm
 
-from .address import choose_one
-from .drawing import PROTOCOL_NAMES, picture, save_table
+from ..shell.address import choose_one
+from ..shell.drawing import PROTOCOL_NAMES, picture, save_table
 from .sweep_bar import (
     MEASURE_NAMES,
     choose_measure,

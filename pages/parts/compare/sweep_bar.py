@@ -14,9 +14,9 @@ from arli_core.sweeps.comparisons import Line, Sweep
 from arli_core.sweeps.experiments import Arm, text_of
 from arli_core.theory.intervals import Interval
 
-from .address import choose_one, from_widget, write
-from .drawing import PROTOCOL_NAMES
-from .problem import problem
+from ..shell.address import choose_one, from_widget, write
+from ..shell.drawing import PROTOCOL_NAMES
+from ..shell.problem import problem
 
 MEASURE_NAMES = {
     "average": "average accuracy",
