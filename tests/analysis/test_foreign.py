@@ -16,7 +16,7 @@ from torch import nn
 
 from arli_core.analysis.attribution import METHODS, attribute, last_convolution, layer_of, look, with_attention
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
 
 def seeded(seed=0):

@@ -25,7 +25,7 @@ from arli_core.stream import INITIAL, generator_for
 from arli_core.theory.attack import background_mask
 from arli_core.world import open_world
 
-SHIPPED = Path(__file__).parents[1] / "checkpoints"
+SHIPPED = Path(__file__).parents[2] / "checkpoints"
 CPU = torch.device("cpu")
 TINY = {"data.tasks": 3, "train.epochs": 1, "train.batch_size": 150, "recording.probes": 0, "recording.frames": 3,
         "device": "cpu"}  # fmt: skip

@@ -24,7 +24,7 @@ from arli_core.live.messages import without_places
 from arli_core.records import checks, exports, locks
 from arli_core.records.checks import leads_outside, sealed
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def tiny(method="ari", **changes):

@@ -24,7 +24,7 @@ from arli_core.records import Frames, Record, checks, locks, store
 from arli_core.theory import metrics
 from arli_core.theory.consensus import check_row_stochastic
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 each_method = pytest.mark.parametrize("method", METHODS)
 
 

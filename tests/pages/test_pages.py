@@ -25,7 +25,7 @@ from arli_core.live import runs
 from arli_core.records import exports
 from arli_core.theory import fusion, metrics
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 LAB = ["train", "matrix", "spectrum", "masks", "forgetting", "compare", "runs"]
 TINY = {"data.tasks": 2, "train.epochs": 1, "train.batch_size": 200, "recording.probes": 2}
 

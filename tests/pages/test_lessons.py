@@ -20,7 +20,7 @@ from arli_core.theory.consensus import stationary
 from arli_core.theory.metrics import average_accuracy
 from pages.parts.lessons import attack, consensus, distances, eigenvector, evaluation, forgetting
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "checkpoints"
 LESSONS = {
     "forgetting": forgetting,

@@ -14,7 +14,7 @@ from arli_core.config import preset
 from arli_core.errors import Busy
 from arli_core.live.jobs import Job, Jobs, State
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 QUICK = {"data.tasks": 2, "train.epochs": 2, "train.batch_size": 256, "recording.probes": 1}
 

@@ -8,7 +8,7 @@ from traitlets import TraitError
 from arli_core.player import Curve, payload
 from arli_core.player.widget import FramePlayer
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DATA = payload([], [Curve("x", [0.0] * 10)], range(10), frame=3)
 
 

@@ -19,7 +19,7 @@ from arli_core.schedule import Schedule
 from arli_core.world import open_world
 from pages.parts.shell import run_bar
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 QUICK = {"data.tasks": 2, "train.epochs": 2, "train.batch_size": 64, "recording.probes": 1, "device": "cpu"}
 PATIENCE = 120  # seconds
 

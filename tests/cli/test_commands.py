@@ -34,7 +34,7 @@ TINY = {
     "recording.probes": 2,
     "recording.probe_frames": 2,
 }
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def settings(**changes):

@@ -21,7 +21,7 @@ from arli_core.errors import RecordError
 from arli_core.live import runs
 from arli_core.records import Record, exports
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def tiny(method="ari", **changes):

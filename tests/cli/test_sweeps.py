@@ -19,7 +19,7 @@ from arli_core.datasets import data_root
 from arli_core.live import runs
 from arli_core.sweeps import experiments
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 QUICK = ["--preset", "digits", "--device", "cpu", "--set", "data.tasks=2", "--set", "train.batch_size=150"]
 SWEEP = ["sweep", *QUICK, "--methods", "replay,finetune", "--vary", "memory.budget=20,60", "--seeds", "2"]
 

@@ -501,7 +501,7 @@ def test_the_other_networks_do_not_import_torchvision():
         "import sys; from arli_core.networks import build; build('residual', (3, 8, 8), 2);"
         "assert 'torchvision' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent.parent, check=True)
+    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=True)
 
 
 @with_batchnorm

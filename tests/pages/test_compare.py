@@ -22,7 +22,7 @@ from arli_core.sweeps.experiments import ablation, name_of, plan
 from arli_core.theory.intervals import Interval
 from pages.parts.compare.sweep_bar import verdict, written
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "checkpoints" / "sweeps"
 SIX = ["ari", "ari-adam", "itaml", "replay-balanced", "der++", "replay"]
 BUDGETS = [20, 50, 100, 200, 500]

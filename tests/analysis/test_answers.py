@@ -14,7 +14,7 @@ from arli_core.learn import learn
 from arli_core.records import Record
 from arli_core.theory import metrics
 
-SHIPPED = Path(__file__).parents[1] / "checkpoints"
+SHIPPED = Path(__file__).parents[2] / "checkpoints"
 
 
 @pytest.mark.parametrize(
