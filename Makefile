@@ -16,6 +16,7 @@ test: lint
 lint: $(VENV)/.test
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+	$(VENV)/bin/lint-imports --no-logo --no-cache  # the floors of the house: pyproject.toml
 	$(RUN) -m pyright --pythonpath $(RUN)  # else it reads whichever python is on PATH
 
 # The runs that ship with the app, named preset-method, trained anew with the default seed, 0.
