@@ -446,6 +446,7 @@ function inStreamlit({ parentElement, data, setStateValue }) {
   host.report = (index) => setStateValue("frame", { index, jump: data.jump });
   if (host.player) host.player.update(data);
   else host.player = createPlayer(parentElement, data, { onFrame: (frame) => host.report(frame) });
+  if (parentElement.host) parentElement.host.dataset.drawn = ""; // for the page's style sheet, which cannot look inside
   // Streamlit may run the clean-up of an overtaken call after the newer call has drawn.
   return () => {
     if (host.call !== call) return;

@@ -62,11 +62,8 @@ def test_start_shows_a_moving_picture_without_a_click(app: str, page: Page):
     page.goto(app)
     complete(page, "Start")
     status = page.locator(".frame-player .status").first
-    states = {status.inner_text()}
-    for _ in range(4):
-        page.wait_for_timeout(400)
-        states.add(status.inner_text())
-    assert len(states) >= 4
+    for _ in range(3):
+        expect(status).not_to_have_text(status.inner_text(), timeout=LOADED)
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -224,7 +221,7 @@ def test_what_is_saved_of_a_frame_is_what_is_shown(app: str, page: Page, runs: P
     page.goto(f"{app}/matrix?run=mnist-5k-ari&task=5&frame=3&layer=head")
     complete(page, "Matrix")
     expect(page.locator("[data-testid=stImage] img")).to_be_visible(timeout=LOADED)
-    page.wait_for_timeout(1000)  # what is drawn last moves the button, and its open popover would stay behind
+    drawn(page)
     page.get_by_role("button", name="Save this frame").click()
     with page.expect_download() as saved:
         page.get_by_role("button", name="CSV").last.click()
@@ -256,7 +253,7 @@ def test_a_player_s_frame_is_saved_as_it_stands(app: str, page: Page, runs: Path
     page.get_by_label("One frame forward").click()
     page.wait_for_url(re.compile("frame=4"))
     complete(page, "Spectrum")
-    page.wait_for_timeout(1000)
+    drawn(page)
     page.get_by_role("button", name="Save this frame").click()
     with page.expect_download(timeout=LOADED) as saved:
         page.get_by_role("button", name="SVG").last.click()
