@@ -4,7 +4,7 @@ from typing import Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 from reading import complete, drawn
 
 ADDRESSES = {
@@ -60,6 +60,10 @@ def test_axe_finds_nothing_serious(app: str, page: Page, address: str, theme: Li
     page.goto(f"{app}/{address}")
     complete(page, ADDRESSES[address])
     drawn(page)
+    # Streamlit loads what draws a link, and a table, when the first one comes.
+    expect(page.get_by_test_id("stSidebar").get_by_role("link", name="Runs")).to_be_visible()
+    expect(page.get_by_test_id("stSkeleton")).to_have_count(0)
+    page.evaluate("document.fonts.ready")
     violations = Axe().run(page).response["violations"]
     serious = [violation for violation in violations if violation["impact"] in ("serious", "critical")]
     assert not [(violation["id"], [node["html"][:200] for node in violation["nodes"]]) for violation in serious]
