@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import flop_registry
 
 from . import networks
 from .config import Ari, AriReleased, Config, DarkExperienceReplay, Ewc, Itaml, Joint, Rehearsal, Remembering
@@ -69,11 +69,11 @@ def refuse_too_large(config: Config, world: World) -> None:
 
 def demand_of(config: Config, stream: Stream) -> Demand:
     network, samples, chunk = config.network, largest_batch(config, stream), stream.test.chunk
-    trained, evaluated = _Alive(), _Alive()
+    answered, trained, evaluated = _Counter(), _Counter(), _Counter()
     with torch.device("meta"):
         model = networks.build(network.name, stream.shape, len(stream.classes), network.attention)
         phi, images = torch.empty(sum(model.sizes)), torch.empty(samples, *stream.shape)
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        with torch.no_grad(), answered:
             model(phi, images)
         with trained:
             logits, attention, _ = model.train(phi.requires_grad_(), images.requires_grad_())
@@ -85,7 +85,7 @@ def demand_of(config: Config, stream: Stream) -> Demand:
         images=2 * resident,  # the data set's own, and those on the device
         models=phi.nbytes * _copies(config),
         batch=int(WORKSPACE * max(trained.peak, evaluated.peak)),
-        operations=float(counter.get_total_flops() * _passes(config)),
+        operations=float(answered.operations * _passes(config)),
     )
 
 
@@ -152,12 +152,16 @@ def _size(count: float) -> str:
     return f"{count / GIGABYTE:.1f} GB" if count >= GIGABYTE else f"{count / 2**20:.0f} MB"
 
 
-class _Alive(TorchDispatchMode):
-    """`peak`: the most bytes that tensors made by operations within it took at one time."""
+class _Counter(TorchDispatchMode):
+    """`peak`: the most bytes that tensors made by operations within it took at one time. `operations`: how many the
+    matrix products and convolutions take, by torch's formulas.
+
+    torch's FlopCounterMode counts the same, but hooks the modules of all threads, and breaks a run that trains.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.peak = 0
+        self.peak = self.operations = 0
         self.storages: dict[int, tuple[StorageWeakRef, int]] = {}
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
@@ -168,4 +172,6 @@ class _Alive(TorchDispatchMode):
                 self.storages[storage._cdata] = StorageWeakRef(storage), storage.nbytes()
         self.storages = {key: entry for key, entry in self.storages.items() if not entry[0].expired()}
         self.peak = max(self.peak, sum(size for _, size in self.storages.values()))
+        if formula := flop_registry.get(func._overloadpacket):
+            self.operations += formula(*args, **(kwargs or {}), out_val=result)
         return result

@@ -3,13 +3,17 @@
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
+from arli_core import networks
 from arli_core.analysis import retrace
 from arli_core.config import METHODS, PRESETS, preset
 from arli_core.datasets import Dataset, Split, Streamed
@@ -17,7 +21,7 @@ from arli_core.demand import (
     GIGABYTE,
     MEMORY,
     OPERATIONS,
-    _Alive,
+    _Counter,
     demand_of,
     largest_batch,
     memory_of,
@@ -102,7 +106,7 @@ def test_every_preset_is_admitted(name, method, monkeypatch):
 
 
 def test_memory_alive_at_once_is_counted_and_freed_memory_is_not():
-    with _Alive() as alive:
+    with _Counter() as alive:
         first = torch.empty(1000)
         second = first + 1  # both
         view = second[:10]
@@ -110,7 +114,7 @@ def test_memory_alive_at_once_is_counted_and_freed_memory_is_not():
         third = second * 2  # second and third
         del second, third
     assert alive.peak == 8000 and len(view) == 10
-    with torch.device("meta"), _Alive() as alive:
+    with torch.device("meta"), _Counter() as alive:
         large = torch.empty(2**40) + 1
     assert alive.peak == 2 * 4 * 2**40 and large.is_meta
 
@@ -141,6 +145,37 @@ def test_operations_are_those_of_the_passes():
         config = preset("digits", method, **none | settings)
         stream = open_world(config, CPU).stream
         assert demand_of(config, stream).operations == 30 * products * passes
+
+
+@pytest.mark.parametrize("network", networks.NAMES)
+def test_operations_are_those_that_torch_counts(network):
+    model = networks.build(network, (3, 32, 32), 10, "none" if network == "mlp" else "per-image")
+    phi, images = model.initial(torch.Generator().manual_seed(0)), torch.zeros(2, 3, 32, 32)
+    with torch.no_grad(), FlopCounterMode(display=False) as expected, _Counter() as counter:
+        model(phi, images)
+    assert counter.operations == expected.get_total_flops() > 0
+
+
+def test_counting_leaves_a_run_that_trains_in_another_thread_alone():
+    """A server trains in one thread and opens runs in others; hooks on modules would reach all of them."""
+    config = preset("digits", "ari", **TINY)
+    stream = open_world(config, CPU).stream
+    counted = threading.Event()
+
+    def train() -> int:
+        rounds = 0
+        while not counted.is_set():
+            rounds += sum(isinstance(event, Step) for event in learn(config))
+        return rounds
+
+    with ThreadPoolExecutor(1) as pool:
+        training = pool.submit(train)
+        try:
+            for _ in range(20):
+                demand_of(config, stream)
+        finally:
+            counted.set()
+        assert training.result() > 0
 
 
 def test_a_run_that_does_not_fit_is_refused_at_once(monkeypatch):
