@@ -12,8 +12,9 @@ from itertools import accumulate
 from typing import Any
 
 import numpy as np
+from array_api_compat import array_namespace
 
-from .precision import NotFinite, array, finite, library, matrix, number, real, whole
+from .precision import NotFinite, array, finite, matrix, number, real, whole
 
 KINDS = ("l1", "l2", "relative")
 
@@ -55,7 +56,7 @@ def layer_distances(models: Any, sizes: Sequence[int], kind: str = "l1") -> Any:
         raise ValueError(f"sizes must sum to the {models.shape[1]} entries of a model, not {sum(lengths)}")
     parts = [models[:, end - length : end] for length, end in zip(lengths, ends, strict=True)]
     plain = "l2" if kind == "l2" else "l1"
-    layers = library(models).stack([_distance_matrix(part, plain) for part in parts])
+    layers = array_namespace(models).stack([_distance_matrix(part, plain) for part in parts])
     return finite(layers / _scale(models, kind), "distances")
 
 
@@ -76,10 +77,11 @@ def dif_star(dif: Any) -> Any:
     sum is not positive; with eta = 0 that is a model at distance zero from all others.
     """
     dif = matrix(dif, "dif")
+    xp = array_namespace(dif)
     # First divide each row by its largest entry: equal entries then sum to m without rounding, and give exactly 1/m.
-    largest = library(dif).stack([row.max() for row in dif])
-    least = library(dif).stack([row.min() for row in dif])
-    for row, (low, high) in enumerate(library(dif).stack([least, largest], 1).tolist()):  # waits for a GPU only once
+    largest = xp.max(dif, axis=1)
+    extremes = xp.stack([xp.min(dif, axis=1), largest], axis=1)
+    for row, (low, high) in enumerate(extremes.tolist()):  # waits for a GPU only once
         if not (abs(low) < float("inf") and abs(high) < float("inf")):
             raise NotFinite(f"dif* is undefined: row {row + 1} (index {row}) of dif is not finite")
         if low < 0:
@@ -90,7 +92,7 @@ def dif_star(dif: Any) -> Any:
                 "eta > 0 keeps it positive when models coincide"
             )
     scaled = dif / largest[:, None]
-    return scaled / scaled.sum(-1)[:, None]
+    return scaled / xp.sum(scaled, axis=-1)[:, None]
 
 
 @np.errstate(all="ignore")
@@ -112,7 +114,7 @@ def fuse(dif_star: Any, models: Any) -> Any:
     weights, models = matrix(dif_star, "dif_star"), matrix(models, "models")
     if weights.shape[1] != models.shape[0]:
         raise ValueError(f"dif_star weighs {weights.shape[1]} models, but models holds {models.shape[0]}")
-    first, second = (f"{library(values).__name__} {values.dtype} on {values.device}" for values in (weights, models))
+    first, second = (f"{type(values).__name__} {values.dtype} on {values.device}" for values in (weights, models))
     if first != second:
         raise ValueError(f"dif_star and models must be of the same kind, not {first} and {second}")
     return weights @ models
@@ -126,7 +128,7 @@ def base_weight(beta: float, task: int, tasks: int) -> float:
 
 
 def _distance_matrix(models: Any, kind: str) -> Any:
-    return library(models).stack([_distances(models, row, kind) for row in models])
+    return array_namespace(models).stack([_distances(models, row, kind) for row in models])
 
 
 def _base_distances(models: Any, kind: str) -> Any:
@@ -136,14 +138,17 @@ def _base_distances(models: Any, kind: str) -> Any:
 def _distances(models: Any, row: Any, kind: str) -> Any:
     if kind not in KINDS:
         raise ValueError(f"unknown distance {kind!r:.60}; valid: {', '.join(KINDS)}")
-    difference = models - row
-    return (difference * difference).sum(-1) ** 0.5 if kind == "l2" else abs(difference).sum(-1)
+    xp, difference = array_namespace(models), models - row
+    if kind == "l2":
+        return xp.sum(difference * difference, axis=-1) ** 0.5
+    return xp.sum(xp.abs(difference), axis=-1)
 
 
 def _scale(models: Any, kind: str) -> Any:
     if kind != "relative":
         return 1.0
-    scale = abs(models).sum(-1).mean()
+    xp = array_namespace(models)
+    scale = xp.mean(xp.sum(xp.abs(models), axis=-1))
     if scale == 0:
         raise ValueError("relative distances need a model that is not zero; all of these are")
     return scale

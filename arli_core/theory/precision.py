@@ -1,13 +1,13 @@
 """Double precision: the one place that converts numbers to float64, those of torch's tensors and all others.
 
-torch is looked up, not imported: a caller with a tensor has imported it already, and pages need not wait for it.
+array-api-compat recognises a tensor without importing torch, so that pages need not wait for it.
 """
 
 import math
-import sys
 from typing import Any
 
 import numpy as np
+from array_api_compat import is_torch_array
 from numpy.typing import NDArray
 
 WITHOUT_FLOAT64 = ("mps",)  # torch's name of Apple's GPUs
@@ -30,7 +30,7 @@ def real(values: Any, name: str) -> Any:
     """A tensor of floats unchanged, one of whole numbers in float64; anything else as a float64 array, copied only
     where it has to be. Raises ValueError, with `name` in it, for entries that are not real numbers.
     """
-    if not _is_tensor(values):
+    if not is_torch_array(values):
         return array(values, name)
     kind = str(values.dtype).removeprefix("torch.")
     if values.is_floating_point():
@@ -47,7 +47,7 @@ def array(values: Any, name: str, unknown: bool = False) -> NDArray[np.float64]:
     Raises ValueError, with `name` in it, for complex numbers, texts, dates, objects, numbers beyond the range of
     float64, and rows of different lengths.
     """
-    if _is_tensor(values):
+    if is_torch_array(values):
         return float64(real(values, name).detach()).cpu().numpy()
     try:
         converted = np.asarray(values)
@@ -95,16 +95,6 @@ def finite(values: Any, name: str) -> Any:
     if not bool(good.all()):
         raise NotFinite(f"{name} must be finite: the input holds NaN, infinity, or numbers too large to compute with")
     return values
-
-
-def library(values: Any) -> Any:
-    """numpy or torch, whichever the values belong to."""
-    return sys.modules["torch"] if _is_tensor(values) else np
-
-
-def _is_tensor(values: Any) -> bool:
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(values, torch.Tensor)
 
 
 def _number(value: Any, name: str, unknown: bool) -> float:

@@ -350,7 +350,7 @@ ENDLESS[2, 0, 0, 0] = torch.inf
         ((BATCH > 0).byte(), r"torch.uint8"),
     ],
 )
-@pytest.mark.parametrize("ask", [look, *METHODS], ids=str)
+@pytest.mark.parametrize("ask", [look, *METHODS], ids=lambda ask: getattr(ask, "__name__", ask))
 def test_images_that_do_not_fit_are_named(batch, message, ask):
     model = with_attention(Own(), "gate")
     with pytest.raises(ValueError, match=message):
@@ -663,7 +663,7 @@ def test_a_network_that_writes_into_its_images_leaves_the_callers_untouched(meth
     np.testing.assert_allclose(attribution.values, expected.values, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("ask", [look, *METHODS], ids=str)
+@pytest.mark.parametrize("ask", [look, *METHODS], ids=lambda ask: getattr(ask, "__name__", ask))
 def test_a_network_that_fails_is_left_as_it_was(ask):
     class Fails(Own):
         def forward(self, batch):

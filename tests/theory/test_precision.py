@@ -268,7 +268,7 @@ def test_values_that_are_not_finite_are_a_value_error(bad, function):
         (lambda: fusion.dif_star([[1, -math.inf], [1, 1]]), r"row 1 \(index 0\) of dif is not finite"),
         (
             lambda: fusion.fuse([[1.0]], torch.ones(1, 2)),
-            "dif_star and models must be of the same kind, not numpy float64",
+            "dif_star and models must be of the same kind, not ndarray float64",
         ),
         (lambda: fusion.base_weight(1, 0, 5), "task must be a whole number from 1 on, got 0"),
         (lambda: consensus.gram_matrix([[1e200], [0]]), "the Gram matrix must be finite"),
