@@ -190,6 +190,7 @@ class RepeatedFusion:
     bound: Array  # [K+1]: Dobrushin's tau^k times the start; the spread is never above it
 
 
+@np.errstate(all="ignore")
 def repeated_fusion(matrix: Any, models: Any, count: int) -> RepeatedFusion:
     """Phi(k) = T^k Phi, k = 0..count: Eq. 11 repeated, with spread(T^k Phi) <= tau(T)^k spread(Phi).
 

@@ -28,7 +28,7 @@ def average_over_samples(accuracy: Any, samples: Any) -> float:
     last, weights = _accuracy(accuracy)[-1], array(samples, "samples")
     if weights.shape != last.shape or not (weights >= 1).all():
         raise ValueError(f"samples of {len(last)} tasks, at least 1 of each, are needed, got {samples!r:.200}")
-    with np.errstate(over="ignore"):
+    with np.errstate(all="ignore"):
         return float(weights @ last / finite(weights.sum(), "the number of samples"))
 
 
@@ -113,11 +113,11 @@ def entropy(scores: Any) -> NDArray[np.float64]:
     flat = flat.reshape(len(flat), math.prod(flat.shape[1:]))
     if flat.size and flat.min() < 0:
         raise ValueError(f"entropy needs scores that are not negative, the least is {flat.min():g}")
-    with np.errstate(over="ignore"):
+    with np.errstate(all="ignore"):
         total = finite(flat.sum(1, keepdims=True), "sums of scores")
     share = np.divide(flat, total, out=np.full(flat.shape, np.nan), where=total > 0)
     logs = np.log(share, out=np.zeros(flat.shape), where=share > 0)
-    with np.errstate(invalid="ignore"):  # of a single pixel
+    with np.errstate(all="ignore"):  # of a single pixel
         return -(share * logs).sum(1) / np.log(flat.shape[1])
 
 
@@ -127,7 +127,7 @@ def is_level(maps: Any) -> NDArray[np.bool_]:
     maps = array(maps, "maps")
     if maps.ndim != 3 or 0 in maps.shape[1:]:
         raise ValueError(f"maps must be [N, H, W], got {maps.shape}")
-    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is not level
+    with np.errstate(all="ignore"):  # what is not finite is not level
         return np.ptp(maps, (1, 2)) <= 1e-6
 
 
@@ -135,7 +135,7 @@ def known_mean(values: Any) -> float:
     """Mean over the images with a known value; NaN where there are none, as for AUROC where all is object."""
     values = array(values, "values")
     values = values[~np.isnan(values)]
-    with np.errstate(over="ignore"):
+    with np.errstate(all="ignore"):
         return float(finite(values.mean(), "the mean of values")) if len(values) else float("nan")
 
 

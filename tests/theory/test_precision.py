@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
@@ -300,6 +300,8 @@ squares = st.integers(1, 3).flatmap(lambda size: st.lists(st.lists(numbers, min_
 @pytest.mark.parametrize("function", EVERY)
 @light
 @given(values=st.one_of(tables, squares, squares.map(torch.tensor)))
+@example(values=[[0.0, 0.0], [0.0, math.inf]])
+@example(values=[[0.0, math.nan], [-math.inf, math.inf]])
 def test_any_values_give_finite_numbers_or_a_value_error(function, values):
     try:
         result = EVERY[function](values)
