@@ -577,7 +577,7 @@ def test_wrong_correlations_are_refused(some):
             load("scenes", spurious=spurious)
     with pytest.raises(ValueError, match="digits has no spurious backgrounds; only scenes has"):
         load("digits", spurious=0.5)
-    with pytest.raises(ValueError, match="own or other, not of 'mine'"):
+    with pytest.raises(ValueError, match="region_of must be own or other, not 'mine'"):
         scenes.swapped("mine")
     with pytest.raises(ValueError, match="homes among the training tiles"):
         scenes.layers(some.images, 0, "test", some.labels)
