@@ -29,7 +29,7 @@ from arli_core.learn import learn
 from arli_core.live import runs
 from arli_core.networks.model import Model
 from arli_core.stream import INITIAL, Stream, generator_for
-from arli_core.sweeps.experiments import LEAN
+from arli_core.sweeps import LEAN
 from arli_core.theory.intervals import paired
 from arli_core.theory.metrics import auroc, average_accuracy, pointing
 from arli_core.world import open_world

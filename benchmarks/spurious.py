@@ -36,7 +36,7 @@ from arli_core.events import TaskDone
 from arli_core.figures import export, kind_of
 from arli_core.learn import learn
 from arli_core.stream import Pool
-from arli_core.sweeps.experiments import LEAN, name_of
+from arli_core.sweeps import LEAN, name_of
 from arli_core.theory.intervals import Interval, paired, t_interval
 from arli_core.theory.metrics import auroc
 from arli_core.world import open_world

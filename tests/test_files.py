@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from arli_core import files, records
+from arli_core import files, records, sweeps
 from arli_core.datasets.folders import listing
 from arli_core.datasets.root import data_root
 from arli_core.errors import DataError, LabError
 from arli_core.records import locks
-from arli_core.sweeps import experiments
 
 HOMES = ("~/x", "~")
 
@@ -41,7 +40,7 @@ def test_every_place_that_takes_a_path_knows_the_home_directory(home):
     assert records.locate("~/runs/a") == home / "runs" / "a"
     with locks.hold(Path("~/runs/a")):
         assert locks.held(home / "runs" / "a")
-    assert list(experiments.make([], Path("~/sweep"))) == [] and (home / "sweep" / "results.csv").is_file()
+    assert list(sweeps.make([], Path("~/sweep"))) == [] and (home / "sweep" / "results.csv").is_file()
     with pytest.raises(DataError, match=str(home / "pictures")):
         listing("folder:~/pictures", Path("elsewhere"))
 

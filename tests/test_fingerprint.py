@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from arli_core import datasets, records
+from arli_core import datasets, records, sweeps
 from arli_core.analysis import answers, bench, retrace
 from arli_core.analysis.masks import masks_of
 from arli_core.config import parse, preset
@@ -21,7 +21,7 @@ from arli_core.errors import DataError
 from arli_core.events import Saved
 from arli_core.fingerprint import Fingerprint, differences
 from arli_core.live import runs
-from arli_core.sweeps import comparisons, experiments
+from arli_core.sweeps import comparisons
 
 ROOT = Path(__file__).parents[1]
 CLASSES = ("ant", "bee", "cat", "dog")
@@ -217,9 +217,9 @@ def test_a_sweep_is_not_continued_on_other_data(root, tmp_path):
     changes = {"data.name": "folder:mine", "data.image_size": 8, "data.tasks": 2, "train.epochs": 1}
 
     def sweep(seeds):
-        arms = experiments.plan("digits", ["finetune"], seeds, settings=changes, device="cpu")
-        list(experiments.make(arms, tmp_path / "sweep"))
-        return experiments.outcomes(tmp_path / "sweep")
+        arms = sweeps.plan("digits", ["finetune"], seeds, settings=changes, device="cpu")
+        list(sweeps.make(arms, tmp_path / "sweep"))
+        return sweeps.outcomes(tmp_path / "sweep")
 
     outcomes = sweep(1)
     picture(root / "mine" / "cat" / "new.png", 77)
@@ -229,7 +229,7 @@ def test_a_sweep_is_not_continued_on_other_data(root, tmp_path):
         DataError, match=r"sweep: .*seed1 was not trained on the same data as .*seed0: class 'cat' has"
     ):
         sweep(2)
-    assert experiments.outcomes(tmp_path / "sweep") == outcomes
+    assert sweeps.outcomes(tmp_path / "sweep") == outcomes
     (root / "mine" / "cat" / "new.png").unlink()
     fresh()
     assert len(sweep(2)) == 2
@@ -239,15 +239,15 @@ def test_runs_of_different_data_are_not_compared(root, tmp_path):
     pictures(root / "mine")
     changes = {"data.name": "folder:mine", "data.image_size": 8, "data.tasks": 2, "train.epochs": 1}
     for seeds in (1, 2):
-        arms = experiments.plan("digits", ["finetune"], seeds, settings=changes, device="cpu")
-        list(experiments.make(arms, tmp_path / str(seeds)))
+        arms = sweeps.plan("digits", ["finetune"], seeds, settings=changes, device="cpu")
+        list(sweeps.make(arms, tmp_path / str(seeds)))
         picture(root / "mine" / "cat" / "new.png", 77)
         fresh()
     assert comparisons.read(tmp_path / "2")[1] == []
     for file in (tmp_path / "2" / "finished").glob("*seed1.json"):
         shutil.copy(file, tmp_path / "1" / "finished")
-    sweeps, (problem,) = comparisons.read(tmp_path / "1")
-    assert sweeps == {} and "not compared" in problem and "class 'cat' has" in problem
+    shown, (problem,) = comparisons.read(tmp_path / "1")
+    assert shown == {} and "not compared" in problem and "class 'cat' has" in problem
 
 
 def test_the_page_that_sets_runs_side_by_side_says_that_their_data_differ(root, tmp_path):

@@ -18,7 +18,7 @@ from arli_core.events import Step
 from arli_core.learn import learn
 from arli_core.live import runs
 from arli_core.records import Record, exports
-from arli_core.sweeps.experiments import name_of, plan
+from arli_core.sweeps import name_of, plan
 from arli_core.units import TaskUnits
 
 INCREMENTS, ORDER = (4, 2, 2, 2), tuple("3145926087")

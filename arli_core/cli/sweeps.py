@@ -8,12 +8,12 @@ from typing import Annotated, Any
 
 import typer
 
-from ..config import METHODS, PRESETS, from_text
+from .. import sweeps
+from ..config import METHODS, PRESETS, from_text, text_of
 from ..errors import ConfigError
 from ..files import expanded
-from ..sweeps import comparisons, experiments
+from ..sweeps import Advanced, Arm, Done, News, comparisons
 from ..sweeps.comparisons import Effect
-from ..sweeps.experiments import Advanced, Arm, Done, News, text_of
 from .options import AsJson, DataRoot, Device, Settings, halves, print_json, rounded, settings_of, terminable
 
 Preset = Annotated[str, typer.Option("--preset", help=f"One of {', '.join(PRESETS)}.")]
@@ -49,14 +49,14 @@ def sweep(
     """Compare methods and settings over seeds; after an interruption, the same command goes on."""
     varied = _varied(vary or [])
     fixed = _settings(settings)
-    arms = experiments.plan(
+    arms = sweeps.plan(
         preset_name, [name.strip() for name in methods.split(",")], seeds, varied, fixed, device or "auto"
     )
     comparisons.tables(arms, {}, against)  # a wrong --against is reported before hours of training
     outcomes = _made(arms, out, jobs, keep_runs)
     tables = comparisons.tables(arms, outcomes, against)
     if as_json:
-        print_json({"rows": experiments.rows(arms, outcomes), "tables": tables})
+        print_json({"rows": sweeps.rows(arms, outcomes), "tables": tables})
         return
     _print_tables(tables, arms, against, out)
 
@@ -73,7 +73,7 @@ def ablate(
     as_json: AsJson = False,
 ) -> None:
     """Switch parts of ARI on and off, in all combinations: attack, adaptive weights, reset."""
-    arms = experiments.ablation(preset_name, seeds, _settings(settings), device or "auto")
+    arms = sweeps.ablation(preset_name, seeds, _settings(settings), device or "auto")
     outcomes = _made(arms, out, jobs, keep_runs)
     tables, effects = comparisons.tables(arms, outcomes), comparisons.effects(arms, outcomes)
     if as_json:
@@ -81,7 +81,7 @@ def ablate(
             protocol: [_plain(effect) for effect in protocol_effects]
             for protocol, protocol_effects in effects.items()
         }
-        print_json({"rows": experiments.rows(arms, outcomes), "tables": tables, "effects": plain})
+        print_json({"rows": sweeps.rows(arms, outcomes), "tables": tables, "effects": plain})
         return
     _print_tables(tables, arms, None, out)
     for protocol, protocol_effects in effects.items():
@@ -122,16 +122,16 @@ def _refuse_own(settings: Mapping[str, Any], option: str) -> None:
             raise ConfigError(f"{option} {key}: use {others[key]} for it")
 
 
-def _made(arms: Sequence[Arm], out: Path, jobs: int, keep: bool) -> Mapping[str, experiments.Outcome]:
+def _made(arms: Sequence[Arm], out: Path, jobs: int, keep: bool) -> Mapping[str, sweeps.Outcome]:
     """Makes the runs of the arms, with progress on stderr; returns all finished runs of the folder."""
     total = sum(len(arm.runs) for arm in arms)
     done, noted = 0, False
     try:
-        with terminable(), closing(experiments.make(arms, out, jobs, keep)) as progress, _bars(total) as report:
+        with terminable(), closing(sweeps.make(arms, out, jobs, keep)) as progress, _bars(total) as report:
             for news in progress:
                 if isinstance(news, Advanced) and not noted:  # what is finished already needs no data
                     noted = True
-                    for note in experiments.notes(arms):
+                    for note in sweeps.notes(arms):
                         typer.echo(note, err=True)
                 report(news)
                 done += isinstance(news, Done)
@@ -141,9 +141,9 @@ def _made(arms: Sequence[Arm], out: Path, jobs: int, keep: bool) -> Mapping[str,
             err=True,
         )
         raise typer.Exit(130) from None
-    outcomes = experiments.outcomes(expanded(out))
-    names = [experiments.name_of(config) for arm in arms for config in arm.runs]
-    if note := experiments.unknown_data({name: outcomes[name] for name in names}):
+    outcomes = sweeps.outcomes(expanded(out))
+    names = [sweeps.name_of(config) for arm in arms for config in arm.runs]
+    if note := sweeps.unknown_data({name: outcomes[name] for name in names}):
         typer.echo(note, err=True)
     return outcomes
 

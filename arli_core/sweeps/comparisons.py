@@ -2,7 +2,7 @@
 
 Pure, but for `read` and `places`, which look into folders.
 
-The runs of an arm differ only in the seed. `experiments.plan` makes arms from settings; `regrouped` recovers them
+The runs of an arm differ only in the seed. `planning.plan` makes arms from settings; `regrouped` recovers them
 from what was recorded, so that a folder itself says what it compares.
 """
 
@@ -21,8 +21,9 @@ from ..errors import ConfigError, RecordError
 from ..records import Record
 from ..theory import intervals
 from ..theory.intervals import Interval
-from . import experiments
-from .experiments import MEASURES, Arm, Outcome, in_order, name_of, switches
+from .folder import MEASURES, Outcome, in_order, mixed, outcome_files, unknown_data
+from .folder import outcome as outcome_in
+from .planning import Arm, name_of, switches
 
 # --- What arms show ------------------------------------------------------------------------------------------------
 
@@ -187,13 +188,13 @@ class Sweep:
 
     preset: str
     arms: tuple[Arm, ...]
-    found: Mapping[str, Outcome]  # by name_of, as `lines` and `effects` ask for it
+    outcomes: Mapping[str, Outcome]  # by name_of, as `lines` and `effects` ask for it
     common: Mapping[str, Any]
 
     @property
     def note(self) -> str:
         """What cannot be known about its runs, in one line."""
-        return experiments.unknown_data(self.found)
+        return unknown_data(self.outcomes)
 
     @property
     def plain(self) -> tuple[Arm, ...]:
@@ -217,14 +218,14 @@ def read(folder: Path) -> tuple[dict[str, Sweep], list[str]]:
     """What a folder compares, by preset, and the problems: files that are damaged, and presets whose runs were
     trained on different data, which are left out."""
     finished, problems = [], []
-    for file in experiments.outcome_files(folder):
+    for file in outcome_files(folder):
         try:
             finished.append(outcome_of(file))
         except RecordError as error:
             problems.append(str(error))
     by_preset = {}
     for name, sweep in regrouped(finished).items():
-        if problem := experiments.mixed(sweep.found):
+        if problem := mixed(sweep.outcomes):
             problems.append(f"{folder.name}, {name}: {problem}. Runs on different data are not compared")
         else:
             by_preset[name] = sweep
@@ -234,7 +235,7 @@ def read(folder: Path) -> tuple[dict[str, Sweep], list[str]]:
 def of_other_data(runs: Mapping[str, Record]) -> str:
     """Which two of these runs ask for the same data but were trained on different ones, and how these differ; empty
     where there are none, as far as is recorded."""
-    return experiments.mixed(
+    return mixed(
         {
             name: {"config": record.config.model_dump(), "data": record.started.data.plain()}
             for name, record in runs.items()
@@ -245,7 +246,7 @@ def of_other_data(runs: Mapping[str, Record]) -> str:
 
 def outcome_of(file: Path) -> tuple[Config, Outcome]:
     """A finished run with its configuration; RecordError where the file is damaged or a figure is not a number."""
-    outcome = experiments.outcome(file)
+    outcome = outcome_in(file)
     try:
         config = parse(outcome["config"])
         preset(config.preset or "none", config.method)  # with which its settings are compared
@@ -328,7 +329,7 @@ def _free(config: Config) -> dict[str, Any]:
 
 
 def parts(sweep: Sweep) -> list[Arm]:
-    """The 12 arms of an ablation as `experiments.ablation` orders them, where all are there; else none."""
+    """The 12 arms of an ablation as `planning.ablation` orders them, where all are there; else none."""
     switched = tuple(switches(0))
     for group in _alike(sweep.arms, switched).values():
         at = {tuple(settings_of(arm.runs[0])[key] for key in switched): arm for arm in group if arm.method == "ari"}

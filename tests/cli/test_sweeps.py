@@ -12,12 +12,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from arli_core import config
+from arli_core import config, sweeps
 from arli_core.cli import commands
 from arli_core.config import PROTOCOLS
 from arli_core.datasets import data_root
 from arli_core.live import runs
-from arli_core.sweeps import experiments
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = ["--preset", "digits", "--device", "cpu", "--set", "data.tasks=2", "--set", "train.batch_size=150"]
@@ -298,9 +297,7 @@ def test_resume_and_figure9_look_there_too(tmp_path):
 
 def test_rows_are_those_of_the_question(swept):
     folder, result = swept
-    arms = experiments.plan(
-        "digits", ["finetune"], 1, {}, {"data.tasks": 2, "train.batch_size": 150, "train.epochs": 6}
-    )
-    (row, *_) = experiments.rows(arms, experiments.outcomes(folder))
+    arms = sweeps.plan("digits", ["finetune"], 1, {}, {"data.tasks": 2, "train.batch_size": 150, "train.epochs": 6})
+    (row, *_) = sweeps.rows(arms, sweeps.outcomes(folder))
     expected = next(row for row in result["rows"] if row["method"] == "finetune")
     assert row == {key: value for key, value in expected.items() if key != "memory.budget"}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from arli_core import records
 from arli_core.errors import RecordError
-from arli_core.sweeps import comparisons, experiments
+from arli_core.sweeps import comparisons
 
 from .case import Case
 from .world import RUNS, World
@@ -38,10 +38,10 @@ def _sweep(files: dict[str, bytes], name: str, data: bytes, place: Path) -> None
     _written(files, name, data, place / "finished")
     sweeps, problems = comparisons.read(place)
     for sweep in sweeps.values():
-        comparisons.tables(sweep.arms, sweep.found)
+        comparisons.tables(sweep.arms, sweep.outcomes)
     if problems:
         assert len(problems) == 1 and name in problems[0], problems
-    experiments.outcomes(place)
+    sweeps.outcomes(place)
     raise AssertionError("it opens as if nothing had happened")
 
 

@@ -4,10 +4,9 @@ from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
-from arli_core import records
+from arli_core import records, sweeps
 from arli_core.config import Config, keys, preset
 from arli_core.live import runs
-from arli_core.sweeps import experiments
 
 TINY = {
     "data.tasks": 2, "train.epochs": 1, "train.batch_size": 150, "memory.budget": 20, "recording.frames": 3,
@@ -41,8 +40,8 @@ class World:
         for _ in islice(cut, 12):
             pass
         cut.close()
-        arms = experiments.plan("digits", ("ari", "finetune"), 2, settings={"data.tasks": 2, "train.epochs": 1})
-        for _ in experiments.make(arms, self.sweep):
+        arms = sweeps.plan("digits", ("ari", "finetune"), 2, settings={"data.tasks": 2, "train.epochs": 1})
+        for _ in sweeps.make(arms, self.sweep):
             pass
 
     @cached_property
@@ -53,4 +52,4 @@ class World:
     @cached_property
     def outcomes(self) -> dict[str, bytes]:
         """The files of the sweep's finished runs."""
-        return {file.name: file.read_bytes() for file in experiments.outcome_files(self.sweep)}
+        return {file.name: file.read_bytes() for file in sweeps.outcome_files(self.sweep)}

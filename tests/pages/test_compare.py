@@ -13,12 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from streamlit.testing.v1 import AppTest
 
-from arli_core import records
-from arli_core.config import preset
+from arli_core import records, sweeps
+from arli_core.config import keys, preset
 from arli_core.errors import RecordError
 from arli_core.live import runs
-from arli_core.sweeps import comparisons, experiments
-from arli_core.sweeps.experiments import ablation, name_of, plan
+from arli_core.sweeps import ablation, comparisons, name_of, plan
 from arli_core.theory.intervals import Interval
 from pages.parts.compare.sweep_bar import verdict, written
 
@@ -37,7 +36,7 @@ PLANNED = {
         plan("mnist-5k", ["itaml"], 5, {}, {"train.learning_rate": 0.1}),
         plan("mnist-5k", SIX[1:], 5, {}, {"train.batch_size": 16}),
         ablation("mnist-5k", 5),
-        plan("mnist-5k", ["ari-adam"], 5, experiments.switches(0.2)),
+        plan("mnist-5k", ["ari-adam"], 5, sweeps.switches(0.2)),
     ],
     "scenes": [plan("scenes", SIX, 5)],
     "fashion-mnist": [plan("fashion-mnist", SIX, 3)],
@@ -92,9 +91,11 @@ def test_what_ships_is_what_the_presets_ask_today(shipped):
     """Each file is called what its configuration is called now, and answers a question of docs/results.md."""
     assert list(shipped) == sorted(PLANNED)
     for name, sweep in shipped.items():
-        files = {file.stem for file in experiments.outcome_files(SHIPPED / name)}
+        files = {file.stem for file in sweeps.outcome_files(SHIPPED / name)}
         assert (
-            files == set(sweep.found) == {name_of(run) for arms in PLANNED[name] for arm in arms for run in arm.runs}
+            files
+            == set(sweep.outcomes)
+            == {name_of(run) for arms in PLANNED[name] for arm in arms for run in arm.runs}
         )
         assert arms_by_runs(sweep.arms) == set().union(*map(arms_by_runs, PLANNED[name]))
         assert {run.seed for arm in sweep.arms for run in arm.runs} <= set(range(5)) and not sweep.common
@@ -103,8 +104,8 @@ def test_what_ships_is_what_the_presets_ask_today(shipped):
 def test_no_sweep_trains_anew_what_ships(place, monkeypatch):
     monkeypatch.setattr(runs, "train", lambda *_, **__: pytest.fail("a finished run was made again"))
     for arms in PLANNED["mnist-5k"]:
-        made = list(experiments.make(arms, place / "mnist-5k"))
-        assert made and all(isinstance(news, experiments.Done) and news.error is None for news in made)
+        made = list(sweeps.make(arms, place / "mnist-5k"))
+        assert made and all(isinstance(news, sweeps.Done) and news.error is None for news in made)
 
 
 def test_the_shipped_runs_are_seed_0_of_the_shipped_sweeps(shipped):
@@ -112,7 +113,7 @@ def test_the_shipped_runs_are_seed_0_of_the_shipped_sweeps(shipped):
     for run in ("mnist-5k-ari", "mnist-5k-replay", "mnist-5k-finetune", "scenes-ari"):
         index = json.loads((ROOT / "checkpoints" / run / "run.json").read_bytes())
         config = records.config_of(ROOT / "checkpoints" / run)
-        outcome = shipped[config.preset].found[name_of(config)]
+        outcome = shipped[config.preset].outcomes[name_of(config)]
         for protocol, rows in index["accuracy"].items():
             valid = [[value for value in row if value is not None] for row in outcome["accuracy"][protocol]]
             assert valid == rows, (run, protocol)
@@ -136,7 +137,7 @@ settings = st.fixed_dictionaries(
     eta=st.lists(st.sampled_from([0.1, 0.85, 1000.0]), unique=True),
 )
 def test_regrouping_finds_the_arms_of_any_plan(methods, seeds, fixed, eta):
-    own = {key for method in methods for key in experiments.keys(method)}
+    own = {key for method in methods for key in keys(method)}
     fixed = {key: value for key, value in fixed.items() if key in own}
     varied = {"fusion.eta": eta} if eta and "fusion.eta" in own and "fusion.eta" not in fixed else {}
     arms = plan("digits", methods, seeds, varied, fixed)
@@ -146,7 +147,7 @@ def test_regrouping_finds_the_arms_of_any_plan(methods, seeds, fixed, eta):
     for arm in sweep.arms:
         assert [run.seed for run in arm.runs] == list(range(seeds))
         for run in arm.runs:  # what it is called says all that it is
-            changed = {key: value for key, value in sweep.common.items() if key in experiments.keys(arm.method)}
+            changed = {key: value for key, value in sweep.common.items() if key in keys(arm.method)}
             rebuilt = preset("digits", arm.method, run.seed, **{**changed, **arm.varied})
             assert name_of(rebuilt) == name_of(run)
     assert len({arm.label for arm in sweep.arms}) == len(sweep.arms)
@@ -193,8 +194,8 @@ def test_an_ablation_is_found_only_whole(shipped):
     parts = comparisons.parts(shipped["mnist-5k"])
     planned = ablation("mnist-5k", 5)
     assert [dict(arm.varied) for arm in parts] == [dict(arm.varied) for arm in planned]
-    assert comparisons.effects(parts, shipped["mnist-5k"].found) == comparisons.effects(
-        planned, shipped["mnist-5k"].found
+    assert comparisons.effects(parts, shipped["mnist-5k"].outcomes) == comparisons.effects(
+        planned, shipped["mnist-5k"].outcomes
     )
     without = [arm for arm in shipped["mnist-5k"].arms if arm.label != "ari fusion.weights=uniform"]
     assert comparisons.parts(replace(shipped["mnist-5k"], arms=tuple(without))) == []
@@ -247,7 +248,7 @@ def test_the_page_reproduces_the_published_table(place, name):
 
 def test_the_page_says_what_the_command_line_says(place, shipped):
     """Against another reference, another measure's table, and the file, in full precision."""
-    lines = comparisons.tables(PLANNED["mnist-5k"][0], shipped["mnist-5k"].found, against="replay")["task_aware"]
+    lines = comparisons.tables(PLANNED["mnist-5k"][0], shipped["mnist-5k"].outcomes, against="replay")["task_aware"]
     test = whole(open_page(view="methods", protocol="task_aware", against="replay"))
     table = test.dataframe[0].value
     assert set(table.index) == {line["method"] for line in lines}
@@ -370,7 +371,7 @@ def test_a_sweep_of_ones_own_appears_by_itself(place):
     """Two seeds, a run that diverges, a setting that all have: made as the command line makes it."""
     arms = plan("digits", ["finetune", "joint"], 2, {}, QUICK)
     broken = plan("digits", ["finetune"], 1, {}, {**QUICK, "train.learning_rate": 1e20})
-    for _ in experiments.make([*arms, *broken], place / "mine"):
+    for _ in sweeps.make([*arms, *broken], place / "mine"):
         pass
     test = whole(open_page(view="methods", sweep="mine"))
     assert "the preset digits with data.tasks = 2" in texts(test, "caption")

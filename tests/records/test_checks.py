@@ -101,19 +101,19 @@ def test_files_that_change_places_are_noticed(recorded, tmp_path):
 
 
 def test_every_flipped_bit_of_an_outcome_is_noticed(tmp_path):
-    from arli_core.sweeps import experiments
+    from arli_core import sweeps
 
-    arms = experiments.plan("digits", ["finetune"], 1, settings={"data.tasks": 2, "train.epochs": 1}, device="cpu")
-    list(experiments.make(arms, tmp_path))
-    (file,) = experiments.outcome_files(tmp_path)
+    arms = sweeps.plan("digits", ["finetune"], 1, settings={"data.tasks": 2, "train.epochs": 1}, device="cpu")
+    list(sweeps.make(arms, tmp_path))
+    (file,) = sweeps.outcome_files(tmp_path)
     content = file.read_bytes()
-    assert experiments.outcome(file)["error"] is None
+    assert sweeps.outcome(file)["error"] is None
     for bit in np.random.default_rng(3).integers(8 * len(content), size=400).tolist():
         changed = bytearray(content)
         changed[bit // 8] ^= 1 << bit % 8
         file.write_bytes(changed)
         with pytest.raises(RecordError, match="is damaged"):
-            experiments.outcome(file)
+            sweeps.outcome(file)
 
 
 def test_what_was_written_before_there_were_digests_opens_and_says_so(recorded, tmp_path):

@@ -7,9 +7,8 @@ import pandas as pd
 import streamlit as st
 
 from arli_core import figures
-from arli_core.sweeps import comparisons
+from arli_core.sweeps import Arm, comparisons
 from arli_core.sweeps.comparisons import Line
-from arli_core.sweeps.experiments import Arm
 
 from ..shell.address import choose_one
 from ..shell.drawing import PROTOCOL_NAMES, picture, save_table
@@ -48,7 +47,7 @@ def methods() -> None:
     with scale:
         within = choose_one("scale", SCALES, "Around the reference")
     reference = next(arm for arm in arms if arm.label == against)
-    lines = in_order(comparisons.lines(arms, sweep.found, protocol, reference, measure), measure)
+    lines = in_order(comparisons.lines(arms, sweep.outcomes, protocol, reference, measure), measure)
     plot, words = st.columns([6, 5])
     with plot:
         draw(lines, against, measure, protocol, None if within == "all" else float(within))

@@ -6,10 +6,9 @@ import pandas as pd
 import streamlit as st
 
 from arli_core import figures
-from arli_core.config import keys
-from arli_core.sweeps import comparisons
+from arli_core.config import keys, text_of
+from arli_core.sweeps import Arm, comparisons
 from arli_core.sweeps.comparisons import Line, Sweep
-from arli_core.sweeps.experiments import Arm, text_of
 
 from ..shell.address import choose_one
 from ..shell.drawing import PROTOCOL_NAMES, picture, save_table
@@ -78,7 +77,7 @@ def _results(
     for label, points in lines.items():
         for value, arm in points.items():
             reference = lines[against].get(value, arm)
-            for line in comparisons.lines([arm], sweep.found, protocol, reference, measure):
+            for line in comparisons.lines([arm], sweep.outcomes, protocol, reference, measure):
                 results.setdefault(label, {})[value] = line
     return results
 

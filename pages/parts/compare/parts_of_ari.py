@@ -6,9 +6,8 @@ import pandas as pd
 import streamlit as st
 
 from arli_core import figures
-from arli_core.sweeps import comparisons
+from arli_core.sweeps import Arm, comparisons
 from arli_core.sweeps.comparisons import Effect, Sweep
-from arli_core.sweeps.experiments import Arm
 
 from ..shell.address import choose_one
 from ..shell.drawing import PROTOCOL_NAMES, picture, save_table
@@ -37,8 +36,8 @@ def parts_of_ari() -> None:
         within = choose_one("scale", SCALES, "Around the full ARI")
     tell_common(sweep)
     whole = _name(arms[0])
-    lines = comparisons.lines(arms, sweep.found, protocol, arms[0])
-    effects = comparisons.effects(arms, sweep.found)[protocol]
+    lines = comparisons.lines(arms, sweep.outcomes, protocol, arms[0])
+    effects = comparisons.effects(arms, sweep.outcomes)[protocol]
     plot, words = st.columns([6, 5])
     with plot:
         rows = {
@@ -81,7 +80,7 @@ def _reset_by_weights(sweep: Sweep, arms: list[Arm], protocol: str) -> None:
     differences = []
     for weights in dict.fromkeys(arm.varied["fusion.weights"] for arm in arms):
         some = [arm for arm in arms if arm.varied["fusion.weights"] == weights]
-        interval = comparisons.contrast(some, sweep.found, protocol, "fusion.reset", True, False)
+        interval = comparisons.contrast(some, sweep.outcomes, protocol, "fusion.reset", True, False)
         differences.append(f"{written(interval, '+')} with weights *{weights}*")
     st.markdown(
         f"**One switch depends on another.** Reset on minus off is {', '.join(differences)}. The newest task's model "

@@ -10,11 +10,10 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from arli_core import figures, records
-from arli_core.config import protocols
+from arli_core.config import protocols, text_of
 from arli_core.errors import LabError
 from arli_core.records import Record
 from arli_core.sweeps import comparisons
-from arli_core.sweeps.experiments import text_of
 from arli_core.theory import metrics
 
 from ..shell.address import choose_one, write

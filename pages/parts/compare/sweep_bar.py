@@ -9,9 +9,10 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from arli_core.sweeps import comparisons, experiments
+from arli_core import sweeps
+from arli_core.config import text_of
+from arli_core.sweeps import Arm, comparisons
 from arli_core.sweeps.comparisons import Line, Sweep
-from arli_core.sweeps.experiments import Arm, text_of
 from arli_core.theory.intervals import Interval
 
 from ..shell.address import choose_one, from_widget, write
@@ -94,7 +95,7 @@ def _read(folder: Path, stamp: tuple[tuple[str, int, int], ...]) -> tuple[dict[s
 def _stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
     """Changes when a file of the sweep does."""
     stats = []
-    for file in experiments.outcome_files(folder):
+    for file in sweeps.outcome_files(folder):
         try:
             stat = file.stat()
         except OSError:  # removed meanwhile
@@ -110,7 +111,7 @@ def choose_protocol(arms: Sequence[Arm]) -> str:
 
 
 def choose_measure(sweep: Sweep) -> str:
-    available = comparisons.measures_of(sweep.found)
+    available = comparisons.measures_of(sweep.outcomes)
     return choose_one(
         "measure", {key: text for key, text in MEASURE_NAMES.items() if key in available}, "Measure", box=True
     )

@@ -1,4 +1,4 @@
-"""Sweeps: what is planned, that interruption changes nothing, and what tables show. Workers: test_cli_experiments."""
+"""Sweeps: what is planned, that interruption changes nothing, what tables show. Workers: tests/cli/test_sweeps.py."""
 
 import csv
 import itertools
@@ -9,12 +9,12 @@ from contextlib import closing
 import numpy as np
 import pytest
 
+from arli_core import sweeps
 from arli_core.config import PROTOCOLS, preset
 from arli_core.errors import ConfigError, DataError, RecordError
 from arli_core.live import runs
-from arli_core.sweeps import experiments
+from arli_core.sweeps import Advanced, Done, ablation, make, name_of, plan
 from arli_core.sweeps.comparisons import effects, tables
-from arli_core.sweeps.experiments import Advanced, Done, ablation, make, name_of, plan
 
 QUICK = {"train.epochs": 1, "train.batch_size": 100, "data.tasks": 2, "memory.budget": 20}
 
@@ -46,7 +46,7 @@ def test_methods_values_and_seeds_are_crossed():
         for config in arm.runs:
             assert config.train.epochs == 3 and (config.recording.frames, config.recording.probes) == (2, 0)
     config = of["ari"][4].runs[1]
-    assert config == preset("digits", "ari", 1, **{**of["ari"][4].settings, **experiments.LEAN})
+    assert config == preset("digits", "ari", 1, **{**of["ari"][4].settings, **sweeps.LEAN})
     assert len({name_of(config) for arm in arms for config in arm.runs}) == 20
 
 
@@ -202,7 +202,7 @@ def test_a_run_that_diverges_is_a_row_and_not_the_end(tmp_path, monkeypatch):
     )
     assert len(good) == len(bad) == len(PROTOCOLS)
     assert {(row["average"], row["forgetting"], row["error"]) for row in bad} == {("", "", first.error)}
-    (line, other) = tables(arms, experiments.outcomes(tmp_path))["vote"]
+    (line, other) = tables(arms, sweeps.outcomes(tmp_path))["vote"]
     assert (line["n"], line["failed"], line["mean"]) == (0, 1, None)
     assert (other["n"], other["failed"], other["difference"]["n"]) == (1, 0, 0)
     nothing_trains(monkeypatch)
@@ -380,6 +380,6 @@ def test_effects_in_words():
 
 
 def test_rows_are_plain_json(arms, whole):
-    rows = experiments.rows(arms, experiments.outcomes(whole[0]))
+    rows = sweeps.rows(arms, sweeps.outcomes(whole[0]))
     assert json.loads(json.dumps(rows, allow_nan=False)) == rows and len(rows) == 6 * len(PROTOCOLS)
     assert (rows[0]["fusion.eta"], rows[-1]["fusion.eta"], rows[0]["train.epochs"]) == (0.1, None, 2)
