@@ -5,12 +5,7 @@ command with exit code 2, Ctrl-C ends training with 130. What needs torch is imp
 `--help`, `presets`, `show` and `spectrum` answer at once.
 """
 
-import errno
-import os
 import shlex
-import socket
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Generator, Iterable
 from contextlib import closing, contextmanager
@@ -23,22 +18,30 @@ import typer
 from typer.core import TyperGroup
 
 from .. import __version__, records
-from ..config import METHODS, PRESETS, WEIGHING, Ari, Config, keys, parse, preset, protocols
-from ..errors import ConfigError, DataError, LabError, RecordError
+from ..config import METHODS, PRESETS, Config, keys, parse, preset, protocols
+from ..errors import ConfigError, DataError, LabError
 from ..events import Event, Step, TaskDone
 from ..records import Record
-from ..theory import consensus, fusion
 from ..units import TaskUnits
 from .masks import figure9, masks
-from .options import AsJson, DataRoot, Device, Run, Settings, data_root_at, print_json, rounded
-from .options import settings_of as _settings
-from .options import terminable as _terminable
+from .options import (
+    AsJson,
+    DataRoot,
+    Device,
+    Run,
+    Settings,
+    data_root_at,
+    print_json,
+    rounded,
+    settings_of,
+    terminable,
+)
 from .runs import export, take_in
+from .server import open_app
+from .spectrum import spectrum
 from .sweeps import ablate, sweep
 
 Progress = Generator[tuple[Record, Event]]
-
-APP = Path(__file__).resolve().parents[2] / "app.py"
 
 
 class _Commands(TyperGroup):
@@ -132,7 +135,7 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a preset and record the run."""
-    overrides = _settings(settings or []) | ({"device": device} if device is not None else {})
+    overrides = settings_of(settings or []) | ({"device": device} if device is not None else {})
     if smoke:
         if data_root is not None:
             raise ConfigError("--data-root: --smoke generates its data; leave out one of the two")
@@ -217,7 +220,7 @@ def _follow(begin: Callable[[], Progress], run: str | None, as_json: bool, saved
     """Trains to the end with a progress bar on stderr, then prints what `show` prints; run None: not to be kept."""
     record, noted = None, False
     try:
-        with _terminable(), closing(begin()) as progress, _bar() as update:
+        with terminable(), closing(begin()) as progress, _bar() as update:
             for record, event in progress:
                 if record.started and not noted:
                     noted = True
@@ -315,131 +318,5 @@ def _print_run(record: Record, as_json: bool) -> None:
             typer.echo(f"task {task:<6}" + "".join(f"{rounded(value):>7}" for value in row[:task]))
 
 
-@app.command()
-def spectrum(
-    run: Run,
-    task: Annotated[int | None, typer.Option(help="Counted from 1; the last one if left out.")] = None,
-    frame: Annotated[int, typer.Option(help="Counted from 0, or from the end where negative.")] = -1,
-    as_json: AsJson = False,
-) -> None:
-    """Print dif* of one recorded frame: eigenvalues, contraction, residuals."""
-    summary = _spectrum(records.load(run), task, frame)
-    if as_json:
-        print_json(summary)
-        return
-    models = [f"task {number}" for number in summary["present"]] + ["base"]
-    typer.echo(
-        f"task {summary['task']}, frame {summary['frame']} of {summary['frames']}; models: {', '.join(models)}"
-    )
-    for title in ("distance", "dif_star"):
-        typer.echo(f"\n{title}")
-        for row in summary[title]:
-            typer.echo("".join(f"{value:>11.4f}" for value in row))
-    # dif* is similar to a symmetric matrix, so its eigenvalues are real up to rounding.
-    lines = {"eigenvalues": _numbers([real for real, _ in summary["eigenvalues"]])}
-    weights = summary["left_eigenvector"]
-    lines["left eigenvector"] = _numbers(weights) if weights else "not unique: the models fall into camps"
-    typer.echo()
-    for title, text in lines.items():
-        typer.echo(f"{title:<23} {text}")
-    for key in ("lambda2", "dobrushin", "residual_eq12", "residual_eq13", "deviation_from_uniform"):
-        typer.echo(f"{key:<23} {summary[key]:.6g}")
-
-
-def _spectrum(record: Record, task: int | None, frame: int) -> dict[str, Any]:
-    """Plain JSON values of one frame; T = dif* is computed anew in float64 from the recorded distance."""
-    config = record.config
-    if not isinstance(config, Ari):
-        valid = ", ".join(WEIGHING)
-        raise RecordError(
-            f"{config.method} fuses no models by dif*, so its runs have no spectrum; use a run of one of {valid}"
-        )
-    number = record.tasks_begun if task is None else task
-    frames = record.frames(number)
-    count = len(frames)
-    if not -count <= frame < count:
-        valid = f"frames 0 to {count - 1}, or -{count} to -1"
-        raise RecordError(f"frame {frame} is not recorded; task {number} has {valid}")
-    distance, gram = frames.matrix("distance", frame), frames.matrix("gram", frame)
-    recorded = frames.matrix("dif_star", frame)
-    matrix = fusion.dif_star(fusion.dif(distance, config.fusion.eta))
-    eigenvalues = consensus.spectrum(matrix)
-    return {
-        "task": number,
-        "frame": frame % count,
-        "frames": count,
-        "present": (np.flatnonzero(frames.present[frame]) + 1).tolist(),
-        "distance": distance.tolist(),
-        "dif_star": recorded.tolist(),
-        "row_sums": recorded.sum(1).tolist(),
-        "eigenvalues": [[value.real, value.imag] for value in eigenvalues.tolist()],
-        "lambda2": float(abs(eigenvalues[1])),
-        "dobrushin": consensus.dobrushin(matrix),
-        "left_eigenvector": _stationary(matrix),
-        "residual_eq12": consensus.residual_eq12(matrix),
-        "residual_eq13": consensus.residual_eq13(matrix, gram, float(frames.norm[frame])),
-        "deviation_from_uniform": consensus.deviation_from_uniform(matrix),
-    }
-
-
-def _stationary(matrix: Any) -> list[float] | None:
-    try:
-        return consensus.stationary(matrix).tolist()
-    except ValueError:  # with eta = 0 the models may fall into camps, and then it is not unique
-        return None
-
-
-# --- The app -------------------------------------------------------------------------------------------------------
-
-
-@app.command("app")
-def open_app(
-    port: Annotated[int, typer.Option(min=1, max=65535, help="The first port to try.")] = 8501,
-    no_browser: Annotated[bool, typer.Option("--no-browser", help="Start the server alone.")] = False,
-) -> None:
-    """Open the app in a browser; Ctrl-C ends it."""
-    if not APP.is_file():
-        raise LabError(f"there is no app at {APP}; start it from a copy of the whole project, where app.py is")
-    available = free_port(port)
-    if available != port:
-        typer.echo(f"Port {port} is occupied; taking {available}.", err=True)
-    typer.echo(f"The app is at http://localhost:{available} (Ctrl-C ends it)")
-    runs = {"ARLI_CHECKPOINTS": str(records.root().resolve())}  # a relative path starts from this folder
-    command = app_command(available, no_browser)
-    with _terminable(), subprocess.Popen(command, cwd=APP.parent, env={**os.environ, **runs}) as server:
-        try:
-            code = server.wait()
-        except KeyboardInterrupt:  # the server's own Ctrl-C as well; SIGTERM has reached this process alone
-            server.terminate()
-            code = 0
-    raise typer.Exit(code)
-
-
-def app_command(port: int, no_browser: bool) -> list[str]:
-    # Streamlit's first start asks for an e-mail address, and waits.
-    options = {"port": str(port), "headless": str(no_browser).lower(), "showEmailPrompt": "false"}
-    command = [sys.executable, "-m", "streamlit", "run", str(APP)]
-    return command + [f"--server.{name}={value}" for name, value in options.items()]
-
-
-def free_port(first: int, tries: int = 20) -> int:
-    """The first port from `first` on that nothing listens on, on any address; LabError where there is none."""
-    last = min(first + tries - 1, 65535)
-    for port in range(first, last + 1):
-        with socket.socket() as candidate:
-            if os.name != "nt":  # as servers do: a port just given up is free; on Windows it would mean "share"
-                candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                candidate.bind(("", port))
-                return port
-            except OSError as error:
-                if error.errno != errno.EADDRINUSE:
-                    raise LabError(f"port {port} cannot be used: {error.strerror}; choose another --port") from None
-    raise LabError(f"ports {first} to {last} are all occupied; choose another --port")
-
-
-# --- Printing ------------------------------------------------------------------------------------------------------
-
-
-def _numbers(values: list[float]) -> str:
-    return ", ".join(f"{value:.6f}" for value in values)
+app.command()(spectrum)
+app.command("app")(open_app)

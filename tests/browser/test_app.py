@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, Error, Page, TimeoutError, expect
 from reading import LOADED, complete, drawn
 
 from arli_core import records
-from arli_core.cli import commands
+from arli_core.cli.server import free_port
 
 ROOT = Path(__file__).parents[2]
 PAGES = {
@@ -361,7 +361,7 @@ def test_a_stopped_run_is_resumed(app: str, page: Page):
 
 
 def test_a_server_that_is_terminated_while_it_trains_ends_in_order(page: Page, tmp_path: Path):
-    port = commands.free_port(8600)
+    port = free_port(8600)
     command = [sys.executable, "-m", "arli_core", "app", "--no-browser", "--port", str(port)]
     place = {**os.environ, "ARLI_CHECKPOINTS": str(tmp_path)}
     with subprocess.Popen(command, cwd=ROOT, env=place, stderr=subprocess.PIPE, text=True) as server:

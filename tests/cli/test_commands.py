@@ -19,7 +19,8 @@ from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner
 
 from arli_core import __version__, config, records
-from arli_core.cli import commands
+from arli_core.cli import commands, server
+from arli_core.cli.options import settings_of, terminable
 from arli_core.config import PROTOCOLS
 from arli_core.events import Saved
 from arli_core.live import runs
@@ -349,11 +350,9 @@ def test_what_cannot_be_exported_or_imported_is_reported(home, tmp_path):
 
 
 def test_settings_are_json_where_they_parse():
-    parsed = commands._settings(
-        ["data.class_order=null", "data.name=mnist-5k", 'network.name="mlp"', "fusion.eta=1e-1"]
-    )
+    parsed = settings_of(["data.class_order=null", "data.name=mnist-5k", 'network.name="mlp"', "fusion.eta=1e-1"])
     assert parsed == {"data.class_order": None, "data.name": "mnist-5k", "network.name": "mlp", "fusion.eta": 0.1}
-    assert commands._settings(["train.loss=a=b"]) == {"train.loss": "a=b"}
+    assert settings_of(["train.loss=a=b"]) == {"train.loss": "a=b"}
 
 
 def test_options_reach_the_configuration():
@@ -673,7 +672,7 @@ def test_what_was_never_begun_cannot_be_resumed(home, monkeypatch):
 
 def test_sigterm_is_ctrl_c_and_only_while_training():
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(KeyboardInterrupt), commands._terminable():
+    with pytest.raises(KeyboardInterrupt), terminable():
         signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) is before
 
@@ -701,20 +700,20 @@ def occupied():
 
 
 def test_an_occupied_port_is_passed_over(occupied):
-    port = commands.free_port(occupied)
+    port = server.free_port(occupied)
     assert occupied < port < occupied + 20
     with socket.socket() as free:
         free.bind(("127.0.0.1", port))
         free.listen()
-        assert commands.free_port(port) > port
-    assert commands.free_port(port) == port
+        assert server.free_port(port) > port
+    assert server.free_port(port) == port
 
 
 def test_when_all_ports_are_occupied_it_says_so(occupied):
     with pytest.raises(
-        commands.LabError, match=rf"ports {occupied} to {occupied} are all occupied; choose another --port"
+        server.LabError, match=rf"ports {occupied} to {occupied} are all occupied; choose another --port"
     ):
-        commands.free_port(occupied, tries=1)
+        server.free_port(occupied, tries=1)
 
 
 @pytest.mark.parametrize("port", ["0", "70000", "x"])
@@ -724,7 +723,7 @@ def test_ports_that_do_not_exist(port):
 
 
 def test_without_the_app_beside_it_the_command_says_where_it_looked(monkeypatch, tmp_path):
-    monkeypatch.setattr(commands, "APP", tmp_path / "app.py")
+    monkeypatch.setattr(server, "APP", tmp_path / "app.py")
     assert f"there is no app at {tmp_path / 'app.py'}" in refused("app")
 
 
