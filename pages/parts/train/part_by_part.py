@@ -16,14 +16,14 @@ from arli_core.records import Record
 
 from ..shell.address import from_widget, number, write
 from ..shell.drawing import picture, save_table
-from ..shell.run_bar import View, choose_view, class_names, guarded, next_base
+from ..shell.run_bar import View, choose_view, guarded, next_base
+from .wording import agreement, descent, distance_name, loss_change, model_names, origin, short, symbol, task_name
 
 if TYPE_CHECKING:  # torch is imported only when an iteration is made
     from arli_core.analysis.retrace import Iteration
 
 MOST = 12  # how many images of one task, or columns of the attack, are drawn
 EXACT = 1e-4  # the largest departure from the recording that rounding explains
-OPTIMISERS = {"sgd": "SGD", "adam": "Adam", "radam": "RAdam"}
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
@@ -50,7 +50,7 @@ def part_by_part() -> None:
     departure = iteration.departure(view.frames)
     made = f"Iteration 0 of task {view.task}, repeated on the CPU from the recorded weights. D, dif*, α and losses"
     if departure <= EXACT:
-        st.caption(f"{made} equal those recorded while it trained, {_within(departure)}.")
+        st.caption(f"{made} equal those recorded while it trained, {agreement(departure)}.")
     else:
         device = view.record.started.device if view.record.started else "another device"
         st.caption(
@@ -112,7 +112,7 @@ def the_batch(view: View, iteration: "Iteration") -> None:
         st.markdown(f"**What to notice.** {notice}")
     with right:
         rows = [
-            (_task_name(view, model.task, "new" if model.task == task else "exemplars"), model.images[:MOST],
+            (task_name(view, model.task, "new" if model.task == task else "exemplars"), model.images[:MOST],
              model.task == task)
             for model in iteration.models
         ]  # fmt: skip
@@ -124,14 +124,14 @@ def the_batch(view: View, iteration: "Iteration") -> None:
 def train_clean(view: View, iteration: "Iteration") -> None:
     config = _config(view)
     furthest = max(iteration.models, key=lambda model: model.clean_distance)
-    losses = _losses(iteration, r"\ell(X)", [(model.clean_loss, model.loss_after) for model in iteration.models])
-    start = f"the base $φ_b${_after(view)}" if config.fusion.reset else "the model of the previous task"
+    losses = loss_change(iteration, r"\ell(X)", [(model.clean_loss, model.loss_after) for model in iteration.models])
+    start = f"the base $φ_b${origin(view)}" if config.fusion.reset else "the model of the previous task"
     highest = max(iteration.models, key=lambda model: model.clean_loss)
-    notice = f"{_called(furthest.task)} moves furthest from $φ_b$"
+    notice = f"{symbol(furthest.task)} moves furthest from $φ_b$"
     if furthest is highest:
         notice += "; its loss was the highest"
     else:
-        notice += f", although {_called(highest.task)} had the highest loss"
+        notice += f", although {symbol(highest.task)} had the highest loss"
     rounds = config.fusion.inner_steps
     _step(
         view,
@@ -139,9 +139,9 @@ def train_clean(view: View, iteration: "Iteration") -> None:
         f"**What happens.** Every φᵢ starts from {start} and takes one step on the samples of its own task alone."
         + (f" This run makes {rounds} rounds of parts 2 to 4; the last one is shown." if rounds > 1 else ""),
         [
-            _descent(config, iteration, "X_i"),
+            descent(config, iteration, "X_i"),
             losses,
-            rf"d(\varphi_{{{furthest.task}}}, \varphi_b) = {_short(furthest.clean_distance)}",
+            rf"d(\varphi_{{{furthest.task}}}, \varphi_b) = {short(furthest.clean_distance)}",
         ],
         f"**What to notice.** {notice}. The distance at which a model ends up will decide its weight.",
         {
@@ -172,7 +172,7 @@ def attack(view: View, iteration: "Iteration") -> None:
         )
         _equation(r"\tilde X = \mathrm{clip}(X + B \circ \delta)")
         pairs = [(model.loss_after, model.attacked_loss) for model, _ in struck]
-        _equation(_losses(iteration, r"\ell(X) \to \ell(\tilde X)", pairs))
+        _equation(loss_change(iteration, r"\ell(X) \to \ell(\tilde X)", pairs))
     with right:
         raised = sum(model.attacked_loss > model.loss_after for model, _ in struck)
         wrong = sum(np.not_equal(model.labels, model.answers).sum() for model, _ in struck)
@@ -209,8 +209,8 @@ def attack(view: View, iteration: "Iteration") -> None:
 
 def train_attacked(view: View, iteration: "Iteration") -> None:
     config = _config(view)
-    rose = [_called(model.task) for model in iteration.models if model.attacked_loss_after > model.attacked_loss]
-    back = [_called(model.task) for model in iteration.models if model.distance < model.clean_distance]
+    rose = [symbol(model.task) for model in iteration.models if model.attacked_loss_after > model.attacked_loss]
+    back = [symbol(model.task) for model in iteration.models if model.distance < model.clean_distance]
     images = r"\tilde X_i" if config.attack.epsilon else "X_i"
     of = r"\ell(\tilde X)" if config.attack.epsilon else r"\ell(X)"
     at = "the same samples once more"
@@ -221,8 +221,10 @@ def train_attacked(view: View, iteration: "Iteration") -> None:
         iteration,
         f"**What happens.** Each φᵢ takes a second step, on {at}. This ends the inner loop.",
         [
-            _descent(config, iteration, images, again=True),
-            _losses(iteration, of, [(model.attacked_loss, model.attacked_loss_after) for model in iteration.models]),
+            descent(config, iteration, images, again=True),
+            loss_change(
+                iteration, of, [(model.attacked_loss, model.attacked_loss_after) for model in iteration.models]
+            ),
         ],
         "**What to notice.** "
         + (f"For {', '.join(rose)} the step is too long: the loss rises. " if rose else "Every task's loss falls. ")
@@ -238,23 +240,23 @@ def train_attacked(view: View, iteration: "Iteration") -> None:
 
 def measure(view: View, iteration: "Iteration") -> None:
     config = _config(view)
-    fused, names = iteration.fused, _models(iteration)
+    fused, names = iteration.fused, model_names(iteration)
     eta, star = config.fusion.eta, fused.dif_star
     most = int(star[-1].argmax())
     name = names[most].replace("φ", r"\varphi")
     share = 1 / len(names)
     st.markdown(
-        f"**What happens.** D holds the distances between all models, $φ_1$ to $φ_b$ ({_distance(config)}). Squared, "
-        "plus η, they give dif; each row divided by its sum gives dif\\*. The more a model differs from the others, "
-        "the more it counts."
+        f"**What happens.** D holds the distances between all models, $φ_1$ to $φ_b$ ({distance_name(config)}). "
+        "Squared, plus η, they give dif; each row divided by its sum gives dif\\*. The more a model differs from the "
+        "others, the more it counts."
     )
     entries = iteration.dif[-1]
     panels = [
-        ("D", rf"d({name}, \varphi_b) = {_short(fused.distance[most, -1])}",
+        ("D", rf"d({name}, \varphi_b) = {short(fused.distance[most, -1])}",
          partial(figures.distances, fused.distance, names, "D")),
-        ("dif", rf"{_short(fused.distance[most, -1])}^2 + {eta:g} = {_short(iteration.dif[most, -1])}",
+        ("dif", rf"{short(fused.distance[most, -1])}^2 + {eta:g} = {short(iteration.dif[most, -1])}",
          partial(figures.distances, iteration.dif, names, f"dif = D∘D + {eta:g}")),
-        ("dif*", rf"\frac{{{_short(entries[most])}}}{{{_short(entries.sum())}}} = {star[-1, most]:.3f}",
+        ("dif*", rf"\frac{{{short(entries[most])}}}{{{short(entries.sum())}}} = {star[-1, most]:.3f}",
          partial(figures.dif_star, star, names)),
     ]  # fmt: skip
     for column, (title, equation, draw) in zip(st.columns(3), panels, strict=True):
@@ -268,13 +270,13 @@ def measure(view: View, iteration: "Iteration") -> None:
         f"**What to notice.** The equations follow {typeset(names[most])} into the outlined last row: its weight is "
         f"{star[-1, most]:.3f}; the equal share is 1/{len(names)} = {share:.3f}. The largest deviation from the "
         f"equal share in dif\\* is {abs(star - share).max():.3f}. Every row sums to 1, "
-        f"{_within(abs(star.sum(1) - 1).max())}."
+        f"{agreement(abs(star.sum(1) - 1).max())}."
     )
 
 
 def fuse(view: View, iteration: "Iteration") -> None:
     config, alpha = _config(view), iteration.fused.alpha
-    fusion, names, row = config.fusion, _models(iteration), iteration.row
+    fusion, names, row = config.fusion, model_names(iteration), iteration.row
     rate = config.fusion.base_rate if isinstance(config, AriAdam) else None
     left, middle, right = st.columns([4, 4, 4])
     with left:
@@ -321,8 +323,8 @@ def fuse(view: View, iteration: "Iteration") -> None:
     if rate is not None:
         notice += (
             f"$φ_f$ itself has {iteration.losses['φ_f'].mean():.3f}. The base takes only the direction from it: "
-            f"Adam's first step moves every parameter equally far, {_short(iteration.base_moved)} in all, while "
-            f"$φ_f$ lies {_short(iteration.fused_moved)} away."
+            f"Adam's first step moves every parameter equally far, {short(iteration.base_moved)} in all, while "
+            f"$φ_f$ lies {short(iteration.fused_moved)} away."
         )
     st.markdown(notice)
 
@@ -349,7 +351,7 @@ def _step(
         table = pd.DataFrame(losses, pd.Index(tasks, name="loss"))
         picture(partial(figures.bars, losses, tasks, "loss on its task"), _name(view, f"{what}-losses"), table=table)
     with right:
-        names = _models(iteration)[:-1]
+        names = model_names(iteration)[:-1]
         table = pd.DataFrame({"distance from φ_b": moved}, pd.Index(names, name="model"))
         draw = partial(figures.bars, {"": moved}, [typeset(name) for name in names], "distance from $φ_b$")
         picture(draw, _name(view, f"{what}-distance"), table=table)
@@ -359,61 +361,10 @@ def _equation(text: str) -> None:
     st.markdown(f"${text}$")
 
 
-def _descent(config: Ari, iteration: "Iteration", images: str, again: bool = False) -> str:
-    start = r"\varphi_i" if again or not config.fusion.reset else r"\varphi_b"
-    gradient = rf"\nabla \ell({start};\ {images})"
-    if config.train.optimiser == "sgd":
-        return rf"\varphi_i \leftarrow {start} - {iteration.learning_rate:.3g}\,{gradient}"
-    name = OPTIMISERS[config.train.optimiser]
-    return (
-        rf"\varphi_i \leftarrow \mathrm{{{name}}}_{{{iteration.learning_rate:.3g}}}\left({start};\ {gradient}\right)"
-    )
-
-
-def _losses(iteration: "Iteration", of: str, pairs: Sequence[tuple[float, float]]) -> str:
-    """The loss of the task whose loss changed most, before -> after."""
-    worst = max(range(len(pairs)), key=lambda at: abs(pairs[at][1] - pairs[at][0]))
-    before, after = pairs[worst]
-    return rf"{of},\ \text{{task }} {iteration.models[worst].task}:\quad {before:.3f} \to {after:.3f}"
-
-
 def _config(view: View) -> Ari:
     """The configuration of a run that fuses, as `choose_view(fusing=True)` guarantees."""
     assert isinstance(view.record.config, Ari)
     return view.record.config
-
-
-def _models(iteration: "Iteration") -> list[str]:
-    return [*(f"φ_{model.task}" for model in iteration.models), "φ_b"]
-
-
-def _called(task: int) -> str:
-    return typeset(f"φ_{task}")
-
-
-def _distance(config: Ari) -> str:
-    return {
-        "l1": "sum of absolute differences",
-        "l2": "Euclidean",
-        "relative": "sum of absolute differences, over the mean size of the models",
-    }[config.fusion.distance]
-
-
-def _task_name(view: View, task: int, kind: str) -> str:
-    names = class_names(view.record, task)
-    return f"task {task}{f' ({names})' if names else ''}\n{kind}"
-
-
-def _after(view: View) -> str:
-    return f", as task {view.task - 1} left it," if view.task > 1 else ", initialised from the seed,"
-
-
-def _within(difference: float) -> str:
-    return f"within {difference:.0e}" if difference else "to the last bit"
-
-
-def _short(value: float) -> str:
-    return f"{value:,.0f}".replace(",", r"\,") if value >= 1000 else f"{value:.3g}"
 
 
 def _name(view: View, what: str) -> str:

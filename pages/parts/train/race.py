@@ -6,11 +6,9 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from arli_core import config as settings
 from arli_core import records
-from arli_core.config import WEIGHING, Config
+from arli_core.config import WEIGHING
 from arli_core.errors import LabError
-from arli_core.figures import looks
 from arli_core.live import race as races
 from arli_core.live.jobs import Job
 from arli_core.records import Record
@@ -20,10 +18,7 @@ from ..shell.drawing import save_table
 from ..shell.problem import problem
 from ..shell.run_bar import class_names, guarded, jobs, open_run
 from .live import duration, matrix, step
-from .setup import PRESETS, free, knob, under_way, watch
-
-SHARED = ("data.tasks", "train.epochs", "train.batch_size", "memory.budget", "memory.batches")
-RECORDED = ("mnist-5k-ari", "mnist-5k-finetune")  # two shipped runs, to look at before the first race
+from .race_setup import ask, colours, in_common, marks
 
 
 @dataclass(frozen=True)
@@ -57,7 +52,7 @@ def race() -> None:
             st.fragment(_view, run_every=1.0 if live else None)(names, [racer.state for racer in _racers(names)])
             return
         st.warning(f"Not recorded here: {' and '.join(missing)}.", icon=":material/swap_horiz:")
-    _ask()
+    ask()
 
 
 def _racers(names: tuple[str, str]) -> list[Racer]:
@@ -66,157 +61,6 @@ def _racers(names: tuple[str, str]) -> list[Racer]:
         job = jobs().get(name)
         racers.append(Racer(name, job.record if job else guarded(open_run, name), job))
     return racers
-
-
-# --- Setting it up -------------------------------------------------------------------------------------------------
-
-
-def _ask() -> None:
-    live = jobs()
-    under_way(live)
-    if set(RECORDED) <= set(records.names()):
-        st.page_link(
-            "pages/train.py",
-            label="See a recorded pair: ARI and fine-tuning on mnist-5k",
-            icon=":material/flag:",
-            query_params={"view": "race", "run": RECORDED[0], "other": RECORDED[1]},
-        )
-    columns = st.columns([3, 3, 3, 2])
-    with columns[0]:
-        preset = st.selectbox("Data", PRESETS, index=list(PRESETS).index("mnist-5k"), key="race-preset")
-        st.caption(PRESETS[preset])
-    methods = []
-    for column, label, default in zip(
-        columns[1:], ("One method", "The other"), ("ari", "replay-balanced"), strict=False
-    ):
-        with column:
-            methods.append(
-                st.selectbox(label, settings.METHODS, index=settings.METHODS.index(default), key=f"race-{label}")
-            )
-            st.caption(settings.summary(methods[-1]))
-    seed = columns[3].number_input("Seed of both", 0, 2**31 - 1, key="race-seed")
-    try:
-        configs = _configured(preset, methods, seed)
-    except LabError as error:
-        problem(error)
-        return
-    _in_common(methods, configs)
-    _start(preset, methods, configs)
-
-
-def _configured(preset: str, methods: list[str], seed: int) -> list[Config]:
-    """Both configurations: shared settings are chosen once, the learning rate for each."""
-    defaults = [settings.preset(preset, method, seed) for method in methods]
-    revision = st.session_state.setdefault("race-revision", 0)
-    place = f"race-{preset}-{'-'.join(methods)}-{revision}"
-    shared: dict[str, Any] = {}
-    rates = []
-    with st.expander("Settings", icon=":material/tune:"):
-        columns = st.columns(3)
-        # From the first that has the setting: where both rehearse, the second's batches follow the first's.
-        holders = {
-            key: config for config in reversed(defaults) for key in SHARED if key in settings.keys(config.method)
-        }
-        shared_keys = [key for key in SHARED if key in holders]
-        for at, key in enumerate(shared_keys):
-            field = settings.keys(holders[key].method)[key]
-            with columns[at % 3]:
-                shared[key] = knob(key, field, settings.value_of(holders[key], key), f"{place}-{key}")
-        for column, mark, config in zip(st.columns(2), _marks(methods), defaults, strict=True):
-            field = settings.keys(config.method)["train.learning_rate"]
-            with column:
-                st.markdown(f"{mark} {config.method} only")
-                key = f"{place}-rate-{mark}"
-                rates.append(knob("train.learning_rate", field, config.train.learning_rate, key))
-        if st.button("Back to the preset", icon=":material/undo:", key="race-back"):
-            st.session_state["race-revision"] += 1
-            st.rerun()
-    first, second = (
-        settings.parse(
-            config.model_dump(),
-            **{key: value for key, value in shared.items() if key in settings.keys(config.method)},
-            **{"train.learning_rate": rate},
-        )
-        for config, rate in zip(defaults, rates, strict=True)
-    )
-    return [first, races.matched(first, second)]
-
-
-def _start(preset: str, methods: list[str], configs: list[Config]) -> None:
-    live = jobs()
-    names_in_use = {*records.names(), *(job.name for job in live.alive())}
-    names: list[str] = []
-    columns = st.columns([5, 5, 3, 3], vertical_alignment="bottom")
-    for column, config, mark in zip(columns, configs, _marks(methods), strict=False):
-        suggested = free(f"{preset}-{config.method}-{config.seed}", {*names_in_use, *names})
-        names.append(
-            column.text_input(f"{mark} Name of the run", suggested, key=f"race-{mark}-{suggested}", max_chars=60)
-        )
-    start = columns[2].button("Start", type="primary", icon=":material/play_arrow:", width="stretch")
-    paused = columns[3].button(
-        "Start paused", icon=":material/pause:", width="stretch", help="Then go one step at a time."
-    )
-    if not (start or paused):
-        return
-    try:
-        if names[0] == names[1]:
-            raise LabError("Both runs have the same name; nothing was started. Choose another name for one of them.")
-        for name in names:
-            if name in names_in_use:
-                raise LabError(f"A run is called {name} already; nothing was changed. Choose another name.")
-            records.vacant(name)
-        live.race(dict(zip(names, configs, strict=True)), paused)
-    except LabError as error:
-        problem(error)
-    else:
-        watch(*names)
-
-
-def _in_common(labels: list[str], configs: list[Config]) -> None:
-    """What is the same for both, and what is not."""
-    first, second = configs
-    batches = races.same_batches(first, second)
-    size = f"{first.train.batch_size} samples a batch, {first.train.epochs} epochs a task"
-    same = {
-        "all": f"data, seed, and **every batch**: the same samples in the same order ({size})",
-        "first task": f"data, seed, and the batches of task 1 ({size})",
-        "none": "the data" if first.data == second.data else "nothing that decides the batches",
-    }[batches]
-    if races.same_start(first, second):
-        same += "; the weights at the start"
-    differ = [
-        f"{key} {_short(values[0])} / {_short(values[1])}"
-        for key, values in races.own_settings(first, second).items()
-        if key not in ("recording.frames", "recording.probes", "recording.probe_frames")
-    ]
-    lines = [f"**The same for both:** {same}."]
-    contents = [races.holds(config) for config in configs]
-    if contents[0] != contents[1]:
-        waits = "" if batches == "all" else " The shorter run waits at the end of each task."
-        lines.append(
-            f"**Different from task 2 on:** {labels[0]} sees {contents[0]}; {labels[1]} sees {contents[1]}.{waits}"
-        )
-    elif batches == "all":
-        lines[0] += f" From task 2 on: {contents[0]}."
-    if differ:
-        lines.append("**Different settings:** " + "; ".join(differ) + ".")
-    changed = [
-        f"{label} {key} = {_short(value)}"
-        for label, config in zip(labels, configs, strict=True)
-        if config.preset in settings.PRESETS
-        for key, value in settings.changes(config).items()
-    ]
-    if changed:
-        lines.append("**Changed from the preset:** " + "; ".join(changed) + ".")
-    with st.expander("What is the same and what is not", icon=":material/balance:", expanded=True):
-        st.markdown("\n\n".join(lines))
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else settings.text_of(value)
-
-
-# --- Watching it ---------------------------------------------------------------------------------------------------
 
 
 def _view(names: tuple[str, str], drawn: list[str]) -> None:
@@ -245,20 +89,12 @@ def _view(names: tuple[str, str], drawn: list[str]) -> None:
         with right:
             _matrices(racers)
         _accuracies(racers, labels)
-    _in_common(labels, [racer.record.config for racer in racers])
-
-
-def _colours(methods: list[str]) -> list[str]:
-    return [look.colour for look in looks(dict(zip(("one", "other"), methods, strict=True))).values()]
-
-
-def _marks(methods: list[str]) -> list[str]:
-    return [f':color[●]{{foreground="{colour}"}}' for colour in _colours(methods)]
+    in_common(labels, [racer.record.config for racer in racers])
 
 
 def _heads(racers: list[Racer]) -> None:
-    marks = _marks([racer.record.config.method for racer in racers])
-    for column, mark, racer in zip(st.columns(2), marks, racers, strict=True):
+    symbols = marks([racer.record.config.method for racer in racers])
+    for column, mark, racer in zip(st.columns(2), symbols, racers, strict=True):
         record, last = racer.record, racer.record.last
         tasks = record.config.data.tasks
         progress = f"task {min(max(record.tasks_begun, 1), tasks)} of {tasks}"
@@ -335,8 +171,8 @@ def _go_on(names: list[str]) -> None:
 
 def _curves(racers: list[Racer], labels: list[str]) -> None:
     methods = [racer.record.config.method for racer in racers]
-    colours = _colours(methods)
-    legend = "  ".join(f"{mark} {label}" for mark, label in zip(_marks(methods), labels, strict=True))
+    palette = colours(methods)
+    legend = "  ".join(f"{mark} {label}" for mark, label in zip(marks(methods), labels, strict=True))
     st.markdown(f"##### Average accuracy after each task\n\n{legend}")
     averages = {
         label: enumerate(races.average_accuracies(racer.record), 1)
@@ -345,7 +181,7 @@ def _curves(racers: list[Racer], labels: list[str]) -> None:
     points = [(label, task, value) for label, accuracies in averages.items() for task, value in accuracies]
     if points:
         tasks = max(racer.record.config.data.tasks for racer in racers)
-        _chart(points, labels, colours, ("tasks learned", (1, tasks)), ("accuracy", (0, 1)))
+        _chart(points, labels, palette, ("tasks learned", (1, tasks)), ("accuracy", (0, 1)))
     else:
         st.caption("Measured when the first task is done.")
     st.markdown(f"##### Loss in this task\n\n{legend}")
@@ -354,7 +190,7 @@ def _curves(racers: list[Racer], labels: list[str]) -> None:
         if racer.record.tasks_begun:
             frames = racer.record.frames(racer.record.tasks_begun)
             losses += [(label, *point) for point in zip(frames.iteration.tolist(), frames.loss.tolist(), strict=True)]
-    _chart(losses, labels, colours, ("iteration", None), ("loss", None), points=False)
+    _chart(losses, labels, palette, ("iteration", None), ("loss", None), points=False)
 
 
 def _chart(
@@ -367,28 +203,25 @@ def _chart(
 ) -> None:
     """One line per racer, the second dashed. `points`: drawn too, so that a single first one can be seen."""
 
-    def axis(field: str, title: str, domain: tuple[int, int] | None) -> dict[str, Any]:
-        scale = {"domain": list(domain), "nice": False} if domain else {}
-        ticks = {"format": "d", "tickMinStep": 1} if field == "x" else {"tickCount": 4}
-        return {"field": field, "type": "quantitative", "title": title, "scale": scale, "axis": ticks}
+    import altair as alt  # takes half a second, and other views of the page need no chart
 
-    colour = {"field": "run", "type": "nominal", "scale": {"domain": labels, "range": colours}, "legend": None}
-    st.vega_lite_chart(
-        pd.DataFrame(rows, columns=["run", "x", "y"]),
-        {
-            "mark": {"type": "line", "point": {"size": 60, "filled": True} if points else False},
-            "encoding": {
-                "x": axis("x", *x),
-                "y": axis("y", *y),
-                "color": colour,
-                # Both can be seen where the lines coincide.
-                "strokeDash": {**colour, "scale": {"domain": labels, "range": [[1, 0], [6, 4]]}},
-            },
-            "height": 210,
-            "config": {"axis": {"labelFontSize": 13, "titleFontSize": 14}},
-        },
-        width="stretch",
+    def scale(domain: tuple[int, int] | None) -> alt.Scale:
+        return alt.Scale(domain=domain, nice=False) if domain else alt.Scale()
+
+    def by_run(values: list[Any]) -> dict[str, Any]:
+        return {"shorthand": "run:N", "legend": None, "scale": alt.Scale(domain=labels, range=values)}
+
+    line = alt.Chart(pd.DataFrame(rows, columns=["run", "x", "y"])).mark_line(
+        point=alt.OverlayMarkDef(size=60, filled=True) if points else False
     )
+    chart = line.encode(
+        x=alt.X("x:Q", title=x[0], scale=scale(x[1]), axis=alt.Axis(format="d", tickMinStep=1)),
+        y=alt.Y("y:Q", title=y[0], scale=scale(y[1]), axis=alt.Axis(tickCount=4)),
+        color=alt.Color(**by_run(colours)),
+        strokeDash=alt.StrokeDash(**by_run([[1, 0], [6, 4]])),  # both can be seen where the lines coincide
+    )
+    chart = chart.properties(height=210).configure_axis(labelFontSize=13, titleFontSize=14)
+    st.altair_chart(chart, width="stretch")
 
 
 def _standing(racers: list[Racer], labels: list[str]) -> None:
