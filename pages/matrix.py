@@ -3,6 +3,7 @@
 import numpy as np
 import streamlit as st
 
+from arli_core import records
 from arli_core.figures import typeset
 from arli_core.player import Curve, MatrixPanel, payload
 from arli_core.records import Frames
@@ -13,7 +14,7 @@ from pages.parts.matrix.what_if import choose_eta, draw_row
 from pages.parts.shell.drawing import labels, save_frame, uniform_panel
 from pages.parts.shell.frame import frame
 from pages.parts.shell.player import play
-from pages.parts.shell.run_bar import View, at_other_schedule, choose_view, guarded, open_run, show_live
+from pages.parts.shell.run_bar import View, choose_view, guarded, open_run, show_live
 
 
 def deviations(frames: Frames) -> list[float]:
@@ -33,7 +34,7 @@ def settling(schedule: str, frames: Frames) -> str:
 
 def beside(view: View, layer: str) -> tuple[str, str, Frames] | None:
     """Name, schedule and frames of the run that differs only in the schedule, if it has the same iterations."""
-    if other := at_other_schedule(view):
+    if other := records.at_other_schedule(view.record.config):
         record = guarded(open_run, other)
         if view.task > record.tasks_begun or len(frames := record.frames(view.task)) != len(view.frames):
             return None

@@ -8,7 +8,7 @@ import streamlit as st
 
 from arli_core import records
 from arli_core.config import Ari, AriAdam
-from arli_core.errors import LabError, RecordError
+from arli_core.errors import LabError
 from arli_core.live.jobs import Jobs
 from arli_core.records import Frames, Record
 
@@ -113,7 +113,7 @@ def choose_run(label: str = "Run", key: str = "run", default: str | None = None,
 
     fusing: only runs of methods that record a distance matrix.
     """
-    names = [name for name in records.names() if not fusing or _fuses(name)]
+    names = [name for name in records.names() if not fusing or records.fuses(name)]
     if not names:
         st.info("No recorded run yet. Start one on the Train page.", icon=":material/info:")
         st.page_link("pages/train.py", label="Train a run", icon=":material/model_training:")
@@ -195,20 +195,6 @@ def choose_task(record: Record, tasks: int, label: str = "After learning task") 
     return task
 
 
-def at_other_schedule(view: View) -> str | None:
-    """The name of a recorded run that differs from this one in the schedule of its learning rate alone, if any."""
-    config = view.record.config
-    for name in records.names():
-        try:
-            other = records.config_of(name)
-        except LabError:
-            continue
-        same = other.model_copy(update={"train": other.train.model_copy(update={"schedule": config.train.schedule})})
-        if other.train.schedule != config.train.schedule and same == config:
-            return name
-    return None
-
-
 def _task_name(record: Record, task: int) -> str:
     names = class_names(record, task)
     return f"{task}: {names}" if names else str(task)
@@ -228,10 +214,3 @@ def next_base(config: Ari) -> str:
     if config.fusion.beta:
         return "the base takes a step of size $α$ towards it"
     return "it is the next base (Eq. 11)"
-
-
-def _fuses(name: str) -> bool:
-    try:
-        return isinstance(records.config_of(name), Ari)
-    except RecordError:
-        return True  # a damaged run stays on the list: choosing it says what is wrong with it

@@ -7,10 +7,11 @@ import streamlit as st
 
 from arli_core.theory.consensus import regular_polygon
 from arli_core.theory.fusion import dif, dif_star
+from arli_core.theory.written import to_text
 
 from ..shell.address import choose_one, write
 from .consensus import draw, fuse_again, measure
-from .own_matrix import names, text_of
+from .own_matrix import names
 
 EQUAL = np.array([[0, 0, 1], [0, 0, 1], [1, 1, 0]], dtype=float)  # D: models 1 and 2 are equal, 3 is at distance 1
 
@@ -80,4 +81,4 @@ def break_it() -> None:
 
 
 def _edit(matrix: np.ndarray) -> None:
-    write(matrix=text_of(matrix), view="own")
+    write(matrix=to_text(matrix), view="own")

@@ -5,11 +5,11 @@ import pandas as pd
 import streamlit as st
 
 from arli_core.theory import consensus
+from arli_core.theory.written import SIZES, from_text, resized, to_text
 
 from ..shell.address import write
 from .consensus import draw, fuse_again, measure
 
-SIZES = range(2, 9)
 WIDE = 50  # width of a column in pixels, the least possible
 PRESET = np.array([[0.6, 0.3, 0.1], [0.2, 0.5, 0.3], [0.1, 0.2, 0.7]])
 
@@ -18,31 +18,8 @@ def names(size: int) -> list[str]:
     return [str(model + 1) for model in range(size)]
 
 
-def text_of(matrix: np.ndarray) -> str:
-    """As in the address: `0.5,0.5;0.2,0.8`."""
-    return ";".join(",".join(f"{value:.12g}" for value in row) for row in matrix)
-
-
-def matrix_of(text: str) -> np.ndarray:
-    """The matrix in an address; ValueError unless it is 2x2 to 8x8. It need not be row-stochastic."""
-    rows = [[float(value) for value in row.split(",")] for row in text.split(";")]
-    if len(rows) not in SIZES or {len(row) for row in rows} != {len(rows)}:
-        raise ValueError(
-            f"it must be square, from 2x2 to 8x8; its rows have {', '.join(str(len(row)) for row in rows)} numbers"
-        )
-    return np.array(rows)
-
-
-def resized(matrix: np.ndarray, size: int) -> np.ndarray:
-    """The matrix cut to its first models, or extended by models that keep all their weight."""
-    new = np.eye(size)
-    overlap = min(size, len(matrix))
-    new[:overlap, :overlap] = matrix[:overlap, :overlap]
-    return new
-
-
 def to_address(matrix: np.ndarray) -> None:
-    write(matrix=text_of(matrix))
+    write(matrix=to_text(matrix))
 
 
 def own_matrix() -> None:
@@ -62,13 +39,13 @@ def own_matrix() -> None:
 
 def _edited() -> np.ndarray:
     """The edited table. A new matrix in the address, by a link or a button, replaces it; edits go to the address."""
-    state = st.session_state.setdefault("own", {"text": text_of(PRESET), "asked": None, "revision": 0})
+    state = st.session_state.setdefault("own", {"text": to_text(PRESET), "asked": None, "revision": 0})
     text = st.query_params.get("matrix", state["text"])  # other views drop it from the address
     # A keyed editor keeps edits by their position: it gets a new key for new data, and after other views, where its
     # edits were dropped.
     if text != state["asked"] or f"own-{state['revision']}" not in st.session_state:
         try:
-            state["table"] = matrix_of(text)
+            state["table"] = from_text(text)
         except ValueError as error:
             st.warning(f"No matrix can be read from the address: {error}.", icon=":material/swap_horiz:")
             state["table"] = PRESET
@@ -89,7 +66,7 @@ def _edited() -> np.ndarray:
         key=f"own-{state['revision']}",
         width="stretch",
     ).to_numpy(dtype=float, na_value=np.nan)
-    state["text"] = text_of(edited)
+    state["text"] = to_text(edited)
     if not np.array_equal(edited, table, equal_nan=True):
         state["asked"] = state["text"]
         write(matrix=state["text"])
@@ -97,7 +74,7 @@ def _edited() -> np.ndarray:
 
 
 def _resize() -> None:
-    to_address(resized(matrix_of(st.session_state["own"]["text"]), st.session_state["size-box"]))
+    to_address(resized(from_text(st.session_state["own"]["text"]), st.session_state["size-box"]))
 
 
 def _checked(matrix: np.ndarray) -> np.ndarray | None:
