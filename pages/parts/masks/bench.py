@@ -78,7 +78,8 @@ def _attack(view: View, images: np.ndarray, targets: np.ndarray | None, labels: 
     from arli_core.theory.attack import MASKS
 
     config = view.record.config
-    trained = config.attack.epsilon if isinstance(config, Ari | AriReleased) else 0.03
+    attacked = isinstance(config, Ari | AriReleased)
+    trained = config.attack.epsilon if attacked else 0.03
     columns = st.columns([3, 3, 2, 2], vertical_alignment="bottom")
     epsilon = columns[0].slider(
         "ε, as a share of the pixel range",
@@ -87,7 +88,7 @@ def _attack(view: View, images: np.ndarray, targets: np.ndarray | None, labels: 
         trained,
         0.001,
         "%.3f",
-        help=f"Trained with {trained:.3g}.",
+        help=f"Trained with {trained:.3g}." if attacked else "This run was trained without an attack.",
     )
     mask = columns[1].segmented_control("B", list(MASKS), default=next(iter(MASKS)), required=True)
     steps = columns[2].slider("Steps", 1, 10, 1, help="The method takes one.")
