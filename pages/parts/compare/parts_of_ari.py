@@ -19,8 +19,8 @@ ON = {True: "on", False: "off"}
 SWITCHES = {
     "attack": "Every second step is taken on images whose background is attacked; when off, it is a second clean "
     "step.",
-    "weights": "How much each task model counts in the next base: by the last row of dif\\*, all equally, or only the "
-    "newest task's model.",
+    "weights": "How much each task model counts in the next base: by the last row of dif\\*, all equally, or only "
+    "the newest task's model.",
     "reset": "Every task model starts from the base; when off, from the previous task's model, in a chain.",
 }
 
