@@ -11,7 +11,7 @@ app: $(VENV)/.app
 	$(RUN) -m arli_core app
 
 test: lint
-	$(RUN) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(RUN) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.test
 	$(RUN) -m ruff check .

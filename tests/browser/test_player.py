@@ -8,7 +8,7 @@ SCRIPT = """
 import numpy as np
 import streamlit as st
 from arli_core.player import Curve, ImagePanel, MatrixPanel, PointPanel, payload
-from pages.parts.player import play
+from pages.parts.shell.player import play
 
 FRAMES = 130
 rise = np.linspace(0, 1, FRAMES)[:, None, None]

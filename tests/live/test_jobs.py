@@ -243,7 +243,7 @@ def test_others_begin_while_files_of_a_run_are_moved(jobs):
 TERMINATED = """
 import signal, sys, time
 from arli_core.config import preset
-from arli_core.jobs import Jobs
+from arli_core.live.jobs import Jobs
 
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # as servers do: the interpreter ends in its own way
 jobs = Jobs()

@@ -822,7 +822,7 @@ def values(panel: dict) -> np.ndarray:
 
 
 def test_the_slider_of_eta_answers_as_the_fusion_does(place):
-    """dif and dif* on the page, at 20 random frames and etas, against arli_core.fusion."""
+    """dif and dif* on the page, at 20 random frames and etas, against arli_core.theory.fusion."""
     rng = np.random.default_rng(0)
     frames = records.load("digits-ari").frames(2)
     test = open_page("matrix", run="digits-ari", task="2")

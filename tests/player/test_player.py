@@ -150,7 +150,7 @@ def test_parts_that_do_not_fit_a_payload_are_named(arguments, message):
 PAGE = """
 import streamlit as st
 from arli_core.player import Curve, payload
-from pages.parts.player import play
+from pages.parts.shell.player import play
 
 t = int(st.query_params.get("t", 5))
 st.text(play(payload([], [Curve("x", [0.0] * 100)], range(100), frame=t), "player", follow={follow!r}))

@@ -18,7 +18,7 @@ from arli_core.records import locks
 ELSEWHERE = """
 import sys, time
 from pathlib import Path
-from arli_core.locks import hold
+from arli_core.records.locks import hold
 with hold(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
