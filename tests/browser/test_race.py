@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, expect
-from reading import LOADED, drawn
+from reading import LOADED, TRAINED, drawn
 
 ROOT = Path(__file__).parents[2]
 
@@ -78,7 +78,7 @@ def test_a_race_is_run_reloaded_and_opened_on_forgetting(
             expect(tab.get_by_role("button", name="Go on")).to_be_visible(timeout=LOADED)
             assert at_rest(tab) == rest
         page.get_by_role("button", name="Go on").click()
-        expect(page.get_by_role("button", name="Another race")).to_be_visible(timeout=240_000)
+        expect(page.get_by_role("button", name="Another race")).to_be_visible(timeout=TRAINED)
         expect(page.get_by_text("Average accuracy after each task")).to_be_visible()
         expect(page.get_by_text("after task 5").first).to_be_visible(timeout=LOADED)
         assert page.locator("[data-testid=stMain]").evaluate("main => main.scrollWidth") <= 1280
