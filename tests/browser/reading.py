@@ -1,5 +1,8 @@
 """What every browser test waits for."""
 
+from collections.abc import Callable
+from typing import Any
+
 from playwright.sync_api import Page, expect
 
 LOADED = 60_000  # ms; the first page that needs torch waits for its import
@@ -20,3 +23,15 @@ def drawn(page: Page) -> None:
     expect(page.locator("[data-testid=stApp]")).to_have_attribute(
         "data-test-script-state", "notRunning", timeout=LOADED
     )
+
+
+def at_rest(page: Page, read: Callable[[Page], Any]) -> Any:
+    """What `read` reads once it has stayed the same: the page of a run is drawn a second at a time, and later on a
+    busy machine."""
+    before = read(page)
+    for _ in range(30):
+        page.wait_for_timeout(2000)
+        if (now := read(page)) == before:
+            return now
+        before = now
+    raise AssertionError(f"the page does not come to rest: {before}")

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from playwright.sync_api import Browser, Error, Page, TimeoutError, expect
-from reading import LOADED, TRAINED, complete, drawn
+from playwright.sync_api import Browser, Error, Locator, Page, TimeoutError, expect
+from reading import LOADED, TRAINED, at_rest, complete, drawn
 
 from arli_core import records
 from arli_core.cli.server import free_port
@@ -40,8 +40,15 @@ def choose(page: Page, label: str, option: str) -> None:
     page.get_by_role("option", name=option, exact=True).click()
 
 
+def iteration_metric(page: Page) -> Locator:
+    """Found by its label: the figures of a live run may appear in any order."""
+    return page.get_by_test_id("stMetric").filter(has_text="Iteration").get_by_test_id("stMetricValue")
+
+
 def iteration(page: Page) -> int:
-    return int(page.locator("[data-testid=stMetricValue]").first.inner_text().split(" of ")[0])
+    metric = iteration_metric(page)
+    expect(metric).to_contain_text(" of ", timeout=LOADED)
+    return int(metric.inner_text().split(" of ")[0])
 
 
 @pytest.mark.parametrize("name", ["matrix", "spectrum", "masks"])
@@ -298,16 +305,9 @@ def test_a_run_is_started_paused_stepped_reloaded_and_finishes(app: str, page: P
     # Paused, it stays where it is, and goes one iteration at a time.
     page.get_by_role("button", name="Pause").click()
     expect(page.get_by_role("button", name="Go on")).to_be_visible(timeout=LOADED)
-    page.wait_for_timeout(1500)
-    paused_at = iteration(page)
-    page.wait_for_timeout(1500)
-    assert iteration(page) == paused_at
+    paused_at = at_rest(page, iteration)
     page.get_by_role("button", name="One step").click()
-    page.wait_for_function(
-        "here => document.querySelector('[data-testid=stMetricValue]')?.innerText.startsWith(here) === false",
-        arg=f"{paused_at} of",
-        timeout=LOADED,
-    )
+    expect(iteration_metric(page)).not_to_have_text(re.compile(rf"^{paused_at} of"), timeout=LOADED)
     after = iteration(page)
     assert after == paused_at + 1 or after == 1  # the first iteration of the next task
 
@@ -354,7 +354,7 @@ def test_a_stopped_run_is_resumed(app: str, page: Page):
     page.get_by_role("button", name="Start paused").click()
     expect(page.get_by_role("button", name="Go on")).to_be_visible(timeout=LOADED)
     page.get_by_role("button", name="One step").click()
-    expect(page.locator("[data-testid=stMetricValue]").first).to_contain_text(" of ", timeout=LOADED)
+    expect(iteration_metric(page)).to_contain_text(" of ", timeout=LOADED)
     page.get_by_role("button", name="Stop").click()
     expect(page.get_by_text("mnist-5k-replay-0 · replay · stopped")).to_be_visible(timeout=LOADED)
     page.get_by_role("button", name="Go on").click()

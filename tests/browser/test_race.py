@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, expect
-from reading import LOADED, TRAINED, drawn
+from reading import LOADED, TRAINED, at_rest, drawn
 
 ROOT = Path(__file__).parents[2]
 
@@ -14,14 +14,13 @@ def iterations(page: Page) -> list[str]:
     return [bar.inner_text().rpartition(" · ")[0] for bar in page.get_by_test_id("stProgress").all()]
 
 
-def at_rest(page: Page) -> str:
-    """Where both stand still: the page is drawn a second at a time, and later on a busy machine."""
-    for _ in range(20):
-        before = iterations(page)
-        page.wait_for_timeout(2000)
-        if before == iterations(page) and before[0] == before[1]:
-            return before[0]
-    raise AssertionError(f"the race does not stand still, both at one iteration: {iterations(page)}")
+def both_at_rest(page: Page) -> str:
+    """Where both stand still, at one iteration."""
+    for _ in range(10):
+        first, second = at_rest(page, iterations)
+        if first == second:
+            return first
+    raise AssertionError(f"the two stand at different iterations: {first}; {second}")
 
 
 def test_a_race_is_run_reloaded_and_opened_on_forgetting(
@@ -57,7 +56,7 @@ def test_a_race_is_run_reloaded_and_opened_on_forgetting(
         )
         page.get_by_role("button", name="Pause").click()
         expect(page.get_by_role("button", name="Go on")).to_be_visible(timeout=LOADED)
-        rest = at_rest(page)
+        rest = both_at_rest(page)
         assert " · iteration " in rest
         page.get_by_role("button", name="One step").click()
         page.wait_for_function(
@@ -66,17 +65,17 @@ def test_a_race_is_run_reloaded_and_opened_on_forgetting(
             arg=rest,
             timeout=LOADED,
         )
-        rest = at_rest(page)
+        rest = both_at_rest(page)
 
         # A reload and a second tab find it again.
         page.reload()
         expect(page.get_by_role("button", name="Go on")).to_be_visible(timeout=LOADED)
-        assert at_rest(page) == rest
+        assert both_at_rest(page) == rest
         with browser.new_context() as context:
             tab = context.new_page()
             tab.goto(page.url)
             expect(tab.get_by_role("button", name="Go on")).to_be_visible(timeout=LOADED)
-            assert at_rest(tab) == rest
+            assert both_at_rest(tab) == rest
         page.get_by_role("button", name="Go on").click()
         expect(page.get_by_role("button", name="Another race")).to_be_visible(timeout=TRAINED)
         expect(page.get_by_text("Average accuracy after each task")).to_be_visible()

@@ -4,7 +4,7 @@ import random
 from functools import partial
 from pathlib import Path
 
-from arli_core import records
+from arli_core import records, sweeps
 from arli_core.errors import RecordError
 from arli_core.sweeps import comparisons
 
@@ -36,8 +36,8 @@ def _run(files: dict[str, bytes], name: str, data: bytes, place: Path) -> None:
 
 def _sweep(files: dict[str, bytes], name: str, data: bytes, place: Path) -> None:
     _written(files, name, data, place / "finished")
-    sweeps, problems = comparisons.read(place)
-    for sweep in sweeps.values():
+    readable, problems = comparisons.read(place)
+    for sweep in readable.values():
         comparisons.tables(sweep.arms, sweep.outcomes)
     if problems:
         assert len(problems) == 1 and name in problems[0], problems
