@@ -46,7 +46,7 @@ class Answers:
 
 
 def answers_of(record: Record, task: int) -> Answers:
-    """The answers of a run after `task`, counted from 1; RecordError as `attention.learned`."""
+    """The answers of a run after `task`, counted from 1; RecordError as `masks.learned`."""
     run = learned(record, task)
     members = run.stream.up_to(run.stream.test, task)
     return Answers(

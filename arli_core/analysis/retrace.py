@@ -102,7 +102,7 @@ def first_of(record: Record, task: int) -> Iteration:
     """The first iteration of a task, counted from 1, on the CPU.
 
     Raises RecordError for a task that has not begun and for a method without these parts; ConfigError where the
-    iteration is too large for this computer; other errors as `attention.learned`, as where the data have changed.
+    iteration is too large for this computer; other errors as `masks.learned`, as where the data have changed.
     """
     config = record.config
     if not isinstance(config, Ari):

@@ -9,7 +9,7 @@ A run is a folder:
     progress-N-E.safetensors    while unfinished: the state before epoch E of task N, and that task's frames so far
 
 The index also keeps what the run was trained on (fingerprint.py), and a digest of each file, itself included.
-record_checks.py says what a record may be, and checks every file before it is used.
+checks.py says what a record may be, and checks every file before it is used.
 
 Each file is written beside its place and then moved there, so a run killed at any moment is complete up to its last
 saved epoch.
