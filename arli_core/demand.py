@@ -6,6 +6,7 @@ what is alive at once is added up, and none of it is allocated. The rest was mea
 
 import os
 from dataclasses import dataclass
+from functools import lru_cache
 
 import psutil
 import torch
@@ -68,25 +69,39 @@ def refuse_too_large(config: Config, world: World) -> None:
 
 
 def demand_of(config: Config, stream: Stream) -> Demand:
-    network, samples, chunk = config.network, largest_batch(config, stream), stream.test.chunk
-    answered, trained, evaluated = _Counter(), _Counter(), _Counter()
-    with torch.device("meta"):
-        model = networks.build(network.name, stream.shape, len(stream.classes), network.attention)
-        phi, images = torch.empty(sum(model.sizes)), torch.empty(samples, *stream.shape)
-        with torch.no_grad(), answered:
-            model(phi, images)
-        with trained:
-            logits, attention, _ = model.train(phi.requires_grad_(), images.requires_grad_())
-            torch.autograd.grad(logits.sum() + attention.sum(), [phi, images])
-        with torch.no_grad(), evaluated:
-            model(phi, torch.empty(chunk, *stream.shape))
+    network, samples = config.network, largest_batch(config, stream)
+    size, batch, operations = _of_a_pass(
+        network.name, network.attention, stream.shape, len(stream.classes), samples, stream.test.chunk
+    )
     resident = stream.dataset.nbytes if stream.train.resident else 0
     return Demand(
         images=2 * resident,  # the data set's own, and those on the device
-        models=phi.nbytes * _copies(config),
-        batch=int(WORKSPACE * max(trained.peak, evaluated.peak)),
-        operations=float(answered.operations * _passes(config)),
+        models=size * _copies(config),
+        batch=batch,
+        operations=float(operations * _passes(config)),
     )
+
+
+@lru_cache(64)
+def _of_a_pass(
+    network: str, attention: str, shape: tuple[int, int, int], classes: int, samples: int, chunk: int
+) -> tuple[int, int, int]:
+    """Bytes of phi; of a pass that trains on so many samples or evaluates a chunk; operations of a forward pass.
+
+    Counting takes as long as some iterations of a small network, and many runs ask for the same.
+    """
+    answered, trained, evaluated = _Counter(), _Counter(), _Counter()
+    with torch.device("meta"):
+        model = networks.build(network, shape, classes, attention)
+        phi, images = torch.empty(sum(model.sizes)), torch.empty(samples, *shape)
+        with torch.no_grad(), answered:
+            model(phi, images)
+        with trained:
+            logits, mask, _ = model.train(phi.requires_grad_(), images.requires_grad_())
+            torch.autograd.grad(logits.sum() + mask.sum(), [phi, images])
+        with torch.no_grad(), evaluated:
+            model(phi, torch.empty(chunk, *shape))
+    return phi.nbytes, int(WORKSPACE * max(trained.peak, evaluated.peak)), answered.operations
 
 
 def largest_batch(config: Config, stream: Stream) -> int:

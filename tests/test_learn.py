@@ -22,8 +22,10 @@ from arli_core.schedule import Schedule, exemplars, spread
 from arli_core.stream import ADAPT, GROUPS, Stream, generator_for
 from arli_core.units import TaskUnits
 from arli_core.world import choose_device
+from tests.helpers import KINDS_OF_METHODS, same
 
 each_method = pytest.mark.parametrize("method", METHODS)
+each_kind = pytest.mark.parametrize("method", KINDS_OF_METHODS)
 # Whose fusion is recorded; the others have none, or none that has an effect.
 FUSING = ("ari", "ari-adam", "ari-paper")
 
@@ -34,19 +36,6 @@ def tiny(method="ari", seed=0, **changes):
             "recording.frames": 4, "recording.probes": 3, "recording.probe_frames": 2, "device": "cpu"}  # fmt: skip
     own = {key: value for key, value in base.items() if key in keys(method)}
     return preset("digits", method, seed, **(own | changes))
-
-
-def same(a, b):
-    """Deep equality, arrays bit for bit."""
-    if isinstance(a, np.ndarray):
-        return isinstance(b, np.ndarray) and a.dtype == b.dtype and np.array_equal(a, b)
-    if dataclasses.is_dataclass(a):
-        return type(a) is type(b) and same(vars(a), vars(b))
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(same, a, b))
-    return type(a) is type(b) and a == b
 
 
 def arrays(event):
@@ -73,12 +62,31 @@ def of(kind, events):
 # The same every time
 
 
-@each_method
-def test_same_configuration_and_seed_give_the_same_events(method, runs):
-    assert same(list(learn(tiny(method))), runs[method])
+@each_kind
+def test_a_run_is_the_same_again_whatever_surrounds_it(method, runs):
+    """Same configuration and seed give the same events. The global random state is neither read nor moved, another
+    run that was left early leaves nothing behind, and writing into an event changes that event alone."""
+    for count in (1, 4, 9):
+        events = learn(tiny(method))
+        begun = [next(events) for _ in range(count)]
+        events.close()
+        assert next(events, None) is None
+        assert same(begun, runs[method][:count])
+    torch.manual_seed(123)
+    np.random.seed(123)  # noqa: NPY002
+    before = torch.random.get_rng_state(), np.random.get_state()[1].tolist()  # noqa: NPY002
+    copies = []
+    for event in learn(tiny(method)):
+        copies.append(copy.deepcopy(event))
+        for array in arrays(event):
+            if array.flags.writeable:
+                array[...] = 77
+    assert same(copies, runs[method])
+    assert torch.equal(torch.random.get_rng_state(), before[0])
+    assert np.random.get_state()[1].tolist() == before[1]  # noqa: NPY002
 
 
-@each_method
+@each_kind
 def test_another_seed_gives_other_events_on_the_same_split(method, runs):
     other = list(learn(tiny(method, seed=1)))
     assert len(other) == len(runs[method])
@@ -87,33 +95,11 @@ def test_another_seed_gives_other_events_on_the_same_split(method, runs):
     assert not set(losses) & set(others)
 
 
-@each_method
-def test_the_global_random_state_is_neither_read_nor_moved(method, runs):
-    torch.manual_seed(123)
-    np.random.seed(123)  # noqa: NPY002
-    before = torch.random.get_rng_state(), np.random.get_state()[1].tolist()  # noqa: NPY002
-    assert same(list(learn(tiny(method))), runs[method])
-    assert torch.equal(torch.random.get_rng_state(), before[0])
-    assert np.random.get_state()[1].tolist() == before[1]  # noqa: NPY002
-
-
 def test_interleaved_runs_equal_runs_alone(runs):
     other = list(learn(tiny("ari", seed=1)))
     together = zip(learn(tiny("ari")), learn(tiny("ari", seed=1)), strict=True)
     one, two = (list(events) for events in zip(*together, strict=True))
     assert same(one, runs["ari"]) and same(two, other)
-
-
-@each_method
-def test_events_are_detached_from_the_run(method, runs):
-    """Writing into an event changes that event only."""
-    copies = []
-    for event in learn(tiny(method)):
-        copies.append(copy.deepcopy(event))
-        for array in arrays(event):
-            if array.flags.writeable:
-                array[...] = 77
-    assert same(copies, runs[method])
 
 
 @each_method
@@ -373,28 +359,20 @@ def test_there_are_no_more_probes_than_images():
 # Left and resumed
 
 
-@each_method
-def test_leaving_early_is_clean(method, runs):
-    for count in (1, 4, 9):
-        events = learn(tiny(method))
-        begun = [next(events) for _ in range(count)]
-        events.close()
-        assert next(events, None) is None
-        assert same(begun, runs[method][:count])
-    assert same(list(learn(tiny(method))), runs[method])  # nothing is left behind
+RESUMED = [
+    *((method, "adam", 2) for method in KINDS_OF_METHODS),
+    *((method, "sgd", 2) for method in ("ari", "replay")),
+    *((method, "radam", 3) for method in ("ari", "ari-released", "replay")),  # one optimiser a task, or one for all
+]
 
 
-@each_method
-@pytest.mark.parametrize(
-    "settings",
-    [{"train.optimiser": "sgd"}, {"train.optimiser": "adam"}, {"train.optimiser": "radam", "data.tasks": 3}],
-    ids=["sgd", "adam", "radam, three tasks"],
-)
-def test_resuming_from_any_saved_point_equals_going_on(method, settings):
-    config = tiny(method, **{"train.learning_rate": 0.01, "train.batch_size": 200, **settings})
+@pytest.mark.parametrize(("method", "optimiser", "tasks"), RESUMED)
+def test_resuming_from_any_saved_point_equals_going_on(method, optimiser, tasks):
+    config = tiny(method, **{"train.learning_rate": 0.01, "train.batch_size": 200, "train.optimiser": optimiser,
+                             "data.tasks": tasks})  # fmt: skip
     events = list(learn(config))
     points = [place for place, event in enumerate(events) if isinstance(event, Saved)]
-    assert len(points) == 3 * config.data.tasks - 1
+    assert len(points) == 3 * tasks - 1
     for place in points:
         point = copy.deepcopy(events[place])
         rest = list(learn(config, events[place]))

@@ -121,13 +121,14 @@ def _await_health(server: subprocess.Popen, url: str) -> None:
     raise TimeoutError(f"the app server did not answer within {PATIENCE} seconds")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the shipped runs: what the tests train lands beside it and is gone with it."""
+    """A copy of the shipped runs: what a test adds lands beside it and is gone with it."""
     return Path(shutil.copytree(ROOT / "checkpoints", tmp_path_factory.mktemp("app") / "checkpoints"))
 
 
-@pytest.fixture(scope="module")
-def app(streamlit_server, runs: Path):
+@pytest.fixture(scope="session")
+def app(streamlit_server, runs: Path) -> Iterator[str]:
+    """The address of the app with the shipped runs: one server for all tests that train nothing."""
     with streamlit_server("app.py", cwd=ROOT, env={"ARLI_CHECKPOINTS": str(runs)}) as url:
         yield url

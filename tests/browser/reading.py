@@ -1,4 +1,4 @@
-"""What every browser test waits for."""
+"""What browser tests wait for, and how they choose."""
 
 from collections.abc import Callable
 from typing import Any
@@ -35,3 +35,9 @@ def at_rest(page: Page, read: Callable[[Page], Any]) -> Any:
             return now
         before = now
     raise AssertionError(f"the page does not come to rest: {before}")
+
+
+def choose(page: Page, label: str, option: str) -> None:
+    """An option of a select box."""
+    page.get_by_test_id("stSelectbox").filter(has_text=label).get_by_role("combobox").click()
+    page.get_by_role("option", name=option, exact=True).click()

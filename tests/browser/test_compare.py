@@ -3,17 +3,8 @@
 import re
 from pathlib import Path
 
-import pytest
 from playwright.sync_api import Browser, Page, expect
-from reading import LOADED
-
-ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def app(streamlit_server):
-    with streamlit_server("app.py", cwd=ROOT, env={"ARLI_CHECKPOINTS": str(ROOT / "checkpoints")}) as url:
-        yield url
+from reading import LOADED, choose
 
 
 def complete(page: Page) -> None:
@@ -21,11 +12,6 @@ def complete(page: Page) -> None:
     page.wait_for_function("!document.querySelector('[data-testid=stStatusWidget]')", timeout=LOADED)
     expect(page.get_by_test_id("stException")).to_have_count(0)
     expect(page.get_by_test_id("stAlert").filter(has_text="There is no")).to_have_count(0)
-
-
-def choose(page: Page, label: str, option: str) -> None:
-    page.get_by_test_id("stSelectbox").filter(has_text=label).get_by_role("combobox").click()
-    page.get_by_role("option", name=option, exact=True).click()
 
 
 def test_a_link_opens_what_was_chosen_in_a_fresh_browser(app: str, page: Page, browser: Browser):
@@ -72,14 +58,3 @@ def test_the_rows_that_are_chosen_are_drawn_and_saved(app: str, page: Page):
     assert "<svg" in saved
     for text in ("ari", "der++", "memory.budget", "average accuracy, per-sample"):
         assert f">{text}</text>" in saved
-
-
-@pytest.mark.parametrize("view", ["methods", "parts", "setting", "runs"])
-@pytest.mark.parametrize("width", [1280, 390])
-def test_every_view_fits_its_width(app: str, page: Page, view: str, width: int):
-    page.set_viewport_size({"width": width, "height": 720})
-    page.goto(f"{app}/compare?view={view}")
-    complete(page)
-    expect(page.get_by_test_id("stMain").locator("img").first).to_be_visible(timeout=LOADED)
-    for place in ("document.documentElement", "document.querySelector('[data-testid=stMain]')"):
-        assert page.evaluate(f"{place}.scrollWidth") <= width

@@ -69,7 +69,19 @@ class Player:
         return int(re.search(r"frame (\d+) of 130", self.status.inner_text())[1]) - 1
 
     def rest(self, seconds=0.5):
+        """What must not happen is given the time to."""
         self.page.wait_for_timeout(1000 * seconds)
+
+    def back(self):
+        """As it was opened, without a new visit: paused at frame 5, as the server knows."""
+        self.page.set_viewport_size({"width": 1280, "height": 720})
+        self.page.get_by_label("Speed").select_option("1×")
+        if self.button("Pause").is_visible():
+            self.button("Pause").click()
+        self.slider.focus()
+        self.press("Home", *["ArrowRight"] * 5)
+        self.server_sees(5)
+        return self
 
     def press(self, *keys):
         for key in keys:
@@ -85,6 +97,22 @@ class Player:
 @pytest.fixture
 def opened(app, page):
     return lambda query="": Player(page, f"{app}/?{query}")
+
+
+@pytest.fixture(scope="module")
+def visit(app, browser):
+    """One visit for all tests that need no address of their own."""
+    with browser.new_context(viewport={"width": 1280, "height": 720}) as context:
+        page = context.new_page()
+        errors = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        yield Player(page, app)
+    assert not errors, "uncaught errors on the page:\n" + "\n".join(errors)
+
+
+@pytest.fixture
+def player(visit):
+    return visit.back()
 
 
 def test_autoplay_needs_no_click_and_tells_the_server_nothing(opened):
@@ -131,8 +159,7 @@ def test_without_autoplay_it_waits_and_stops_at_the_end(opened):
     assert player.frame < 100
 
 
-def test_keyboard(opened):
-    player = opened()
+def test_keyboard(player):
     player.slider.focus()
     for key, frame in [("ArrowRight", 6), ("ArrowLeft", 5), ("ArrowLeft", 4), ("Home", 0), ("ArrowLeft", 0),
                        ("End", 129), ("ArrowRight", 129)]:  # fmt: skip
@@ -151,45 +178,41 @@ def test_keyboard(opened):
     assert player.frame == before + 1
 
 
-def test_keys_of_other_inputs_are_left_alone(opened, page):
-    player = opened()
-    page.get_by_label("Ask for frame").focus()
+def test_keys_of_other_inputs_are_left_alone(player):
+    player.page.get_by_label("Ask for frame").focus()
     player.press("Home", "ArrowRight", "End")
     assert player.frame == 5
 
 
-def test_a_held_key_is_reported_once(opened, page):
-    player = opened()
+def test_a_held_key_is_reported_once(player):
     player.slider.focus()
     before = len(player.sent)
     for _ in range(20):
-        page.keyboard.down("ArrowRight")
+        player.page.keyboard.down("ArrowRight")
     assert len(player.sent) == before
-    page.keyboard.up("ArrowRight")
+    player.page.keyboard.up("ArrowRight")
     player.server_sees(25)
     player.rest()
     assert len(player.sent) == before + 1
 
 
-def test_scrubbing_is_reported_on_release(opened, page):
-    player = opened()
+def test_scrubbing_is_reported_on_release(player):
     player.slider.scroll_into_view_if_needed()
     box = player.slider.bounding_box()
     before, height = len(player.sent), box["y"] + box["height"] / 2
-    page.mouse.move(box["x"] + 5, height)
-    page.mouse.down()
+    player.page.mouse.move(box["x"] + 5, height)
+    player.page.mouse.down()
     for part in (0.2, 0.4, 0.6, 0.8):
-        page.mouse.move(box["x"] + box["width"] * part, height)
+        player.page.mouse.move(box["x"] + box["width"] * part, height)
         player.rest(0.1)
     assert 95 < player.frame < 112
     assert len(player.sent) == before
-    page.mouse.up()
+    player.page.mouse.up()
     player.server_sees(player.frame)
     assert len(player.sent) == before + 1
 
 
-def test_buttons(opened):
-    player = opened()
+def test_buttons(player):
     for name, frame in [("To the last frame", 129), ("One frame back", 128), ("To the first frame", 0),
                         ("One frame forward", 1)]:  # fmt: skip
         player.button(name).click()
@@ -197,24 +220,22 @@ def test_buttons(opened):
     player.server_sees(1)
 
 
-def test_speed(opened, page):
-    player = opened()
-    page.get_by_label("Speed").select_option("4×")
+def test_speed(player):
+    player.page.get_by_label("Speed").select_option("4×")
     player.button("Play").click()
     player.rest(1)
     player.button("Pause").click()
     assert player.frame > 5 + 16 * 1.5
 
 
-def test_the_position_outlives_a_run_of_the_page(opened, page):
-    player = opened()
+def test_the_position_outlives_a_run_of_the_page(player):
     player.slider.focus()
     player.press("End", "ArrowLeft")
     player.server_sees(128)
-    page.get_by_role("button", name="Run again").click()
-    page.get_by_text("ran", exact=True).wait_for()
+    player.page.get_by_role("button", name="Run again").click()
+    player.page.get_by_text("ran", exact=True).wait_for()
     assert player.frame == 128
-    assert page.locator(".frame-player").count() == 1
+    assert player.page.locator(".frame-player").count() == 1
 
 
 def test_a_change_of_theme_does_not_stop_it(opened, page):
@@ -227,15 +248,14 @@ def test_a_change_of_theme_does_not_stop_it(opened, page):
     assert player.button("Pause").is_visible()
 
 
-def test_the_page_can_move_it(opened, page):
-    player = opened()
+def test_the_page_can_move_it(player):
     player.button("To the last frame").click()
     player.server_sees(129)
     for frame in (40, 5):
-        page.get_by_label("Ask for frame").fill(str(frame))
-        page.get_by_label("Ask for frame").press("Enter")
+        player.page.get_by_label("Ask for frame").fill(str(frame))
+        player.page.get_by_label("Ask for frame").press("Enter")
         player.server_sees(frame)
-        page.wait_for_function(
+        player.page.wait_for_function(
             "frame => document.querySelector('[data-testid=stBidiComponentIsolated]').shadowRoot"
             ".querySelector('input').value == frame", arg=frame)  # fmt: skip
     player.button("One frame forward").click()
@@ -251,9 +271,8 @@ def test_it_can_be_taken_away_and_brought_back(opened, page):
     assert page.locator(".frame-player").count() == 1
 
 
-def test_cells(opened, page):
-    player = opened()
-    cells = page.locator(".frame-player .matrix").first.get_by_role("cell")
+def test_cells(player):
+    cells = player.page.locator(".frame-player .matrix").first.get_by_role("cell")
     absent = cells.nth(2 * 6 + 1)
     assert absent.inner_text() == "–"
     assert "gradient" in absent.evaluate("cell => getComputedStyle(cell).backgroundImage")
@@ -261,14 +280,13 @@ def test_cells(opened, page):
     player.press("End")
     assert set(cells.all_inner_texts()) == {"0.17"}
     assert "gradient" not in absent.evaluate("cell => getComputedStyle(cell).backgroundImage")
-    labels = page.locator(".frame-player .matrix").first.get_by_role("rowheader")
+    labels = player.page.locator(".frame-player .matrix").first.get_by_role("rowheader")
     assert labels.nth(0).locator("sub").inner_text() == "1"
     assert labels.nth(4).inner_text() == "<i>φ</i>"
 
 
-def test_images_show_the_latest_set_so_far(opened, page):
-    player = opened()
-    panel = page.locator(".frame-player .images")
+def test_images_show_the_latest_set_so_far(player):
+    panel = player.page.locator(".frame-player .images")
     pixel = "canvas => canvas.getContext('2d').getImageData(0, 0, 1, 1).data.join()"
     assert "not yet recorded" in panel.inner_text()
     player.slider.focus()
@@ -305,9 +323,9 @@ def test_points_move_from_their_rings_to_their_target(opened, page):
     assert [centre(ring) for ring in rings.all()] == [pytest.approx(start, abs=1) for start in starts]
 
 
-def test_several_lines_of_a_curve_are_named_and_read(opened, page):
-    player = opened("frame=0")
-    curves = page.locator(".frame-player .curve")
+def test_several_lines_of_a_curve_are_named_and_read(player):
+    player.press("Home")
+    curves = player.page.locator(".frame-player .curve")
     assert curves.nth(0).locator("path").count() == 1
     assert curves.nth(0).locator(".reading").all_inner_texts() == ["1"]
     assert curves.nth(1).locator("path").count() == 3
@@ -320,11 +338,10 @@ def test_several_lines_of_a_curve_are_named_and_read(opened, page):
     assert len(set(dashes)) == 3  # told apart without colour
 
 
-def test_the_text_of_cells_can_be_read_on_every_colour(opened, page):
-    player = opened()
+def test_the_text_of_cells_can_be_read_on_every_colour(player):
     player.slider.focus()
     for _ in range(5):
-        pairs = page.locator(".frame-player .cell:not(.absent)").evaluate_all(
+        pairs = player.page.locator(".frame-player .cell:not(.absent)").evaluate_all(
             "cells => cells.map(c => [getComputedStyle(c).color, getComputedStyle(c).backgroundColor])"
         )
         assert min(contrast(*pair) for pair in pairs) >= 4.5
@@ -343,10 +360,9 @@ def contrast(first, second):
     return (lighter + 0.05) / (darker + 0.05)
 
 
-def test_narrow_screens_need_no_sideways_scrolling(opened, page):
-    page.set_viewport_size({"width": 390, "height": 844})
-    player = opened()
+def test_narrow_screens_need_no_sideways_scrolling(player):
+    player.page.set_viewport_size({"width": 390, "height": 844})
     player.slider.focus()
     player.press("End")  # the cursor of the curve is now at the right edge
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    assert page.get_by_test_id("stMain").evaluate("main => main.scrollWidth - main.clientWidth") == 0
+    assert player.page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert player.page.get_by_test_id("stMain").evaluate("main => main.scrollWidth - main.clientWidth") == 0

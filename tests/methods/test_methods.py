@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from arli_core.config import keys, parse
+from arli_core.config import METHODS, keys, parse
 from arli_core.datasets import Dataset, Split
 from arli_core.methods import create, ewc
 from arli_core.methods.baselines import Descent
@@ -22,6 +22,7 @@ from arli_core.schedule import exemplars
 from arli_core.stream import ATTACK, AUGMENT, IMPORTANCE, REPLAY, Samples, Stream, generator_for
 from arli_core.theory.attack import Pixels
 from arli_core.world import World
+from tests.helpers import KINDS_OF_METHODS
 
 CPU = torch.device("cpu")
 TASKS, UNITS, SHAPE = 3, 6, (2, 3, 3)
@@ -113,6 +114,13 @@ def created(name, stream=None, **settings):
     config = parse({"method": name, "seed": 3}, **(own | settings))
     network = network_at()
     return create(config, World(stream, Model(Normed()), CPU), flat(network)), stream, network, config
+
+
+def test_one_method_of_each_class_stands_for_all():
+    """Wherever a test tries `KINDS_OF_METHODS` alone."""
+    classes = [type(created(method)[0]) for method in KINDS_OF_METHODS]
+    assert len(set(classes)) == len(classes)
+    assert set(classes) == {type(created(method)[0]) for method in METHODS}
 
 
 def batch_of(stream, tasks, count, seed):

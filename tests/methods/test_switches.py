@@ -4,16 +4,16 @@ The released code sets several that have no effect. Each other value is tried on
 act; the first event that differs is enough.
 """
 
-import dataclasses
+from functools import cache
 from itertools import zip_longest
 from typing import Literal, get_args, get_origin
 
-import numpy as np
 import pytest
 
 from arli_core.config import METHODS, keys, preset
 from arli_core.events import Started
 from arli_core.learn import learn
+from tests.helpers import KINDS_OF_METHODS, same
 
 # A run of two tasks of five iterations, in which everything can act: two inner rounds; fewer exemplars than samples
 # in a batch; a loss and a rate that leave the vote undecided; and no setting at a value at which another one has
@@ -105,17 +105,6 @@ def value_of(config, key):
     return config
 
 
-def same(a, b):
-    """Deep equality, arrays bit for bit."""
-    if isinstance(a, np.ndarray):
-        return isinstance(b, np.ndarray) and a.dtype == b.dtype and np.array_equal(a, b)
-    if dataclasses.is_dataclass(a):
-        return type(a) is type(b) and same(vars(a), vars(b))
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    return a == b
-
-
 def differing(config, events):
     """The first event of a run that differs from `events`, and its counterpart; None where all are the same."""
     for ours, theirs in zip_longest(learn(config), events):
@@ -124,9 +113,9 @@ def differing(config, events):
     return None
 
 
-@pytest.fixture(scope="module")
-def runs():
-    return {method: list(learn(configured(method))) for method in METHODS}
+@cache
+def events_of(method):
+    return list(learn(configured(method)))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -139,22 +128,35 @@ def test_every_setting_has_another_value_here(method):
         assert {value_of(configured(method), key), *OTHERS[key]} >= set(values), key
 
 
-@pytest.mark.parametrize(
-    ("method", "key"), [(method, key) for method in METHODS for key in keys(method) if key not in WHERE]
-)
-def test_every_setting_has_an_effect(method, key, runs):
+# What the methods of a class share is tried once a class; the data and their order, which no method reads, once.
+TRIED = [
+    (method, key)
+    for method in KINDS_OF_METHODS
+    for key in keys(method)
+    if key not in WHERE and (method == "ari" or not key.startswith("data."))
+]
+
+
+def test_every_setting_of_every_method_is_tried():
+    assert {key for _, key in TRIED} == {key for method in METHODS for key in keys(method)} - WHERE
+
+
+@pytest.mark.parametrize(("method", "key"), TRIED)
+def test_every_setting_has_an_effect(method, key):
     under = UNDER.get(key, {})
     base = configured(method, **under)
     tried = [value for value in OTHERS[key] if value != value_of(base, key)]
     assert tried
     for value in tried:
-        difference = differing(configured(method, **under, **{key: value}), learn(base) if under else runs[method])
+        difference = differing(
+            configured(method, **under, **{key: value}), learn(base) if under else events_of(method)
+        )
         assert difference is not None, f"{method}: {key} = {value!r} changes nothing"
         # What is not of the data or the network shows in training or in what is measured.
         known_at_once = key in STARTED and not {value, value_of(base, key)} <= ALIKE
         assert isinstance(difference[0], Started) == known_at_once, f"{method}: {key} = {value!r}"
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_a_preset_is_a_label(method, runs):
-    assert differing(configured(method).model_copy(update={"preset": "another"}), runs[method]) is None
+@pytest.mark.parametrize("method", KINDS_OF_METHODS)
+def test_a_preset_is_a_label(method):
+    assert differing(configured(method).model_copy(update={"preset": "another"}), events_of(method)) is None

@@ -23,6 +23,7 @@ from arli_core.networks import build
 from arli_core.records import Frames, Record, checks, locks, store
 from arli_core.theory import metrics
 from arli_core.theory.consensus import check_row_stochastic
+from tests.helpers import KINDS_OF_METHODS, same
 
 ROOT = Path(__file__).parents[2]
 each_method = pytest.mark.parametrize("method", METHODS)
@@ -40,20 +41,6 @@ def tiny(method="ari", **changes):
             "recording.frames": 3, "recording.probes": 2, "recording.probe_frames": 2, "device": "cpu"}  # fmt: skip
     own = {key: value for key, value in base.items() if key in keys(method)}
     return preset("digits", method, **(own | changes))
-
-
-def same(a, b):
-    """Deep equality, arrays bit for bit, NaN equal to NaN."""
-    if isinstance(a, np.ndarray):
-        return (isinstance(b, np.ndarray) and (a.dtype, a.shape) == (b.dtype, b.shape)
-                and np.array_equal(a, b, equal_nan=a.dtype.kind == "f"))  # fmt: skip
-    if dataclasses.is_dataclass(a):
-        return type(a) is type(b) and same(vars(a), vars(b))
-    if hasattr(a, "keys"):
-        return set(a) == set(b) and all(same(a[key], b[key]) for key in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(same, a, b))
-    return a == b
 
 
 KEPT = ("config", "started", "accuracy", "tasks", "begun", "weights", "test_samples", "saved", "samples", "finished",
@@ -319,7 +306,7 @@ def test_training_with_a_record_is_learning(method, histories, tmp_path):
     assert record.seconds > 0
 
 
-@each_method
+@pytest.mark.parametrize("method", KINDS_OF_METHODS)
 def test_a_run_left_after_any_event_resumes_to_the_same_end(method, histories, tmp_path):
     total = len(histories[method])
     stride = 2 if method == "ari" else 7

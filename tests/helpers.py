@@ -1,0 +1,28 @@
+"""What tests of several rooms need."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+# One method of each class of `methods`: what all methods have in common is tried on these. The others share the
+# class of one of them, and differ in their batches or in the values of their settings: ari-paper is ari's, and
+# replay-balanced, finetune and joint are replay's.
+KINDS_OF_METHODS = ("ari", "ari-adam", "itaml", "ari-released", "der++", "replay", "ewc", "lwf")
+
+
+def same(a: Any, b: Any) -> bool:
+    """Deep equality of events and records: arrays bit for bit, NaN equal to NaN."""
+    if isinstance(a, np.ndarray):
+        return (
+            isinstance(b, np.ndarray)
+            and (a.dtype, a.shape) == (b.dtype, b.shape)
+            and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+        )
+    if dataclasses.is_dataclass(a):
+        return type(a) is type(b) and same(vars(a), vars(b))
+    if hasattr(a, "keys"):
+        return hasattr(b, "keys") and set(a) == set(b) and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return isinstance(b, list | tuple) and len(a) == len(b) and all(map(same, a, b))
+    return type(a) is type(b) and a == b
