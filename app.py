@@ -29,7 +29,7 @@ frame("Start")
 st.markdown(
     "A network that learns one task after another forgets: later learning overwrites what it knew. This is "
     "**retroactive interference**. **ARI** trains a model φᵢ for each task, also on images whose background is "
-    "attacked, and fuses all models by the matrix **dif\\***, so that every task keeps its share."
+    "disturbed by an attack. It then fuses all models, weighed by the matrix **dif\\***, so that every task counts."
 )
 names = [name for name in CURVE_NAMES if name in records.names()]
 left, right = st.columns([4, 5])
@@ -42,8 +42,8 @@ with left:
             [],
             frames.iteration.tolist(),
             autoplay=True,
-            legend="Each row is a mixture of all models: red is more than an equal share, blue is less. The framed "
-            "row is the next base φ_b. When all is white, all models weigh the same.",
+            legend="Each row mixes all models: red is more than an equal share, blue is less. The outlined row makes "
+            "the next base φ_b, the model that all start from. When all is white, all models weigh the same.",
         )
         play(data, key="start")
     else:
@@ -53,12 +53,12 @@ with right:
         play(first_task_curves({CURVE_NAMES[name]: guarded(open_run, name) for name in names}), key="first-task")
         st.caption(
             "Accuracy on held-out images of task 1. The network chooses among all digits seen so far, without any "
-            "hint of the task."
+            "hint about the task."
         )
 
-doors = st.columns(5)
-doors[0].page_link("pages/train.py", label="Train one yourself", icon=":material/model_training:")
+doors = st.columns([23, 16, 26, 18, 14])  # as wide as their labels, so that each has one line
+doors[0].page_link("pages/train.py", label="Train a network yourself", icon=":material/model_training:")
 doors[1].page_link("pages/matrix.py", label="Step through dif*", icon=":material/grid_on:")
-doors[2].page_link("pages/masks.py", label="See where it looks", icon=":material/visibility:")
+doors[2].page_link("pages/masks.py", label="See where the network looks", icon=":material/visibility:")
 doors[3].page_link("pages/forgetting.py", label="Compare forgetting", icon=":material/history_toggle_off:")
 doors[4].page_link("pages/lessons.py", label="Take a lesson", icon=":material/school:")

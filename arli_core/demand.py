@@ -62,8 +62,8 @@ def refuse_too_large(config: Config, world: World) -> None:
     operations = _limit(OPERATIONS, MOST_OPERATIONS)
     if demand.operations > operations:
         raise ConfigError(
-            f"train.batch_size: {batches} would take {demand.operations:.1e} operations an iteration, at most "
-            f"{operations:.1e} are allowed here, as a run cannot be stopped within an iteration; {cure}"
+            f"train.batch_size: {batches} would take {demand.operations:.1e} operations an iteration; at most "
+            f"{operations:.1e} are allowed here, because a run cannot be stopped within an iteration; {cure}"
             f"{', or lower fusion.inner_steps' if _rounds(config) > 1 else ''}"
         )
 

@@ -77,7 +77,7 @@ def exemplars(stream: Stream, task: int, budget: int, seed: int) -> Tensor:
     share = budget // stream.seen(task)
     if share < 1:
         raise ConfigError(
-            f"memory.budget: {budget} exemplars do not give each of {stream.seen(task)} classes one; "
+            f"memory.budget: {budget} exemplars are too few to keep one of each of {stream.seen(task)} classes; "
             f"use at least {stream.seen(task)}"
         )
     members = []

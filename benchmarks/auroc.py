@@ -7,7 +7,7 @@ Prints over the seeds mean and (smallest to largest) of: accuracy, per-sample; A
 game, and the same where the highest A may lie a pixel beside the object; AUROC of the images whose object is lighter,
 and darker, than its background, where the data say so. For comparison, what the network could reach: the same figures
 where A was trained on the objects' own masks, which the method never sees. Last the accuracy of the same network
-without attention, and the difference, paired by seed, with its 95 % interval. --all-classes: all classes in one task,
+without attention, and the difference, paired by seed, with its 95% interval. --all-classes: all classes in one task,
 with settings of its own (WHOLE).
 """
 

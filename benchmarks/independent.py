@@ -23,7 +23,7 @@ Prints per seed the average accuracy after the last task, the mean over the task
 all test samples (`StreamAccuracy`): of the lab, and of the library twice,
 
     own draws      The library shuffles and chooses exemplars itself; the initial weights alone are shared. Below:
-                   the means, and the mean paired difference with its 95 % t-interval, which should hold 0.
+                   the means, and the mean paired difference with its 95% t-interval, which should hold 0.
     same batches   The library is given the lab's batches, so that nothing random is left. The largest difference in
                    the accuracies, those over all samples too, and in the weights after any task should be no more
                    than rounding.
@@ -224,7 +224,7 @@ def apart(ours: Result, theirs: Result) -> tuple[float, float]:
 
 
 def interval(differences: np.ndarray) -> str:
-    """Mean and 95 % t-interval."""
+    """Mean and 95% t-interval."""
     mean = differences.mean()
     half = stats.t.ppf(0.975, len(differences) - 1) * stats.sem(differences)
     return f"{mean:+.4f} [{mean - half:+.4f}, {mean + half:+.4f}]"

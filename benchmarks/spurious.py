@@ -5,7 +5,7 @@
 ari-adam learns all ten classes of scenes in one task, with the base rate of `auroc.py --all-classes`. With
 probability rho a training scene's background comes from its class's own region of the photographs (`data.spurious`).
 At epsilon 0 a second clean step takes the attack's place, so all make equally many updates. Columns, each the mean
-over seeds with its 95 % t-interval:
+over seeds with its 95% t-interval:
 
     test      per-sample accuracy on the 1,000 test scenes, whose backgrounds are new and unrelated to the class
     own       on the same digits on backgrounds from their own class's region
@@ -134,7 +134,7 @@ def main() -> None:
         for epsilon, arm in arms.items()
     }
 
-    print(f"rho {options.rho:g}, {options.epochs} epochs, {options.seeds} seeds: mean ± half of the 95 % t-interval")
+    print(f"rho {options.rho:g}, {options.epochs} epochs, {options.seeds} seeds: mean ± half of the 95% t-interval")
     print(f"{'epsilon':<12}" + "".join(f"{column:<17}" for column in COLUMNS))
     for epsilon, values in of_seed.items():
         print(f"{epsilon:<12g}" + "".join(f"{text(t_interval(values[column].values())):<17}" for column in COLUMNS))

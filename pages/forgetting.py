@@ -20,8 +20,8 @@ from pages.parts.shell.run_bar import choose_run, class_names, guarded, open_run
 
 def matrices(sides: Sequence[Side]) -> None:
     st.markdown(
-        "Each row is the accuracy on every task after learning one more. A column that fades downwards is a task "
-        "being **forgotten**: later learning overwrites it."
+        "Each row holds the accuracy on every task learned so far. A column whose values fall from top to bottom is "
+        "a task being **forgotten**: later learning overwrites it."
     )
     both = [name for name in PROTOCOL_NAMES if all(name in protocols(record.config) for _, record in sides)]
     protocol = choose_protocol(both)
@@ -43,15 +43,16 @@ def side(place: str, name: str, record: Record, protocol: str) -> None:
     over_samples = record.average_over_samples(protocol)
     values = {
         "Average accuracy": record.figure(metrics.average_accuracy, protocol),
-        "Over samples": over_samples,
+        "Average over samples": over_samples,
         "Forgetting": record.figure(metrics.forgetting, protocol),
         "Backward transfer": record.figure(metrics.backward_transfer, protocol),
     }
     notes = {
         "Average accuracy": "Over the tasks: a large task counts as much as a small one.",
-        "Over samples": "The share of correct answers among all held-out images: a large task counts for more."
+        "Average over samples": "The share of correct answers among all held-out images: a large task counts for "
+        "more."
         if over_samples is not None
-        else "The number of images of each task is not recorded: the run is older than this figure.",
+        else "This run was recorded before the lab kept the number of images of each task.",
     }
     for column, (label, value) in zip(st.columns(len(values)), values.items(), strict=True):
         column.metric(label, "–" if value is None else f"{value:.3f}", help=notes.get(label))

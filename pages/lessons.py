@@ -86,7 +86,7 @@ def one_lesson(name: str) -> None:
 def key_of(names: list[str]) -> None:
     st.html(PRINTED)
     st.caption(
-        "Answer key, for the lecturer. Every figure was computed from the recorded runs when this page opened."
+        "Answer key, for the lecturer. Every number was computed from the recorded runs when this page opened."
     )
     whole = len(names) == 1
     left, right = st.columns(2)

@@ -16,6 +16,8 @@ from pages.parts.shell.frame import frame
 from pages.parts.shell.player import play
 from pages.parts.shell.run_bar import View, choose_view, guarded, open_run, show_live
 
+ADJECTIVES = {"cosine": "cosine", "steps": "stepped", "constant": "constant"}  # of a learning rate, by its schedule
+
 
 def deviations(frames: Frames) -> list[float]:
     return frames.deviations
@@ -28,8 +30,10 @@ def second_eigenvalues(frames: Frames) -> list[float]:
 def settling(schedule: str, frames: Frames) -> str:
     first = settled(frames.deviations)
     if first is None:
-        return f"at a {schedule} learning rate it never stays there"
-    return f"at a {schedule} learning rate it stays there from iteration {frames.iteration[first]:,} on"
+        return f"With a {ADJECTIVES[schedule]} learning rate it does not stay uniform"
+    return (
+        f"With a {ADJECTIVES[schedule]} learning rate it stays uniform from iteration {frames.iteration[first]:,} on"
+    )
 
 
 def beside(view: View, layer: str) -> tuple[str, str, Frames] | None:
@@ -58,17 +62,17 @@ models = len(names)
 
 st.markdown(
     f"**D** holds the distances between {models} models: the {models - 1} task model{'s' * (models > 2)} and the "
-    f"base $φ_b$. **dif** = D∘D + {eta:g}, and **dif\\*** is dif with each row divided by its sum. Its last row "
-    f"fuses the models into $φ_f$; {view.next_base}. As the models come to agree, every entry tends to 1/{models} = "
-    f"{1 / models:.3f}."
+    f"base $φ_b$. **dif** = D∘D + η: every distance squared, plus η = {eta:g}. **dif\\*** is dif with each row "
+    f"divided by its sum. The last row of dif\\* holds the models' weights in $φ_f$; {view.next_base}. As the models "
+    f"come to agree, every entry of dif\\* tends to 1/{models} = {1 / models:.3f}."
 )
 changed = eta != own
 at_eta = frames.with_eta(eta) if changed else frames
 if changed:
     st.info(
         f"**What would have happened to the weights:** dif and dif\\* below are recomputed from the recorded D with "
-        f"η = {eta:g}; the run had {own:g}. This is not a new training run: fused with other weights, the models "
-        "would have moved elsewhere, and D would be different.",
+        f"η = {eta:g}; the run itself had η = {own:g}. This is not a new training run: fused with other weights, the "
+        "models would have moved elsewhere, and D would have been different.",
         icon=":material/science:",
     )
 
@@ -84,7 +88,7 @@ others = {f"if η were {eta:g}": at_eta} if changed else {}
 settlings = [settling(view.record.config.train.schedule, frames)]
 if second := beside(view, layer):
     other, schedule, theirs = second
-    others[f"at a {schedule} rate ({other})"] = theirs
+    others[f"with a {ADJECTIVES[schedule]} rate ({other})"] = theirs
     settlings.append(settling(schedule, theirs))
 curves = [
     Curve(
@@ -96,13 +100,13 @@ curves = [
         others={name: measure(other_frames) for name, other_frames in others.items()},
     )
     for title, measure, reference in (
-        ("largest deviation of dif* from 1/(n+1)", deviations, UNIFORM),
+        ("Largest deviation from the equal share", deviations, UNIFORM),
         ("|λ₂| of dif*", second_eigenvalues, None),
     )
 ]
 legend = (
     "D, dif: dark is small, yellow is large. dif*: white is the equal share 1/(n+1), red is more, blue is less; "
-    "the outlined last row holds the weights of φ_f."
+    "the outlined last row holds the models' weights in φ_f."
 )
 current = play(
     payload(panels, curves, frames.iteration.tolist(), frame=view.frame, legend=legend),
@@ -116,17 +120,17 @@ with left:
     draw_row(view, current, {f"recorded, η = {own:g}": frames} | ({f"if η were {eta:g}": at_eta} if changed else {}))
 with right:
     first, second = st.columns(2), st.columns(2)
-    first[0].metric("Largest deviation from 1/(n+1)", f"{deviation_from_uniform(matrix):.4f}")
-    first[1].metric("Row sums within", f"{abs(matrix.sum(1) - 1).max():.1e} of 1")
+    first[0].metric("Largest deviation from the equal share", f"{deviation_from_uniform(matrix):.4f}")
+    first[1].metric("Row sums: largest error", f"{abs(matrix.sum(1) - 1).max():.1e}")
     second[0].metric("Step size α towards $φ_f$", f"{frames.alpha[current]:.3f}")
     second[1].metric("Learning rate", f"{frames.learning_rate[current]:.2e}")
     if not frames.present[current].all():
         absent = ", ".join(typeset(f"φ_{task + 1}") for task in np.flatnonzero(~frames.present[current]))
         st.info(f"This batch has no samples for {absent}: the matrix covers the other models.")
     st.markdown(
-        f"**Is it the optimum, or only the end of learning?** dif\\* looks uniform when its deviation is at most "
-        f"{UNIFORM} (dashed line): {'; '.join(settlings)}. A rate that falls to 0 stops the models from moving, and "
-        "models that do not move agree."
+        "**Is this the optimum, or only the end of learning?** dif\\* counts as uniform when its largest deviation "
+        f"is at most {UNIFORM} (dashed line). {'. '.join(settlings)}. A rate that falls to 0 stops the models from "
+        "moving. All start from the same base, so models that do not move agree. Iterations are counted from 0."
     )
     file = f"{view.name}-task-{view.task}-frame-{current}" + (f"-{layer}" if layer != ALL else "")
     save_frame(file, frames, current, eta, {"dif*": frames} | ({f"dif* at {eta:g}": at_eta} if changed else {}))

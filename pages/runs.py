@@ -1,4 +1,4 @@
-"""Runs: every recorded run in one table; open, rename, export, import, delete, make again."""
+"""Runs: every recorded run in one table; open, rename, export, import, delete, train again."""
 
 import streamlit as st
 
@@ -13,8 +13,8 @@ from pages.parts.shell.run_bar import choose_run
 frame("Runs")
 actions.tell()
 st.markdown(
-    "Every run recorded here, with its final per-sample figures. Open a run, export it to another lab, or make it "
-    "again."
+    "Every run recorded here, with its final per-sample accuracy and forgetting. Open a run, export it to another "
+    "lab, or train it again."
 )
 names = records.names()
 if names:

@@ -47,24 +47,30 @@ def eigenvalues_over_training() -> None:
     T = dif_star(squared)
     with right:
         st.success(
-            f"**Eq. 12 holds** in iteration {frames.iteration[current]:,}: dif*·**1** = **1** up to "
-            f"{consensus.residual_eq12(T):.1e}. It must, because every row sums to 1 by construction.",
+            f"**Eq. 12 holds** in iteration {frames.iteration[current]:,} (counted from 0): dif*·**1** = **1** up to "
+            f"{consensus.residual_eq12(T):.1e} (**1** is the vector of ones). This must be so, because every row "
+            "sums to 1 by construction.",
             icon=":material/verified:",
         )
         draw(T, names, f"{view.name}-{view.task}-{current}", squared.sum(1) / squared.sum())
         numbers, last = st.columns([2, 1])
         with numbers:
             measure(T)
-        last.metric("Eq. 13 residual", f"{eq13[current]:.2e}", help="0 exactly when all models are equal.")
+        last.metric(
+            "Eq. 13 residual",
+            f"{eq13[current]:.2e}",
+            help="How much one fusion of all models would change them; 0 exactly when all are equal.",
+        )
     st.markdown(
         """
 **What this shows.** The red dot is λ = 1. Its *right* eigenvector is **1** for any matrix whose rows sum to 1
-(Eq. 12), trained or not. Only the other eigenvalues differ. They lie on the real line, because dif is symmetric, and
-inside the unit disc, because every entry is positive. So fusing again and again would bring all models to one point,
-at the rate |λ₂|. The *left* eigenvector π gives that point: each model counts by its row sum in dif.
+(Eq. 12), trained or not. Only the other eigenvalues differ from matrix to matrix. They lie on the real line, because
+dif is symmetric, and inside the unit disc, because every entry is positive. So fusing again and again would bring all
+models to one point, at the rate |λ₂|. The *left* eigenvector π gives that point: each model counts in proportion to
+its row sum in dif.
 
-**What it does not show.** Training restarts every φᵢ from $φ_b$ and uses only the last row. A falling Eq. 13 residual
-means that the inner loop moves the models less and less, and the falling learning rate does that by itself.
+**What this does not show.** Training restarts every φᵢ from $φ_b$ and uses only the last row. A falling Eq. 13
+residual means that the inner loop moves the models less and less, and a falling learning rate alone has this effect.
 """
     )
 
@@ -81,12 +87,13 @@ def consensus_of_a_frame() -> None:
         fuse_again(T, models, names, f"consensus-{view.name}-{view.task}-{current}")
     share = (models[:, :2] ** 2).sum() / ((models**2).sum() or 1)
     st.markdown(
-        f"**What this shows.** The models of iteration {view.frames.iteration[current]:,} as points, as far apart as "
-        f"their parameters are. The plane of their first two principal coordinates holds {share:.0%} of the squared "
-        "distances. Fused again and again by this one T = dif\\*, Φ → TᵏΦ, the models meet at the point that π "
-        f"gives. Their largest distance falls like |λ₂|ᵏ = {abs(consensus.spectrum(T)[1]):.3g}ᵏ and never exceeds τᵏ "
-        f"= {consensus.dobrushin(T):.3g}ᵏ times its start.\n\n**What it does not show.** Training. There, T fuses "
-        "once, and only its last row is used; then every φᵢ starts from the new $φ_b$."
+        f"**What this shows.** The points are the models of iteration {view.frames.iteration[current]:,} (counted "
+        "from 0), as far apart as their parameters are. The plane of the first two principal coordinates holds "
+        f"{share:.0%} of the squared distances. If this one T = dif\\* fuses them again and again, Φ → TᵏΦ, the "
+        "models meet at the point that π gives, the left eigenvector of T. Their largest distance falls like |λ₂|ᵏ = "
+        f"{abs(consensus.spectrum(T)[1]):.3g}ᵏ and never exceeds τᵏ = {consensus.dobrushin(T):.3g}ᵏ times what it "
+        "was at the start.\n\n**What this does not show.** Training. There, T fuses once, and only its last row is "
+        "used; then every φᵢ starts from the new $φ_b$."
     )
 
 

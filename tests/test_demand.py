@@ -208,8 +208,8 @@ def test_an_iteration_of_too_many_operations_is_refused_at_once(monkeypatch):
     monkeypatch.setenv(OPERATIONS, "1e9")
     with pytest.raises(
         ConfigError,
-        match=r"^train\.batch_size: .* would take \d\.\de\+\d\d operations an iteration, at most 1\.0e\+09 are "
-        r"allowed here, as a run cannot be stopped within an iteration; "
+        match=r"^train\.batch_size: .* would take \d\.\de\+\d\d operations an iteration; at most 1\.0e\+09 are "
+        r"allowed here, because a run cannot be stopped within an iteration; "
         r".*network\.name, or lower fusion\.inner_steps$",
     ):
         learn(config)

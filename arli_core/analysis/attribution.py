@@ -137,7 +137,7 @@ def attribute(
 
     saliency              |gradient| of the logit (Simonyan et al. 2014)
     integrated gradients  from `blurred` images to the sharp ones, midpoint rule (Sundararajan et al. 2017); per image
-                          the steps are doubled, 16 to 1,024, until |delta| <= max(1 % of the whole change, 1e-3)
+                          the steps are doubled, 16 to 1,024, until |delta| <= max(1% of the whole change, 1e-3)
     Grad-CAM              of the inner module named `layer` (dotted), ReLU, bilinear at the images' size (Selvaraju
                           et al. 2017). By default the last convolution that is called, has a map of more than one
                           place and channel, and reaches the logits other than through A. Where a block ends in

@@ -149,7 +149,7 @@ def sensitivity(run: Learned, images: Images, objects: NDArray[np.bool_] | None)
     alone = [look(module, run.normalised(images[n : n + 1])) for n in range(len(images))]
     attention = np.concatenate([answer.attention for answer in alone])
     logits = np.concatenate([answer.logits for answer in alone])
-    moves.append(_moved("alone, not in this batch", batch.attention, attention, batch.logits, logits, objects))
+    moves.append(_moved("seen alone, not in this batch", batch.attention, attention, batch.logits, logits, objects))
     for change, changed in _changes(images):
         answer = look(module, run.normalised(changed))
         moves.append(_moved(change, batch.attention, answer.attention, batch.logits, answer.logits, objects))
@@ -166,8 +166,8 @@ def _changes(images: Images) -> Iterator[tuple[str, Images]]:
     values = images.astype(np.float32)
     level = values.mean((1, 2, 3), keepdims=True)
     for change, changed in (
-        ("brighter by 20 %", values + 51),
-        ("darker by 20 %", values - 51),
+        ("brighter by 20%", values + 51),
+        ("darker by 20%", values - 51),
         ("half the contrast", (values - level) / 2 + level),
         ("inverted", 255 - values),
     ):

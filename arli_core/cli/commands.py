@@ -120,8 +120,8 @@ def train(
     out: Annotated[
         str | None, typer.Option(metavar="RUN", help="Where to record: a path, or a name under checkpoints/.")
     ] = None,
-    method: Annotated[str | None, typer.Option(help=f"One of {', '.join(METHODS)}; else the preset's.")] = None,
-    seed: Annotated[int, typer.Option(help="Of initialisation, batches and exemplars, never of the split.")] = 0,
+    method: Annotated[str | None, typer.Option(help=f"One of {', '.join(METHODS)}; by default the preset's.")] = None,
+    seed: Annotated[int, typer.Option(help="Decides initialisation, batches and exemplars, never the split.")] = 0,
     settings: Settings = None,
     device: Device = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run recorded there.")] = False,
@@ -129,7 +129,8 @@ def train(
     smoke: Annotated[
         bool,
         typer.Option(
-            "--smoke", help="A very short run, on generated data where data are files; --out may be left out."
+            "--smoke",
+            help="A very short run, on generated images if the data set consists of files; --out may be left out.",
         ),
     ] = False,
     as_json: AsJson = False,
@@ -197,7 +198,7 @@ def _has_classes(name: str, classes: Iterable[str]) -> bool:
 
 @app.command()
 def resume(run: Run, data_root: DataRoot = None, as_json: AsJson = False) -> None:
-    """Go on with an interrupted run; it ends as if it had not been interrupted."""
+    """Go on with an interrupted run. It ends as if it had not been interrupted."""
     _follow(lambda: _runs().resume(run), run, as_json, saved_before=True)
 
 

@@ -20,7 +20,7 @@ def figure9(
     data_root: DataRoot = None,
     as_json: AsJson = False,
 ) -> None:
-    """Draw attention and background masks as in Fig. 9 of the paper."""
+    """Draw attention and background masks as in Figure 9 of the paper."""
     from .. import figures
 
     kind = figures.kind_of(out)
@@ -43,17 +43,21 @@ def figure9(
 
 def masks(
     run: Run,
-    task: Annotated[int | None, typer.Option(help="Counted from 1; the last one done if left out.")] = None,
-    images: Annotated[int, typer.Option(min=1, max=1000, help="How many, spread evenly over the classes.")] = 16,
+    task: Annotated[
+        int | None, typer.Option(help="Task after which to look, counted from 1; by default the last one done.")
+    ] = None,
+    images: Annotated[
+        int, typer.Option(min=1, max=1000, help="How many held-out images, spread evenly over the classes.")
+    ] = 16,
     epsilon: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Of the attack; if left out, the run's own or 0.03.")
+        float | None, typer.Option(min=0, max=1, help="Strength of the attack; by default the run's own, or 0.03.")
     ] = None,
     threshold: Annotated[float, typer.Option(min=0, max=1, help="For coverage and overlap.")] = 0.5,
-    captum: Annotated[bool, typer.Option("--captum", help="Measure Captum's methods beside A.")] = False,
+    captum: Annotated[bool, typer.Option("--captum", help="Also measure Captum's methods.")] = False,
     data_root: DataRoot = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure attention masks: merits, the attack's effect, drift over the tasks, what moves A."""
+    """Measure attention masks: quality, the attack's effect, drift over the tasks, what changes A."""
     record = records.load(run)
     if record.note:
         typer.echo(record.note, err=True)
@@ -79,7 +83,7 @@ def masks(
     )
     if measures["drift"]:
         typer.echo(f"AUROC after each task: {', '.join(map(rounded, measures['drift']))}")
-    typer.echo("\nwhat moves A: correlation with A before, AUROC after, same answers")
+    typer.echo("\nwhat changes A: correlation with A before, AUROC after, same answers")
     for change in measures["stability"]:
         figures = "".join(f"{rounded(change[key]):>8}" for key in ("correlation", "auroc", "same_answer"))
         typer.echo(f"{change['change']:<26}{figures}")

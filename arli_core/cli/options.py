@@ -42,7 +42,7 @@ Run = Annotated[str, typer.Argument(metavar="RUN", help="A path, or a name under
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, as in train.epochs=3; repeatable."),
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, as in train.epochs=3; may be repeated."),
 ]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps; auto takes the best there is.")]
 DataRoot = Annotated[
@@ -51,7 +51,7 @@ DataRoot = Annotated[
         metavar="DIR",
         file_okay=False,
         callback=_use_data_root,
-        help="Where data sets that are files are found, and put when downloaded; else $ARLI_DATA.",
+        help="Folder of data sets that are files, and of downloads; by default $ARLI_DATA.",
     ),
 ]
 

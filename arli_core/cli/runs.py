@@ -26,12 +26,13 @@ def export(
         Path,
         typer.Option(
             metavar="FILE",
-            help="The file to write: .zip the whole run, .json its configuration, .py and .ipynb make it again.",
+            help="The file to write: .zip for the whole run, .json for its configuration, .py or .ipynb to train it "
+            "again.",
         ),
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Write a run as an archive, a configuration, a script or a notebook."""
+    """Write a run as an archive, configuration, script or notebook."""
     form = _FORMS.get(out.suffix.lower())
     if form is None:
         raise LabError(f"{out} has an unknown ending; valid endings: {', '.join(_FORMS)}")
@@ -45,7 +46,7 @@ def export(
 
 def take_in(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A .zip that `export` wrote.")],
-    name: Annotated[str | None, typer.Option(help="New name of the run; else the one it had.")] = None,
+    name: Annotated[str | None, typer.Option(help="New name of the run; by default the one it had.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Import a run that was exported as a .zip."""

@@ -19,7 +19,9 @@ APP = Path(__file__).resolve().parents[2] / "app.py"
 
 def open_app(
     port: Annotated[int, typer.Option(min=1, max=65535, help="The first port to try.")] = 8501,
-    no_browser: Annotated[bool, typer.Option("--no-browser", help="Start the server alone.")] = False,
+    no_browser: Annotated[
+        bool, typer.Option("--no-browser", help="Start the server without opening a browser.")
+    ] = False,
 ) -> None:
     """Open the app in a browser; Ctrl-C ends it."""
     if not APP.is_file():

@@ -15,11 +15,11 @@ from .options import AsJson, Run, print_json
 
 def spectrum(
     run: Run,
-    task: Annotated[int | None, typer.Option(help="Counted from 1; the last one if left out.")] = None,
-    frame: Annotated[int, typer.Option(help="Counted from 0, or from the end where negative.")] = -1,
+    task: Annotated[int | None, typer.Option(help="Task, counted from 1; by default the last one.")] = None,
+    frame: Annotated[int, typer.Option(help="Frame, counted from 0; negative numbers count from the end.")] = -1,
     as_json: AsJson = False,
 ) -> None:
-    """Print dif* of one recorded frame: eigenvalues, contraction, residuals."""
+    """Print dif* of one recorded frame. Also prints its eigenvalues, contraction and residuals."""
     summary = _spectrum(records.load(run), task, frame)
     if as_json:
         print_json(summary)

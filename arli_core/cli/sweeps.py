@@ -17,8 +17,10 @@ from ..sweeps.comparisons import Effect
 from .options import AsJson, DataRoot, Device, Settings, halves, print_json, rounded, settings_of, terminable
 
 Preset = Annotated[str, typer.Option("--preset", help=f"One of {', '.join(PRESETS)}.")]
-Out = Annotated[Path, typer.Option(metavar="FOLDER", file_okay=False, help="Where results are kept and found.")]
-Seeds = Annotated[int, typer.Option(min=1, metavar="N", help="How many: 0 to N-1.")]
+Out = Annotated[
+    Path, typer.Option(metavar="FOLDER", file_okay=False, help="Folder in which results are kept, and found again.")
+]
+Seeds = Annotated[int, typer.Option(min=1, metavar="N", help="How many seeds: 0 to N-1.")]
 Jobs = Annotated[int, typer.Option(min=1, help="How many runs at a time, each a process with one thread.")]
 KeepRuns = Annotated[bool, typer.Option("--keep-runs", help="Keep the recorded runs, in FOLDER/runs.")]
 
@@ -33,12 +35,13 @@ def sweep(
         typer.Option(
             metavar="KEY=A,B,...",
             help="Values of a setting to compare, as in fusion.eta=0,0.1,0.85 or data.classes_per_task=[4,2,2,2],2; "
-            "repeatable, and then crossed.",
+            "may be repeated: all combinations are then made.",
         ),
     ] = None,
     settings: Settings = None,
     against: Annotated[
-        str | None, typer.Option(metavar="METHOD", help="Method to take differences to; else the first listed.")
+        str | None,
+        typer.Option(metavar="METHOD", help="Method to compare the others with; by default the first listed."),
     ] = None,
     jobs: Jobs = 1,
     device: Device = None,
@@ -46,7 +49,7 @@ def sweep(
     keep_runs: KeepRuns = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compare methods and settings over seeds; after an interruption, the same command goes on."""
+    """Compare methods and settings over seeds. After an interruption, the same command goes on."""
     varied = _varied(vary or [])
     fixed = _settings(settings)
     arms = sweeps.plan(
@@ -72,7 +75,7 @@ def ablate(
     keep_runs: KeepRuns = False,
     as_json: AsJson = False,
 ) -> None:
-    """Switch parts of ARI on and off, in all combinations: attack, adaptive weights, reset."""
+    """Switch parts of ARI on and off, in all combinations. The parts are attack, adaptive weights and reset."""
     arms = sweeps.ablation(preset_name, seeds, _settings(settings), device or "auto")
     outcomes = _made(arms, out, jobs, keep_runs)
     tables, effects = comparisons.tables(arms, outcomes), comparisons.effects(arms, outcomes)
@@ -85,7 +88,9 @@ def ablate(
         return
     _print_tables(tables, arms, None, out)
     for protocol, protocol_effects in effects.items():
-        typer.echo(f"\n{protocol}: main effects on the average accuracy, over all settings of the other switches")
+        typer.echo(
+            f"\n{protocol}: main effects on the average accuracy, averaged over all settings of the other switches"
+        )
         for effect in protocol_effects:
             switch, interval = f"{effect.switch}, {effect.difference}", _signed(asdict(effect.interval))
             typer.echo(f"{switch:<28} n {effect.interval.n:<4} {interval:<26} {effect.verdict}")
@@ -186,11 +191,13 @@ def _bars(total: int) -> Generator[Callable[[News], None]]:
 def _print_tables(tables: Mapping[str, Any], arms: Sequence[Arm], against: str | None, out: Path) -> None:
     reference = next(arm for arm in arms if against in (None, arm.method))
     keys = list(dict.fromkeys(key for arm in arms for key in arm.varied))
-    typer.echo(f"{out / 'results.csv'}: mean [95 % t interval] over seeds; differences, paired by seed, to")
+    typer.echo(
+        f"{out / 'results.csv'}: mean [95% t interval] over seeds; differences are paired by seed, each row minus"
+    )
     typer.echo(reference.label)
     for protocol, lines in tables.items():
         typer.echo(f"\n{protocol}")
-        header = ["method", *keys, "n", "average accuracy", "over samples", "incremental", "forgetting"]
+        header = ["method", *keys, "n", "average accuracy", "average over samples", "incremental", "forgetting"]
         header.append("difference of averages")
         cells = [header, *(_cells(line, keys) for line in lines)]
         widths = [max(len(row[column]) for row in cells) for column in range(len(header))]

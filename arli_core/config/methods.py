@@ -33,7 +33,12 @@ class Run(Section):
     """What every method reads."""
 
     preset: str | None = Field(default=None, description="the preset it was made from; a label")
-    seed: int = Field(default=0, ge=0, lt=2**31, description="initialisation, batches and exemplars; never the split")
+    seed: int = Field(
+        default=0,
+        ge=0,
+        lt=2**31,
+        description="decides initialisation, batches and exemplars, never the split into training and test data",
+    )
     device: DeviceName = "auto"
     data: Data = Data()
     augmentation: Augmentation = Augmentation()
@@ -63,7 +68,7 @@ class Ewc(Run):
 
 
 class Lwf(Run):
-    """New samples alone, on which the model is to agree with the one before the task (Li and Hoiem 2016)."""
+    """New samples alone; on these the model should answer as it did before the task (Li and Hoiem 2016)."""
 
     method: Literal["lwf"] = "lwf"
     distillation: Distillation = Distillation()
@@ -102,14 +107,15 @@ class DarkExperienceReplay(Remembering):
 
 
 class Itaml(Rehearsal):
-    """Every task has its own model; their plain mean is the next base (Rajasegaran et al. 2020)."""
+    """Every task has its own model; the plain mean of these models is the next base (Rajasegaran et al. 2020)."""
 
     method: Literal["itaml"] = "itaml"
     fusion: UniformFusion = UniformFusion()
 
 
 class Ari(Rehearsal):
-    """Every task has its own model, attacked where attention is low; dif* fuses them into the next base (Eq. 11)."""
+    """Every task has a model, also trained on images attacked where A is low; dif* fuses all into the next base
+    (Eq. 11)."""
 
     method: Literal["ari"] = "ari"
     attack: Attack = Attack()
@@ -124,13 +130,13 @@ class Ari(Rehearsal):
             raise ValueError(
                 f"recording.frames: {frames} frames of each of {tasks} tasks hold {frames * a_frame / 2**30:.1f} GB "
                 f"of matrices; at most {MATRIX_BYTES / 2**30:g} GB can be displayed: use at most "
-                f"{MATRIX_BYTES // a_frame}, or fewer tasks"
+                f"{MATRIX_BYTES // a_frame} frames, or fewer tasks"
             )
         return self
 
 
 class AriAdam(Ari):
-    """ARI whose base follows the fused model by Adam's steps instead of becoming it; ours."""
+    """ARI, but the base moves towards the fused model by steps of Adam instead of becoming it; our variant."""
 
     method: Literal["ari-adam"] = "ari-adam"  # pyright: ignore[reportIncompatibleVariableOverride]
     fusion: AdamFusion = AdamFusion()  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -204,7 +210,7 @@ METHOD_SETTINGS: dict[str, dict[str, Any]] = {
 
 def summary(method: str) -> str:
     """One sentence on a method."""
-    return str(KINDS[method].__doc__)
+    return " ".join(str(KINDS[method].__doc__).split())
 
 
 def protocols(config: Config) -> tuple[str, ...]:

@@ -47,22 +47,31 @@ _SEED: TypeAdapter[int] = TypeAdapter(Annotated[int, Field(ge=0)])
 class Data(Section):
     name: str = Field(default="mnist-5k", description="a data set, or folder:NAME for a folder of class folders")
     image_size: int | None = Field(
-        default=None, ge=8, le=1024, description="None: as published; a number: side in pixels, resized to it"
+        default=None,
+        ge=8,
+        le=1024,
+        description="None: images as published; a number: their side in pixels after resizing",
     )
     spurious: float = Field(
-        default=0.0, ge=0, le=1, description="scenes: share of training backgrounds from the class's own region"
+        default=0.0,
+        ge=0,
+        le=1,
+        description="scenes: share of training images with a background from their class's own region of the "
+        "photographs",
     )
     tasks: int = Field(default=5, ge=1, le=200, description="number of tasks, each a disjoint group of classes")
     classes_per_task: int | tuple[int, ...] = Field(
         default=2,
-        description="one number: for all tasks; several, as 4,2,2,2: one for each task, which also sets their number",
+        description="one number for all tasks, or one for each, as in 4,2,2,2; such a list also sets the number of "
+        "tasks",
     )
     class_order: int | tuple[str, ...] | None = Field(
         default=None,
-        description="None: classes in order; a number: shuffled with this seed; names, as cat,dog: in this order",
+        description="None: the order of the data; a number: shuffled with this seed; names, as in cat,dog: in this "
+        "order",
     )
     evaluate_on: Literal["test", "validation"] = Field(
-        default="test", description="validation: a fixed fifth of the training data, held out for choices"
+        default="test", description="validation: a fixed fifth of the training data, held out for choosing settings"
     )
 
     @property
@@ -162,13 +171,14 @@ class Augmentation(Section):
 
 class Network(Section):
     name: Literal["conv", "masked-conv", "mlp", "residual", "resnet18"] = Field(
-        default="conv", description="masked-conv: deeper before its attention, background masked from the head"
+        default="conv",
+        description="masked-conv: more layers before the attention, and the background is masked before the head",
     )
     attention: Literal["per-image", "border", "local", "released", "none"] = Field(
         default="per-image",
-        description="border: relative to the image's edge, for objects that fill it; local: relative to the "
-        "strength around, for objects on textures; released: the released code's form, normalised over the "
-        "batch; none: A is 1, no attack",
+        description="per-image: features compared with the image's mean; border: with its edge, for objects that "
+        "fill the image; local: also divided by the response strength around each pixel, for objects on textures; "
+        "released: the released code's form, normalised over the batch; none: A is 1, so nothing is attacked",
     )
 
 
@@ -178,24 +188,28 @@ class Train(Section):
     optimiser: Literal["sgd", "adam", "radam"] = "sgd"
     learning_rate: float = Field(default=0.15, gt=0, le=HUGE)
     schedule: Literal["cosine", "steps", "constant"] = Field(
-        default="cosine", description="within each task; cosine: to 0, steps: x0.2 after 2/7, 4/7 and 6/7"
+        default="cosine",
+        description="learning rate within each task; cosine: falls to 0; steps: times 0.2 after 2/7, 4/7 and 6/7 of "
+        "the task; constant: stays",
     )
     loss: Literal["seen", "task"] = Field(
-        default="seen", description="seen: cross-entropy over all classes seen; task: binary, the task's classes only"
+        default="seen",
+        description="seen: cross-entropy over all classes seen; task: binary cross-entropy over the task's own "
+        "classes",
     )
 
 
 class ExemplarBudget(Section):
     budget: int = Field(
-        default=100, ge=1, le=10_000_000, description="exemplars in all, shared equally by the classes seen"
+        default=100, ge=1, le=10_000_000, description="exemplars in all, divided equally among the classes seen"
     )
 
 
 class Memory(ExemplarBudget):
     batches: Literal["mixed", "every-task", "balanced"] = Field(
         default="every-task",
-        description="mixed: new samples and exemplars, each once; every-task: with at least one sample of each task "
-        "seen; balanced: equally many of each class seen",
+        description="mixed: new samples and exemplars, each once an epoch; every-task: mixed, with a sample of each "
+        "task seen in every batch; balanced: equally many samples of each class seen in every batch",
     )
 
 
@@ -204,58 +218,85 @@ class Attack(Section):
         default=0.03,
         ge=0,
         le=1,
-        description="largest change of a pixel in [0, 1]; 0: a second clean step instead",
+        description="largest change of a pixel, whose values lie in [0, 1]; 0: no attack, but a second clean step",
     )
+
+
+KEPT = "the base keeps a share 1 - exp(-beta (n-1)/N) of itself; n: the current task, N: all tasks"
 
 
 class Fusion(Section):
     inner_steps: int = Field(default=1, ge=1, le=100, description="K: rounds of clean step, attack, attacked step")
-    reset: bool = Field(default=True, description="every task model starts from the base, not from the one before it")
+    reset: bool = Field(
+        default=True,
+        description="on: every task model starts from the base; off: from the model of the task before it",
+    )
     weights: Literal["adaptive", "uniform", "last"] = Field(
-        default="adaptive", description="adaptive: last row of dif*; uniform: 1/(n+1); last: the newest task's model"
+        default="adaptive",
+        description="adaptive: last row of dif*; uniform: 1/(n+1); last: the newest task's model alone",
     )
     over: Literal["model", "tensor"] = Field(
-        default="model", description="distances over the whole model, or parameter tensor by parameter tensor"
+        default="model", description="distances over the whole model, or separately for each parameter tensor"
     )
     distance: Literal["l1", "l2", "relative"] = "l1"
     eta: float = Field(default=0.85, ge=0, le=HUGE, description="regularisation of dif = D∘D + eta (Eq. 7)")
-    beta: float = Field(default=0.0, ge=0, le=HUGE, description="the base keeps 1 - exp(-beta (n-1)/N) of itself")
+    beta: float = Field(default=0.0, ge=0, le=HUGE, description=KEPT)
 
 
 class AdamFusion(Fusion):
+    beta: float = Field(
+        default=0.0,
+        ge=0,
+        le=HUGE,
+        description="the base's step is exp(-beta (n-1)/N) times as long; n: the current task, N: all tasks",
+    )
     base_rate: float = Field(
-        default=0.003, gt=0, le=HUGE, description="learning rate of Adam's steps, by which the base follows phi_f"
+        default=0.003,
+        gt=0,
+        le=HUGE,
+        description="learning rate of the Adam steps by which the base follows phi_f",
     )
 
 
 class ReleasedFusion(Section):
     inner_steps: int = Field(default=1, ge=1, le=100, description="K: rounds of clean step, attack, attacked step")
-    beta: float = Field(default=1.0, ge=0, le=HUGE, description="the base keeps 1 - exp(-beta (n-1)/N) of itself")
+    beta: float = Field(default=1.0, ge=0, le=HUGE, description=KEPT)
 
 
 class UniformFusion(Section):
     inner_steps: int = Field(
         default=2, ge=1, le=100, description="K: steps of each task model before the models are averaged"
     )
-    beta: float = Field(default=0.0, ge=0, le=HUGE, description="the base keeps 1 - exp(-beta (n-1)/N) of itself")
+    beta: float = Field(default=0.0, ge=0, le=HUGE, description=KEPT)
 
 
 class Consolidation(Section):
     strength: float = Field(
-        default=100.0, ge=0, le=HUGE, description="lambda: pull towards earlier weights, by importance"
+        default=100.0,
+        ge=0,
+        le=HUGE,
+        description="lambda: strength of the pull towards earlier weights, each by its importance",
     )
 
 
 class Distillation(Section):
     strength: float = Field(
-        default=1.0, ge=0, le=HUGE, description="weight of agreement with the model before the task"
+        default=1.0,
+        ge=0,
+        le=HUGE,
+        description="weight of the loss that keeps the outputs close to those before the task",
     )
-    temperature: float = Field(default=2.0, gt=0, le=HUGE, description="of the outputs compared")
+    temperature: float = Field(
+        default=2.0, gt=0, le=HUGE, description="temperature at which the outputs are compared"
+    )
 
 
 class DarkReplay(Section):
     alpha: float = Field(
-        default=0.5, ge=0, le=HUGE, description="weight of the squared error to the exemplars' old logits"
+        default=0.5,
+        ge=0,
+        le=HUGE,
+        description="weight of the squared error between the exemplars' new and old logits",
     )
     beta: float = Field(default=0.5, ge=0, le=HUGE, description="weight of the loss on the exemplars' labels")
 
@@ -272,11 +313,19 @@ class Adaptation(Section):
         default=0,
         ge=0,
         le=10_000,
-        description="meta-test: epochs of each task's own copy on its exemplars; 0: no adaptation",
+        description="meta-test: epochs for which each task's own copy of the model is trained on its exemplars; "
+        "0: no adaptation",
     )
 
 
 class Recording(Section):
-    frames: int = Field(default=500, ge=2, le=5000, description="most frames kept per task, spread evenly")
+    frames: int = Field(
+        default=500, ge=2, le=5000, description="largest number of frames kept per task, spread evenly"
+    )
     probes: int = Field(default=10, ge=0, le=64, description="held-out images whose attention is recorded")
-    probe_frames: int = Field(default=12, ge=2, le=1000, description="how often per task their attention is recorded")
+    probe_frames: int = Field(
+        default=12,
+        ge=2,
+        le=1000,
+        description="how often per task the attention of the probe images is recorded",
+    )

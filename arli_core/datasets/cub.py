@@ -79,7 +79,7 @@ def _table(place: Path, name: str) -> dict[str, str]:
         lines = (place / name).read_text(encoding="utf-8").splitlines()
     except (FileNotFoundError, NotADirectoryError):
         raise DataError(
-            f"cub-200: looked for {name} in {place}. Download CUB_200_2011.tgz from {IMAGES} (and, for exact "
+            f"cub-200: found no {name} in {place}. Download CUB_200_2011.tgz from {IMAGES} (and, for exact "
             f"masks, segmentations.tgz from {SEGMENTATIONS}), unpack it into {place.parent}, or name another data "
             f"root with --data-root"
         ) from None

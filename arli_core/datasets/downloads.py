@@ -43,9 +43,9 @@ def fetch(name: str, published: Any, files: Sequence[str], root: Path, archive: 
         source = published.url if mirrors is None else f"the files from {mirrors[0]}"
         place = root if archive is not None else (root / files[0]).parent
         raise DataError(
-            f"{name}: looked for {', '.join(Path(file).name for file in files)} in {(root / files[0]).parent}; "
-            f"they could not be fetched: {' '.join(str(error).split())}. "
-            f"Put {source} into {place}, or name another data root with --data-root"
+            f"{name}: did not find all of {', '.join(Path(file).name for file in files)} in "
+            f"{(root / files[0]).parent}; they could not be fetched: {' '.join(str(error).split())}. Put {source} "
+            f"into {place}, or name another data root with --data-root"
         ) from None
 
 

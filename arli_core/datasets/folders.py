@@ -69,7 +69,7 @@ def _imagenet(root: Path) -> Listing:
             splits = [_images(walk, place / side, list(names)) for side in (train, held_out)]
             return walk.listing(place, list(names.values()), *splits)
     raise DataError(
-        f"imagenet-100: looked for train/<wnid>/ and val/<wnid>/ in {root / 'imagenet-100'} and {root / 'imagenet'}. "
+        f"imagenet-100: found no train/<wnid>/ and val/<wnid>/ in {root / 'imagenet-100'} or {root / 'imagenet'}. "
         f"Get ILSVRC 2012 from https://image-net.org, sort the validation images into class folders and list the "
         f"classes in {LISTS[0]}, or name another data root with --data-root"
     )
@@ -81,7 +81,7 @@ def _folder(root: Path, name: str) -> Listing:
         top = subfolders(name, place)
     except DataError:
         raise DataError(
-            f"{name}: looked for a folder of class folders, or of train/ and test/ with class folders, at {place}; "
+            f"{name}: found no folder of class folders, or of train/ and test/ with class folders, at {place}; "
             f"put it there, or name another data root with --data-root"
         ) from None
     sides, walk = _sides(name, place, top), Walk(name)

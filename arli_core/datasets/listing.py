@@ -94,7 +94,7 @@ class Walk:
                 self.skipped[reason].append(path)
         if not images:
             suffixes = ", ".join(sorted(pictures.SUFFIXES))
-            raise DataError(f"{self.name}: looked for images ({suffixes}) in {place}")
+            raise DataError(f"{self.name}: found no images ({suffixes}) in {place}")
         return images
 
     def _again(self, place: Path, path: Path, status: os.stat_result) -> bool:

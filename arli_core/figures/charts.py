@@ -66,7 +66,7 @@ def limit_weights(
 ) -> Figure:
     """The left eigenvector pi [m] as bars, its closed form, where there is one, as dots, and the equal share 1/m."""
     figure, axes = bare_axes((3.7, 3.1), ink, f"Weights in the limit as bars: {summary_of(names, measured)}")
-    axes.bar(range(len(names)), measured, color=BLUE, label="left eigenvector π, measured")
+    axes.bar(range(len(names)), measured, color=BLUE, label="left eigenvector π, computed")
     if closed_form is not None:
         axes.scatter(range(len(names)), closed_form, color=RED, zorder=3, label="row sums of dif / sum of dif")
     _shares(axes, names, max(measured.max(), 1 / len(names)), "weight in the limit", ink)
@@ -137,7 +137,7 @@ def _interval(
     if interval.mean is None:
         return
     left, right = axes.get_xlim()
-    axes.text(1.01, at, f"{interval.mean:{'' if plain else '+'}.3f}", color=ink, fontsize=9, va="center",
+    axes.text(1.01, at, f"{interval.mean:{'' if plain else '+'}z.3f}", color=ink, fontsize=9, va="center",
               transform=axes.get_yaxis_transform())  # fmt: skip
     if not left <= interval.mean <= right:
         edge, marker = (0.015, "<") if interval.mean < left else (0.985, ">")

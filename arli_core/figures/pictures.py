@@ -64,7 +64,7 @@ def figure9(masks: MasksDrawn, indices: Sequence[int] | NDArray[np.int64], ink: 
     return grid(rows, answers, "A and B", ink)
 
 
-ANSWERED = "class → prediction, bold where wrong"
+ANSWERED = "class → answer, bold where wrong"
 
 
 def grid(

@@ -40,7 +40,7 @@ def resume(run: str | Path) -> Progress:
     if record.finished:
         raise RecordError(f"{path} is finished; there is nothing to resume")
     if record.error:
-        raise RecordError(f"{path} failed and would fail again: {record.error}; train it anew with other settings")
+        raise RecordError(f"{path} failed and would fail again: {record.error}; train a new run with other settings")
     events = learn(record.config, record.saved, record.trained_on)
     records.tidy(path, len(record.tasks))
     if record.saved is None:

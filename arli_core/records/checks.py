@@ -402,7 +402,7 @@ def _fits(header: Header, expected: Mapping[str, tuple[str, Shape]]) -> dict[str
     """The length that each letter of the expected shapes stands for."""
     if header.keys() != expected.keys():
         odd = min(header.keys() ^ expected.keys())
-        raise ValueError(f"{odd:.60} is {'missing' if odd in expected else 'no part of it'}")
+        raise ValueError(f"{odd:.60} is {'missing' if odd in expected else 'not part of it'}")
     lengths: dict[str, int] = {}
     for name, (kind, shape) in expected.items():
         actual_kind, actual_shape = header[name]

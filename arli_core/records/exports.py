@@ -1,4 +1,4 @@
-"""A run in forms that can leave the lab: an archive, its configuration, and programs that make it again.
+"""A run in forms that can leave the lab: an archive, its configuration, and programs that train it again.
 
 Pure: values in, text or bytes out; records/ knows the files. A run may come from anyone, so in a program its texts
 stand only as literals, never as code or prose.
@@ -95,7 +95,7 @@ def configuration(config: Config) -> str:
 
 
 def script(record: Record) -> str:
-    """A Python program that trains the run's configuration anew, prints its figures and draws them into PNG files."""
+    """A Python program that trains the run's configuration again, prints its figures and draws them as PNG files."""
     drawn = "the accuracy matrix under each protocol" + (", then the last dif*" if _fuses(record) else "")
     title = (
         f'"""Trains a run of {record.config.method} again.\n\nPrints and draws, as PNG files in this folder: {drawn}.'
@@ -111,7 +111,7 @@ def notebook(record: Record) -> str:
     display_line = 'display(Image(figures.export(figure, "png"), width=110 * figure.get_figwidth(), alt=name))'
     cells = [
         _prose(
-            f"# A run of {record.config.method}, made again\n\n"
+            f"# A run of {record.config.method}, trained again\n\n"
             "The configuration below is the recorded run's. `learn` trains it and reports what happens as events; a "
             "`Record` collects them."
         ),
@@ -120,8 +120,9 @@ def notebook(record: Record) -> str:
         _code(_TRAIN),
         _prose(
             "## Accuracy matrix under each protocol\n\n"
-            "$R_{ij}$ is the accuracy on task $j$ after learning task $i$. A column that fades downwards is a task "
-            "being forgotten."
+            "$R_{ij}$ is the accuracy on task $j$ after learning task $i$. Each row holds the accuracy on every task "
+            "learned so far. A column whose values fall from top to bottom is a task being **forgotten**: later "
+            "learning overwrites it."
         ),
         _code(_ACCURACY),
     ]
@@ -131,8 +132,8 @@ def notebook(record: Record) -> str:
                 "## The last dif*\n\n"
                 r"$$\mathrm{dif} = D\circ D + \eta, \qquad "
                 r"\mathrm{dif}^*_{ij} = \mathrm{dif}_{ij} \Big/ \sum_k \mathrm{dif}_{ik}$$" + "\n\n"
-                r"White is the equal share $1/(n+1)$, red more, blue less. The outlined last row holds the weights "
-                r"of the models in $\varphi_f$."
+                r"White is the equal share $1/(n+1)$, red is more, blue is less. The outlined last row holds the "
+                r"models' weights in $\varphi_f$."
             ),
             _code(_DIF_STAR),
         ]

@@ -34,8 +34,8 @@ def hold(run: Path) -> Generator[None]:
         ) from None
     except OSError as error:
         raise Busy(
-            f"whether {run.name} is being trained elsewhere is not known: its lock in the temporary folder cannot be "
-            f"opened ({error.strerror or error}); nothing was changed. Name another temporary folder in TMPDIR"
+            f"it is not known whether {run.name} is being trained elsewhere: its lock in the temporary folder cannot "
+            f"be opened ({error.strerror or error}); nothing was changed. Name another temporary folder in TMPDIR"
         ) from None
     try:
         yield

@@ -171,7 +171,7 @@ class Record:
         }
 
 
-UNKNOWN = "Recorded before data and files were fingerprinted: changes of either go unnoticed."
+UNKNOWN = "Recorded before the lab kept checksums of data and files, so a change to either would go unnoticed."
 
 
 def environment() -> dict[str, str]:

@@ -30,7 +30,9 @@ def claim(run: str | Path, overwrite: bool = False) -> Path:
     try:
         if path.is_dir() and any(path.iterdir()):
             if foreign := _foreign(path):
-                raise RecordError(f"{path} holds {foreign}, which is no part of a recorded run; choose another --out")
+                raise RecordError(
+                    f"{path} holds {foreign}, which is not part of a recorded run; choose another --out"
+                )
             if (path / "run.json").exists():
                 if not overwrite:
                     raise RecordError(f"{path} holds a recorded run already; choose another name, or --overwrite")
@@ -48,7 +50,7 @@ def claim(run: str | Path, overwrite: bool = False) -> Path:
 
 
 def _foreign(path: Path) -> str | None:
-    """The name of something in a run's folder that is no part of a run, if there is any."""
+    """The name of something in a run's folder that is not part of a run, if there is any."""
     names = (file.name for file in path.iterdir())
     return next((name for name in names if not (_OWN.fullmatch(name) or of_a_file_manager(name))), None)
 
@@ -89,7 +91,9 @@ def vacant(name: str) -> Path:
     _refuse_unportable(name)
     path = root() / name
     if os.path.lexists(path):
-        raise RecordError(f"A run or folder is called {name} already; nothing was changed. Choose another name.")
+        raise RecordError(
+            f"There is already a run or folder called {name}. Nothing was changed; choose another name."
+        )
     return path
 
 
@@ -123,7 +127,7 @@ def delete(name: str) -> None:
     try:
         with locks.hold(path):
             if foreign := _foreign(path):
-                raise RecordError(f"{path} holds {foreign}, which is no part of a recorded run; nothing was deleted")
+                raise RecordError(f"{path} holds {foreign}, which is not part of a recorded run; nothing was deleted")
             if not _ours(path / "run.json"):
                 raise RecordError(f"{path} holds another program's run.json; nothing was deleted")
             _remove(path)
@@ -138,7 +142,7 @@ def _own(name: str) -> Path:
             f"no recorded run is called {name}; runs under {root()}: {', '.join(names()) or 'none yet'}"
         )
     if name in SHIPPED:
-        raise RecordError(f"{name} comes with the lab: it is neither renamed nor deleted. Nothing was changed.")
+        raise RecordError(f"{name} comes with the lab: it cannot be renamed or deleted. Nothing was changed.")
     return root() / name
 
 
@@ -155,14 +159,14 @@ def files(run: str | Path) -> dict[str, bytes]:
 
 def add(name: str, files: Mapping[str, bytes]) -> None:
     """Imports a run under a new name, from what `files` returned. RecordError where the name is not valid or is
-    taken, or a file is missing, damaged or no part of the run; nothing is kept of it then.
+    taken, or a file is missing, damaged or not part of the run; nothing is kept of it then.
     """
     target = vacant(name)
     if "run.json" not in files:
         raise RecordError("it has no run.json, the index of a recorded run")
     for file in files:  # before anything is written: a name could lead out of the folder
         if not _FILE.fullmatch(file):
-            raise RecordError(f"{file!r} is no part of a recorded run")
+            raise RecordError(f"{file!r} is not part of a recorded run")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with locks.hold(target):
@@ -189,7 +193,7 @@ def _add(path: Path, files: Mapping[str, bytes]) -> None:
         whole(path)
         index = read_index(path)
         if surplus := files.keys() - checks.files(index):
-            raise RecordError(f"{min(surplus)!r} is no part of this run: its run.json does not name it")
+            raise RecordError(f"{min(surplus)!r} is not part of this run: its run.json does not name it")
         index["imported"] = True
         _write(path / "run.json", checks.sealed(index) if index["schema"] > 1 else json.dumps(index).encode())
     except RecordError as error:

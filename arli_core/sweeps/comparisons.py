@@ -68,7 +68,7 @@ def lines(
 def tables(
     arms: Sequence[Arm], outcomes: Mapping[str, Outcome], against: str | None = None
 ) -> dict[str, list[dict[str, Any]]]:
-    """By protocol, a row for each arm: mean and 95 % t interval over seeds of each measure (of the average accuracy:
+    """By protocol, a row for each arm: mean and 95% t interval over seeds of each measure (of the average accuracy:
     n, mean, low, high of the row itself), and the paired difference of its average accuracy to the first arm, or the
     first of the method `against`, over the seeds that both have; None for that arm itself.
 
@@ -134,11 +134,16 @@ class Effect:
 
     @property
     def verdict(self) -> str:
-        if self.interval.low is None:
-            return "no interval from fewer than two seeds"
-        if not self.interval.measurable:
-            return "nothing measurable"
-        return "raises the average accuracy" if self.interval.low > 0 else "lowers the average accuracy"
+        return verdict(self.interval)
+
+
+def verdict(difference: Interval) -> str:
+    """Whether a difference is beyond what the seeds explain by chance."""
+    if difference.mean is None or difference.low is None:
+        return "no interval"
+    if not difference.measurable:
+        return "within chance"
+    return f"{'higher' if difference.mean > 0 else 'lower'}, beyond chance"
 
 
 def effects(arms: Sequence[Arm], outcomes: Mapping[str, Outcome]) -> dict[str, list[Effect]]:
@@ -260,7 +265,7 @@ def outcome_of(file: Path) -> tuple[Config, Outcome]:
         whole = False
     if not whole:
         raise RecordError(
-            f"{file} is damaged: a figure is not a number; remove it, and the same sweep makes it again"
+            f"{file} is damaged: a figure is not a number; remove it, and the same sweep trains it again"
         )
     return config, outcome
 

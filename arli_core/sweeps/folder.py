@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .. import files, records
+from .. import files
 from ..config import METHODS, PROTOCOLS, in_current_names, text_of
 from ..errors import RecordError
 from ..fingerprint import Fingerprint, in_words
@@ -54,7 +54,7 @@ def outcome(file: Path) -> Outcome:
         content["config"] = in_current_names(content["config"])
         _rows(content, list(content["settings"]))
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        message = f"{file} is damaged: {error!r:.300}; remove it, and the same sweep makes its run again"
+        message = f"{file} is damaged: {error!r:.300}; remove it, and the same sweep trains its run again"
         raise RecordError(message) from None
     return content
 
@@ -150,7 +150,12 @@ def mixed(outcomes: Mapping[str, Outcome]) -> str:
 def unknown_data(outcomes: Mapping[str, Outcome]) -> str:
     """What cannot be known about these runs, in one line; empty where there is nothing of the kind."""
     old = sum(1 for outcome in outcomes.values() if not outcome.get("data") and not outcome["error"])
-    return f"{records.UNKNOWN} {old} of {len(outcomes)} runs." if old else ""
+    return (
+        f"{old} of {len(outcomes)} runs were recorded before the lab kept checksums of data and files, so a change "
+        "to either would go unnoticed."
+        if old
+        else ""
+    )
 
 
 def data_key(config: Mapping[str, Any]) -> str:

@@ -92,7 +92,7 @@ def stationary(matrix: Any) -> Array:
     # At least one: T 1 = 1. Where T is near the identity, rounding alone may give T - I full rank.
     camps = max(1, size - int(np.linalg.matrix_rank(transition - np.eye(size))))
     if camps != 1:
-        raise ValueError(f"lambda = 1 is an eigenvalue {camps} times: {camps} camps, no single stationary vector")
+        raise ValueError(f"lambda = 1 is an eigenvalue {camps} times, because the models form {camps} camps")
     system = np.vstack([transition.T - np.eye(size), np.ones(size)])
     return np.asarray(np.linalg.lstsq(system, np.append(np.zeros(size), 1.0))[0], dtype=np.float64)
 

@@ -43,7 +43,7 @@ def main() -> None:
         page.screenshot(path=FOLDER / "masks.png")
 
         drawn(page, f"{app}/lessons?lesson=consensus", "[data-testid=stRadio]")
-        page.locator("[data-testid=stRadio] label", has_text="the further it is").click()
+        page.locator("[data-testid=stRadio] label", has_text="the further a model is").click()
         page.get_by_role("button", name="Reveal").click()
         page.locator("[data-testid=stAlert]").wait_for()
         page.wait_for_timeout(1500)

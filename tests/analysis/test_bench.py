@@ -119,7 +119,7 @@ def test_what_moves_attention_and_what_does_not(scenes):
     run, images, _, objects = loaded(scenes, 8)
     moves = {move.change: move for move in sensitivity(run, images, objects)}
     assert list(moves) == [
-        *("alone, not in this batch", "brighter by 20 %", "darker by 20 %", "half the contrast", "inverted"),
+        *("seen alone, not in this batch", "brighter by 20%", "darker by 20%", "half the contrast", "inverted"),
         "shifted by a tenth",
     ]
     for change in ("alone, not in this batch", "inverted"):  # so the default attention is built

@@ -11,7 +11,9 @@ def complete(page: Page) -> None:
     expect(page.get_by_test_id("stDataFrame").first).to_be_visible(timeout=LOADED)
     page.wait_for_function("!document.querySelector('[data-testid=stStatusWidget]')", timeout=LOADED)
     expect(page.get_by_test_id("stException")).to_have_count(0)
-    expect(page.get_by_test_id("stAlert").filter(has_text="There is no")).to_have_count(0)
+    expect(page.get_by_test_id("stAlert").filter(has_text=re.compile("There is no|The address asks"))).to_have_count(
+        0
+    )
 
 
 def test_a_link_opens_what_was_chosen_in_a_fresh_browser(app: str, page: Page, browser: Browser):
@@ -48,7 +50,7 @@ def test_the_rows_that_are_chosen_are_drawn_and_saved(app: str, page: Page):
     page.keyboard.press("Escape")  # and the popover around it
     expect(page.get_by_role("button", name="Rows: 2 of 6")).to_be_visible(timeout=LOADED)
     # Drawn by then.
-    expect(page.get_by_text("Differences from it, by seed: der++").first).to_be_visible(timeout=LOADED)
+    expect(page.get_by_text("Differences from it, paired by seed: der++").first).to_be_visible(timeout=LOADED)
     complete(page)
     page.get_by_role("button", name="Save").first.click()
     with page.expect_download(timeout=LOADED) as waiting:

@@ -24,7 +24,7 @@ def opened(page: Page, part: int, title: str) -> None:
     """The part is in the address, selected, and drawn to its end."""
     page.wait_for_url(re.compile(rf"part={part}\b"), timeout=LOADED)
     expect(page.get_by_role("radio", name=f"{part} {title}")).to_be_checked(timeout=LOADED)
-    expect(page.get_by_text("equal those recorded while it trained")).to_be_visible(timeout=LOADED)
+    expect(page.get_by_text("agree with those recorded during training")).to_be_visible(timeout=LOADED)
     page.wait_for_function("!document.querySelector('[data-testid=stStatusWidget]')", timeout=LOADED)
     expect(page.get_by_test_id("stException")).to_have_count(0)
 
@@ -34,7 +34,7 @@ def test_a_link_opens_a_part_and_next_back_and_the_browser_s_back_walk_on(app: s
     page.goto(f"{app}/train?view=parts&run=mnist-5k-ari&task=4&part=5")
     opened(page, 5, "Measure dif")
     row = records.load(ROOT / "checkpoints" / "mnist-5k-ari").frames(4).matrix("dif_star", 0)[-1]
-    expect(page.get_by_test_id("stMain")).to_contain_text(f"its weight is {row.max():.3f}")
+    expect(page.get_by_test_id("stMain")).to_contain_text(f"The weight of this model is {row.max():.3f}")
     matrices = page.get_by_test_id("stMain").locator("img")
     expect(matrices).to_have_count(3, timeout=LOADED)
     assert all(image.evaluate("image => image.naturalWidth") > 300 for image in matrices.all())

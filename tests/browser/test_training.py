@@ -104,7 +104,7 @@ def test_a_run_is_started_paused_stepped_reloaded_and_finishes(app: str, page: P
     complete(page, "Forgetting")
     expect(page.get_by_text("ari · 2 of 2 tasks · seed 0").first).to_be_visible(timeout=LOADED)
     page.locator("[data-testid=stSidebar]").get_by_role("link", name="Train").click()
-    page.get_by_role("button", name="Train another").click()
+    page.get_by_role("button", name="Train another run").click()
     expect(page.get_by_role("button", name="Start", exact=True)).to_be_visible(timeout=LOADED)
     assert "run=" not in page.url
 

@@ -341,7 +341,7 @@ def test_what_cannot_be_exported_or_imported_is_reported(home, tmp_path):
         assert "valid endings: .zip, .json, .py, .ipynb" in refused("export", "tiny", "--out", tmp_path / "run.tar")
         assert "cannot be written" in refused("export", "tiny", "--out", tmp_path / "no" / "run.zip")
         assert "no recorded run" in refused("export", "nobody", "--out", tmp_path / "nobody.zip")
-        assert "called tiny already" in refused("import", file)
+        assert "There is already a run or folder called tiny." in refused("import", file)
         assert "cannot name a run" in refused("import", file, "--name", "../away")
         assert "cannot be read" in refused("import", tmp_path / "nothing.zip")
         file.write_bytes(file.read_bytes()[:-50])

@@ -100,11 +100,12 @@ def test_the_same_as_text(swept, monkeypatch):
     monkeypatch.setattr(runs, "train", lambda *_, **__: pytest.fail("a finished run was made again"))
     folder, result = swept
     out = output(*SWEEP, "--set", "train.epochs=6", "--out", folder, "--against", "finetune")
-    assert out.startswith(f"{folder / 'results.csv'}: mean [95 % t interval]") and out.splitlines()[1] == "finetune"
+    assert out.startswith(f"{folder / 'results.csv'}: mean [95% t interval]") and out.splitlines()[1] == "finetune"
     for protocol in PROTOCOLS:
         table = out.partition(f"\n{protocol}\n")[2].splitlines()
-        assert table[0].split() == ["method", "memory.budget", "n", "average", "accuracy", "over", "samples",
-                                    "incremental", "forgetting", "difference", "of", "averages"]  # fmt: skip
+        assert table[0].split() == ["method", "memory.budget", "n", "average", "accuracy", "average", "over",
+                                    "samples", "incremental", "forgetting", "difference", "of",
+                                    "averages"]  # fmt: skip
         for text, line in zip(table[1:4], result["tables"][protocol], strict=True):
             assert text.split()[0] == line["method"] and f"{line['mean']:.3f} [{line['low']:.3f}, " in text
         assert table[1].count("[") == 2 and table[3].count("[") == 1  # finetune is the reference: no difference
@@ -218,7 +219,7 @@ def test_an_ablation_prints_12_lines_and_4_effects(tmp_path):
         ]
         lines = out.partition(f"\n{protocol}: main effects")[2].splitlines()[1:5]
         for effect, line in zip(effects, lines, strict=True):
-            assert (effect["verdict"] == "nothing measurable") == (effect["low"] <= 0 <= effect["high"])
+            assert (effect["verdict"] == "within chance") == (effect["low"] <= 0 <= effect["high"])
             assert line.startswith(f"{effect['switch']}, {effect['of']}") and line.endswith(effect["verdict"])
             assert f"{effect['mean']:+.3f} [{effect['low']:+.3f}, {effect['high']:+.3f}]" in line
     assert "an ablation varies fusion.weights itself" in refused(

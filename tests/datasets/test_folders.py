@@ -292,7 +292,7 @@ def test_generated_boxes_enclose_the_generated_segmentations(everything):
 def test_a_missing_table_is_named_with_what_to_do(birds, name):
     (birds / f"{name}.txt").unlink()
     with pytest.raises(
-        DataError, match=rf"cub-200: looked for {name}\.txt in .*Download .*https.*--data-root"
+        DataError, match=rf"cub-200: found no {name}\.txt in .*Download .*https.*--data-root"
     ) as caught:
         load("cub-200")
     assert str(birds) in str(caught.value) and str(birds.parent) in str(caught.value)
@@ -387,7 +387,7 @@ def test_without_a_list_there_must_be_a_hundred_classes(everything):
 
 def test_a_listed_class_without_images_is_named(everything):
     (everything / "imagenet-100" / "imagenet100.txt").write_text("n10000003\nn99999999\n")
-    with pytest.raises(DataError, match=r"imagenet-100: looked for images .*train/n99999999"):
+    with pytest.raises(DataError, match=r"imagenet-100: found no images .*train/n99999999"):
         load("imagenet-100")
     (everything / "imagenet-100" / "imagenet100.txt").write_text("\n")
     with pytest.raises(DataError, match="no class"):
@@ -399,7 +399,7 @@ def test_a_listed_class_without_images_is_named(everything):
 
 def test_without_imagenet_the_message_says_what_to_do(root):
     with pytest.raises(
-        DataError, match=r"looked for train/<wnid>/ and val/<wnid>/ in .*image-net.*--data-root"
+        DataError, match=r"found no train/<wnid>/ and val/<wnid>/ in .*image-net.*--data-root"
     ) as caught:
         load("imagenet-100")
     assert str(root / "imagenet-100") in str(caught.value)
@@ -474,11 +474,11 @@ def test_folders_apply_the_exif_orientation_and_imagenet_does_not(everything):
 @pytest.mark.parametrize(
     ("arrange", "why"),
     [
-        (lambda place: shutil.rmtree(place), "looked for a folder of class folders"),
+        (lambda place: shutil.rmtree(place), "found no folder of class folders"),
         (lambda place: shutil.rmtree(place / "test"), "neither test/ nor val/"),
-        (lambda place: shutil.rmtree(place / "test" / "dots"), "looked for images .*test/dots"),
+        (lambda place: shutil.rmtree(place / "test" / "dots"), "found no images .*test/dots"),
         (lambda place: (place / "test" / "cats").mkdir(), "classes that train/ lacks: cats"),
-        (lambda place: (place / "train" / "cats").mkdir(), "looked for images .*train/cats"),
+        (lambda place: (place / "train" / "cats").mkdir(), "found no images .*train/cats"),
         (lambda place: [shutil.rmtree(place / side) for side in ("train", "test")], "no class folders"),
         (lambda place: (place / "test" / "dots" / "x.png").write_bytes(b"?"), r"dots/x\.png cannot be read"),
     ],
@@ -502,7 +502,7 @@ def test_a_folder_that_may_not_be_read_is_an_answer(everything, monkeypatch):
         raise PermissionError(13, "Permission denied", str(place))
 
     monkeypatch.setattr(os, "scandir", refused)
-    with pytest.raises(DataError, match="folder:mine: looked for"):
+    with pytest.raises(DataError, match="folder:mine: found no folder"):
         load("folder:mine")
 
 
@@ -730,7 +730,7 @@ def test_names_in_another_encoding_can_be_shown(root):
 
 
 def test_names_that_no_system_has_are_an_answer(root):
-    with pytest.raises(DataError, match="looked for a folder of class folders"):
+    with pytest.raises(DataError, match="found no folder of class folders"):
         load("folder:a\0b")
     with pytest.raises(LabError, match="no home directory is known"):
         load("folder:~nobody-of-this-name/x")

@@ -385,7 +385,7 @@ def test_a_truncated_archive_leaves_nothing(offered, server, root, monkeypatch):
     path = max(server[1].iterdir(), key=lambda path: path.stat().st_size)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     trust(offered, server[1], monkeypatch)
-    with pytest.raises(DataError, match=r"looked for .* could not be fetched: .*Put .*--data-root"):
+    with pytest.raises(DataError, match=r"did not find all of .* could not be fetched: .*Put .*--data-root"):
         load(offered)
     assert files_in(root) == []
 

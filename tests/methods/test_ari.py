@@ -606,7 +606,7 @@ def test_statistics_of_a_task_model_are_of_its_two_steps_a_round_and_not_of_the_
 @pytest.mark.parametrize("weights", ["adaptive", "uniform", "last"])
 @pytest.mark.parametrize("over", ["model", "tensor"])
 def test_fused_statistics_are_the_mean_weighted_as_the_whole_model(weights, over):
-    """Distances are of the learnable entries alone."""
+    """Distances count only the learnable entries."""
     method, model, stream, _, ends = normed(**{"fusion.weights": weights, "fusion.over": over})
     phi_b = method.phi.double().numpy()
     _, fused = method.step(stream.train[torch.arange(24)], RATE, True)

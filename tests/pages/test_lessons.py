@@ -195,7 +195,7 @@ def test_forgetting_shows_the_recorded_accuracies():
     test = predict(open_lesson("forgetting"), 0)
     for label, run in (("fine-tuning", "finetune"), ("replay", "replay"), ("ARI", "ari")):
         rows = index_of(f"mnist-5k-{run}")["accuracy"]["per_sample"]
-        assert metrics(test)[f"{label}: then → now"] == f"{rows[0][0]:.3f} → {rows[-1][0]:.3f}"
+        assert metrics(test)[f"{label}: after task 1 → 5"] == f"{rows[0][0]:.3f} → {rows[-1][0]:.3f}"
 
 
 def test_the_lesson_tells_what_the_runs_of_this_place_have(place, rewrite):
@@ -206,7 +206,7 @@ def test_the_lesson_tells_what_the_runs_of_this_place_have(place, rewrite):
             lambda index, accuracy=accuracy: index["accuracy"]["per_sample"][-1].__setitem__(0, accuracy),
         )
         text = texts(open_lesson("forgetting", key="1"), "markdown")
-        assert f"{TRUE} **{true}" in text and f"**{accuracy:.3f}** of them" in text
+        assert f"{TRUE} **{true}" in text and f"a share of **{accuracy:.3f}**; after task 1" in text
 
 
 def test_the_attack_lands_where_b_lets_it():
@@ -245,7 +245,7 @@ def test_the_attack_lands_where_b_lets_it():
     attacked = torch.minimum(torch.maximum(x + background * delta, valid[0]), valid[1])
     with torch.no_grad():
         right = [float((module(images)[0].argmax(1) == labels).float().mean()) for images in (x, attacked)]
-    assert metrics(test)["Correct before, after"] == f"{right[0]:.2f} → {right[1]:.2f}"
+    assert metrics(test)["Share correct, before → after"] == f"{right[0]:.2f} → {right[1]:.2f}"
 
 
 def test_distances_end_where_the_record_does():
@@ -256,10 +256,10 @@ def test_distances_end_where_the_record_does():
     assert metrics(test)[f"Weight of $φ_{{{names[first.argmax()][2:]}}}$, first"] == f"{first.max():.3f}"
     assert metrics(test)["Deviation, first"] == f"{own[0]:.3f}"
     assert float(metrics(test)["Deviation, last"]) == pytest.approx(own[-1], rel=0.1)
-    assert metrics(test)["Rate stays: deviation, last"] == f"{steady[-1]:.3f}"
-    for label, values in (("Rate falls: uniform from", own), ("Rate stays: uniform from", steady)):
+    assert metrics(test)["Constant rate: last deviation"] == f"{steady[-1]:.3f}"
+    for label, values in (("Falling rate: uniform from", own), ("Constant rate: uniform from", steady)):
         stays = [i for i in range(len(values)) if all(value <= 0.03 for value in values[i:])]
-        assert metrics(test)[label] == (f"{stays[0]} of {len(values)}" if stays else "never")
+        assert metrics(test)[label] == (f"iteration {stays[0]} of {len(values)}" if stays else "never")
     assert f"within **{abs(last - 1 / 6).max():.1e}** of 1/6" in texts(test, "success", "info")
 
 
@@ -290,10 +290,10 @@ def test_models_meet_where_repeated_fusion_takes_them():
     assert metrics(test)[f"{name} where they meet"] == f"{powers[-1][0, 4]:.3f}"
     D = arrays("mnist-5k-ari", 5)["distance"][0]
     dif = D**2 + index_of("mnist-5k-ari")["config"]["fusion"]["eta"]
-    assert metrics(test)[f"{name}: share of dif"] == f"{dif[4].sum() / dif.sum():.3f}"
+    assert metrics(test)[f"{name}: its row's share of dif"] == f"{dif[4].sum() / dif.sum():.3f}"
     assert metrics(test)[f"{name} in the first $φ_f$"] == f"{T[5, 4]:.3f}"
-    assert metrics(test)["Apart after 1 fusion"] == f"{apart(powers[1]) / apart(powers[0]):.1%}"
-    assert metrics(test)["Apart after 5 fusions"] == f"{apart(powers[5]) / apart(powers[0]):.1%}"
+    assert metrics(test)["Distance left after 1 fusion"] == f"{apart(powers[1]) / apart(powers[0]):.1%}"
+    assert metrics(test)["Distance left after 5 fusions"] == f"{apart(powers[5]) / apart(powers[0]):.1%}"
     assert test.success
 
 
@@ -372,7 +372,7 @@ def test_the_answer_key_holds_all_six():
     for number, name in enumerate(LESSONS, 1):
         assert f"{number} · {LESSONS[name].LESSON.title}" in text
         assert f"**Question.** {story_of(name).question}" in text
-        assert f"**For discussion.** {story_of(name).misconception}" in text
+        assert f"**For discussion, a misconception.** {story_of(name).misconception}" in text
         assert links(test)[f"Lesson {number} with its pictures"] == f"lesson={name}&key=1"
         for label, value in story_of(name).figures.items():
             assert value in [metric.value for metric in test.metric if metric.label == label]
@@ -431,7 +431,11 @@ def test_an_unfinished_run_is_named(place, name, rewrite):
     run = LESSONS[name].LESSON.runs[0]
     rewrite(place / run, lambda index: index.update(finished=False))
     test = open_lesson(name)
-    assert not test.exception and f"This lesson needs {run}" in texts(test, "info") and not test.radio
+    assert (
+        not test.exception
+        and f"This lesson needs the run {run}, with at least two tasks, all of them learned." in texts(test, "info")
+        and not test.radio
+    )
 
 
 @pytest.mark.parametrize("name", LESSONS)

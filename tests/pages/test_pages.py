@@ -109,10 +109,10 @@ def test_the_same_run_at_a_constant_rate_is_shown_beside(place):
     """The run that differs only in the schedule; the page says from when each stays near uniform, if ever."""
     for name, own, other in (("digits-ari", "cosine", "constant"), ("digits-steady", "constant", "cosine")):
         text = texts(open_page("matrix", run=name), "markdown")
-        places = [text.index(f"at a {schedule} learning rate it ") for schedule in (own, other)]
+        places = [text.index(f"With a {schedule} learning rate it ") for schedule in (own, other)]
         assert places == sorted(places)
     shutil.rmtree(place / "digits-steady")
-    assert "at a constant learning rate" not in texts(open_page("matrix", run="digits-ari"), "markdown")
+    assert "With a constant learning rate" not in texts(open_page("matrix", run="digits-ari"), "markdown")
 
 
 @pytest.mark.parametrize("name", ["matrix", "spectrum"])
@@ -190,7 +190,8 @@ def test_confusion_of_both_runs_has_the_recorded_accuracy(place, protocol):
         record = records.load(place / run)
         line = next(text for text in texts(test, "markdown").split("\n") if f"**{record.config.method}** · " in text)
         recorded = metrics.average_accuracy(record.accuracy_matrix(protocol))
-        assert float(line.split(" · ")[-1].split(" correct")[0]) == pytest.approx(recorded, abs=0.02)
+        figure = line.split(" · accuracy ")[-1].removesuffix(", mean over classes")
+        assert float(figure) == pytest.approx(recorded, abs=0.02)
 
 
 def test_the_vote_at_its_own_settings_is_the_recorded_one(place):
@@ -275,7 +276,7 @@ def test_every_part_of_an_iteration_has_its_text_and_numbers(place, part, task):
     assert not test.exception and not test.error and not test.warning
     text = texts(test, "markdown")
     assert "**What happens.**" in text and "**What to notice.**" in text and "$" in text
-    assert "equal those recorded while it trained" in texts(test, "caption")
+    assert "agree with those recorded during training" in texts(test, "caption")
     frames = records.load(place / "digits-ari").frames(int(task))
     if part == 5:
         row = frames.matrix("dif_star", 0)[-1]
@@ -299,13 +300,16 @@ def test_a_part_that_does_not_exist_is_put_right_visibly(place):
     test = open_page("train", view="parts", run="nobody", task="7", part="9")
     for note in ("nobody is not recorded here; showing digits-ari", "no task 7; showing 2", "no part 9; showing 6"):
         assert note in texts(test, "warning")
-    assert "There is no view nothing" in texts(open_page("train", view="nothing"), "warning")
+    strange = open_page("train", view="nothing")
+    asked = "The address asks for view=nothing, which is not available here; showing One run"
+    assert asked in texts(strange, "warning") and not strange.exception
     assert not test.exception
 
 
 def test_an_iteration_of_runs_that_have_none_or_are_cut_short(place):
     assert "fuses no models" in texts(open_page("train", view="parts", run="digits-finetune"), "warning")
-    assert "equal those recorded" in texts(open_page("train", view="parts", run="digits-cut", task="1"), "caption")
+    cut = open_page("train", view="parts", run="digits-cut", task="1")
+    assert "agree with those recorded during training" in texts(cut, "caption")
     assert "has not recorded an iteration yet" in texts(open_page("train", view="parts", run="digits-begun"), "info")
     (place / "digits-steady" / "weights-1.safetensors").write_bytes(b"damaged")
     test = open_page("train", view="parts", run="digits-steady", task="2")
@@ -314,7 +318,10 @@ def test_an_iteration_of_runs_that_have_none_or_are_cut_short(place):
 
 def test_a_taken_name_and_a_bad_name_are_refused_and_start_nothing(place):
     before = sorted(path.name for path in place.iterdir())
-    for name, answer in (("digits-ari", "called digits-ari already"), ("../away", "cannot name a run")):
+    for name, answer in (
+        ("digits-ari", "There is already a run called digits-ari."),
+        ("../away", "cannot name a run"),
+    ):
         test = open_page("train")
         next(box for box in test.text_input if box.label == "Name of the run").set_value(name)
         next(button for button in test.button if button.label == "Start").click().run()
@@ -354,8 +361,8 @@ def test_every_bench_of_the_masks_page_is_whole(place, bench, run):
 
 def test_a_bench_that_does_not_exist_falls_back_visibly(place):
     test = open_page("masks", run="digits-ari", view="x-ray")
-    assert "There is no view x-ray; showing A and B" in texts(test, "warning")
-    assert next(group for group in test.button_group if group.label == "Bench").value == "figure-9"
+    assert "The address asks for view=x-ray, which is not available here; showing A and B" in texts(test, "warning")
+    assert next(group for group in test.button_group if group.label == "View").value == "figure-9"
 
 
 def test_the_attack_follows_its_knobs(place):
@@ -365,16 +372,17 @@ def test_the_attack_follows_its_knobs(place):
     assert slider.value == pytest.approx(0.3)  # what the run was trained with
     slider.set_value(0.0).run()
     after = test.dataframe[0].value
-    assert not before["after"].equals(after["after"])
-    assert after["after"].tolist() == pytest.approx(after["logit of the class before"].tolist(), abs=1e-3)
-    assert [element.value for element in test.metric if element.label.startswith("Share")] == ["–"]
+    assert not before["logit of the class after"].equals(after["logit of the class after"])
+    logits = after["logit of the class before"].tolist()
+    assert after["logit of the class after"].tolist() == pytest.approx(logits, abs=1e-3)
+    assert [element.value for element in test.metric if element.label.startswith("Share of δ")] == ["–"]
 
 
 def test_captum_stands_beside_attention_in_one_table(place):
     test = open_page("masks", run="digits-ari", view="captum", task="1")
     table = test.dataframe[0].value
     assert list(table.index) == ["A", "saliency", "integrated gradients", "Grad-CAM", "occlusion"]
-    assert "they miss it by at most" in texts(test, "caption")
+    assert "Here the error is at most" in texts(test, "caption")
 
 
 def test_ones_own_image_is_looked_at_or_refused(place):
@@ -383,7 +391,7 @@ def test_ones_own_image_is_looked_at_or_refused(place):
     picture = io.BytesIO()
     Image.new("RGB", (64, 48), "orange").save(picture, "PNG")
     test = open_page("masks", run="digits-ari", view="own-image")
-    assert "not kept" in texts(test, "info")
+    assert "It is not stored." in texts(test, "info")
     test.file_uploader[0].set_value(("photo.png", picture.getvalue(), "image/png")).run()
     assert not test.exception
     assert not test.error
@@ -419,7 +427,7 @@ def test_all_runs_stand_in_a_table(place):
     assert table.loc["digits-cut", ["tasks", "status"]].tolist() == ["1 of 2", "unfinished"]
     assert "problem" not in table
     assert test.query_params["run"] == "digits-cut"
-    labels = ["Open in Matrix", "Open in Masks", "Open in Forgetting", "Make again"]
+    labels = ["Open in Matrix", "Open in Masks", "Open in Forgetting", "Train again"]
     assert {label: links(test)[label] for label in labels} == dict.fromkeys(labels, True)
     assert not links(open_page("runs", run="digits-finetune"))["Open in Matrix"]
 
@@ -433,11 +441,11 @@ def test_a_damaged_run_stands_among_the_others_with_what_is_wrong(place, file):
     assert table.loc["digits-steady", "status"] == "damaged" and file in table.loc["digits-steady", "problem"]
     assert table.loc["digits-ari", "status"] == "finished" and table.loc["digits-ari", "problem"] == ""
     assert file in texts(test, "error")
-    assert not links(test)["Open in Forgetting"] and links(test)["Make again"] == (file != "run.json")
+    assert not links(test)["Open in Forgetting"] and links(test)["Train again"] == (file != "run.json")
     assert "cannot be exported" in texts(test, "caption")
     test.checkbox[0].check().run()
     press(test, "Delete for good")
-    assert "digits-steady is deleted" in texts(test, "success") and not (place / "digits-steady").exists()
+    assert "digits-steady was deleted" in texts(test, "success") and not (place / "digits-steady").exists()
 
 
 def test_a_run_is_renamed_and_the_address_follows(place):
@@ -452,7 +460,11 @@ def test_a_run_is_renamed_and_the_address_follows(place):
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("digits-cut", "called digits-cut already"), ("../away", "cannot name a run"), ("", "cannot name")],
+    [
+        ("digits-cut", "There is already a run or folder called digits-cut."),
+        ("../away", "cannot name a run"),
+        ("", "cannot name"),
+    ],
 )
 def test_a_taken_or_impossible_new_name_is_refused(place, name, message):
     before = records.names()
@@ -469,7 +481,7 @@ def test_a_run_is_deleted_only_when_that_is_confirmed(place):
     assert "digits-ari" in records.names()
     test.checkbox[0].check().run()
     press(test, "Delete for good")
-    assert "digits-ari is deleted" in texts(test, "success") and not test.warning
+    assert "digits-ari was deleted" in texts(test, "success") and not test.warning
     assert not (place / "digits-ari").exists() and len(records.names()) == 4
     assert not test.checkbox[0].value  # the next run is not confirmed yet
 
@@ -603,7 +615,7 @@ def test_a_run_whose_data_are_on_their_way_says_so(place, monkeypatch):
     try:
         for query in ({"run": "one"}, {"view": "race", "run": "one", "other": "two"}):
             test = open_page("train", **query)
-            assert "Loading data and torch" in texts(test, "info") and not test.exception
+            assert "Loading the data and PyTorch" in texts(test, "info") and not test.exception
             assert "Paused" not in texts(test, "info")
     finally:
         loaded.set()
@@ -616,7 +628,7 @@ def test_an_exported_run_is_imported_under_another_name(place):
     test.file_uploader[0].set_value(("run (1).zip", archive, "application/zip"))
     test.text_input(key="imported-0").set_value("mine").run()
     press(test, "Import")
-    assert "run (1).zip is imported as mine" in texts(test, "success")
+    assert "run (1).zip was imported as mine" in texts(test, "success")
     assert test.query_params["run"] == "mine" and not test.warning and not test.exception
     assert records.load("mine").summary() == records.load("digits-ari").summary()
 
@@ -633,7 +645,7 @@ def test_the_first_run_of_an_empty_lab_can_be_an_import(place):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda archive: archive, "called digits-ari already"),
+        (lambda archive: archive, "There is already a run or folder called digits-ari."),
         (lambda archive: archive[:-30], "not a .zip archive, or a damaged one"),
         (lambda archive: b"no archive", "not a .zip archive"),
         (lambda archive: exports.archive("x", {"run.json": b"{}"}), "run.json is not the index of a recorded run"),
@@ -670,7 +682,7 @@ def test_making_again_fills_the_form_of_the_train_page(place, monkeypatch):
 def test_making_again_what_the_form_cannot_express_gets_a_note(place, rewrite):
     rewrite(place / "digits-ari", lambda index: index["config"].update(preset=None))
     test = open_page("train", again="digits-ari")
-    assert "its Python script on the Runs page makes it again" in texts(test, "warning")
+    assert "To train it again, use its Python script from the Runs page" in texts(test, "warning")
     assert "is not recorded here" in texts(open_page("train", again="../digits-ari"), "warning")
     assert test.selectbox[0].value == "mnist-5k" and not test.exception
 
@@ -732,7 +744,7 @@ def test_an_address_fills_the_form_with_any_setting(place, monkeypatch):
     written = {key: config.text_of(value) for key, value in config.changes(expected).items()}
     test = open_page("train", preset="digits", method="ari", seed="7", **written)
     assert not test.error and not test.warning and not test.exception
-    link = next(link for link in test.get("page_link") if link.proto.label == "Address")
+    link = next(link for link in test.get("page_link") if link.proto.label == "Link to these settings")
     assert dict(parse_qsl(link.proto.query_string)) == {"preset": "digits", "method": "ari", "seed": "7", **written}
     press(test, "Start")
     assert configs.pop() == expected
@@ -744,7 +756,8 @@ def test_an_address_fills_the_form_with_any_setting(place, monkeypatch):
 
 def test_an_address_that_asks_for_other_data_or_an_unknown_preset_says_so(place):
     test = open_page("train", **{"preset": "digits", "data.name": "mnist-5k"})
-    assert "Here the preset sets data.name; the address asks for mnist-5k" in texts(test, "warning")
+    asked = "The address asks for the data mnist-5k, but in this form the preset sets the data"
+    assert asked in texts(test, "warning")
     test = open_page("train", preset="tenths")
     assert "unknown preset 'tenths'; valid presets: digits" in texts(test, "error") and not test.exception
 
@@ -756,7 +769,7 @@ def test_unequal_tasks_are_shown_with_both_averages_and_readable_names(place):
     average, over = (record.summary()[key]["per_sample"] for key in ("average", "average_over_samples"))
     test = open_page("forgetting", run="unequal", other="digits-ari", protocol="per_sample")
     values = {metric.label: metric.value for metric in test.metric[:4]}
-    assert values["Average accuracy"] == f"{average:.3f}" and values["Over samples"] == f"{over:.3f}"
+    assert values["Average accuracy"] == f"{average:.3f}" and values["Average over samples"] == f"{over:.3f}"
     assert f"{average:.3f}" != f"{over:.3f}"
     for view in ("confusion", "vote"):
         test = open_page("forgetting", run="unequal", other="unequal", view=view, task="2")
@@ -776,8 +789,8 @@ def test_a_record_without_numbers_of_samples_has_no_average_over_them(place):
     index.write_text(json.dumps(content))
     test = open_page("forgetting", run="digits-ari", other="digits-finetune")
     assert not test.exception and not test.error
-    over = [metric for metric in test.metric if metric.label == "Over samples"]
-    assert over[0].value == "–" and "not recorded" in over[0].help and over[1].value != "–"
+    over = [metric for metric in test.metric if metric.label == "Average over samples"]
+    assert over[0].value == "–" and "before the lab kept the number" in over[0].help and over[1].value != "–"
 
 
 @pytest.mark.parametrize(("name", "tables"), [("runs", 1), ("forgetting", 2)])
@@ -857,7 +870,9 @@ def test_one_layer_stands_for_the_whole_model_where_it_is_chosen(place):
             np.testing.assert_allclose(dif[frame][present], regularised, rtol=1e-6)
             np.testing.assert_allclose(dif_star[frame][present], fusion.dif_star(regularised), atol=1e-6)
     whole = open_page("matrix", run="digits-ari", task="2", layer="nose")
-    assert "There is no layer nose; showing whole models" in texts(whole, "warning")
+    assert "The address asks for layer=nose, which is not available here; showing whole models" in texts(
+        whole, "warning"
+    )
     np.testing.assert_allclose(values(panels(whole)[0]), frames.distance, rtol=1e-6)
 
 
@@ -866,7 +881,11 @@ def test_a_run_recorded_without_layers_has_no_choice_of_them(place, rewrite):
         save_file({name: value for name, value in load_file(file).items() if name != "layers"}, file)
     rewrite(place / "digits-ari", lambda index: index.pop("layers"))
     test = open_page("matrix", run="digits-ari", layer="head")
-    assert not test.exception and "There is no layer head; showing whole models" in texts(test, "warning")
+    assert (
+        not test.exception
+        and "The address asks for layer=head, which is not available here; showing whole models"
+        in texts(test, "warning")
+    )
     assert "digits-steady" in str(players(test)[0]["curves"])  # still beside it
 
 
@@ -990,7 +1009,7 @@ def test_a_matrix_of_ones_own_grows_shrinks_and_outlives_another_view(place):
     test.query_params["view"] = "own"
     test.run()
     assert test.session_state["own"]["text"] == "0.5,0.5,0;0.2,0.8,0;0,0,1"
-    next(button for button in test.button if button.label == "Back to the preset").click().run()
+    next(button for button in test.button if button.label == "Back to the example").click().run()
     assert test.query_params["matrix"] == "0.6,0.3,0.1;0.2,0.5,0.3;0.1,0.2,0.7"
     assert not test.exception
 
@@ -1013,7 +1032,9 @@ def test_the_reference_holds_all_of_docs_with_its_pictures_and_links(doc):
 def test_a_page_of_the_reference_that_is_not_there_falls_back_visibly():
     test = open_page("reference", doc="../README")
     assert not test.exception
-    assert "There is no doc ../README; showing Glossary." in texts(test, "warning")
+    assert "The address asks for doc=../README, which is not available here; showing Glossary." in texts(
+        test, "warning"
+    )
 
 
 def test_links_of_the_lessons_into_the_reference_lead_somewhere():

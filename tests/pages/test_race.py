@@ -334,12 +334,14 @@ def test_the_form_says_what_is_the_same_and_what_is_not(lab):
     test = open_train(view="race")
     assert not test.exception and not test.error and not test.warning
     text = texts(test, "markdown")
-    assert "**every batch**: the same samples in the same order" in text and "train.learning_rate 0.1 / 0.003" in text
-    assert "the weights at the start" in text
-    assert "**Changed from the preset:** replay-balanced train.batch_size = 16." in text  # ari's own
+    assert (
+        "**every batch**: the same samples in the same order" in text and "train.learning_rate: 0.1 / 0.003" in text
+    )
+    assert "also the weights at the start" in text
+    assert "**Changed from the preset:** replay-balanced: train.batch_size = 16." in text  # ari's own
     test.selectbox(key="race-The other").select("replay").run()
     text = texts(test, "markdown")
-    assert "**Changed from the preset:** replay train.batch_size = 16; replay memory.batches = balanced." in text
+    assert "**Changed from the preset:** replay: train.batch_size = 16; replay: memory.batches = balanced." in text
     test.selectbox(key="race-The other").select("finetune").run()
     text = texts(test, "markdown")
     assert "the batches of task 1" in text and "new samples alone: no exemplars are kept" in text
@@ -365,7 +367,7 @@ def test_a_race_is_started_paused_stepped_stopped_and_goes_on_from_its_page(lab)
     assert not test.exception and "iteration 1 of" in test.get("progress")[0].proto.text
     assert "Which run leads" in texts(test, "markdown") and "known when both" in texts(test, "caption")
     tab = open_train(run=names[1])
-    assert "pause, step and stop together" in texts(tab, "info") and "See the race" in labels(tab)
+    assert "are in a race: they pause, step and stop together" in texts(tab, "info") and "See the race" in labels(tab)
     tab = open_train(view="race")
     assert f"{names[0]} is paused · {names[1]} is paused" in texts(tab, "info")
     press(test, "Stop")
@@ -407,7 +409,7 @@ def test_invalid_names_and_another_run_in_training_start_nothing(lab):
         pass
     for first, second, message in (
         ("same", "same", "the same name"),
-        ("fresh", "taken", "called taken already"),
+        ("fresh", "taken", "There is already a run called taken."),
         ("../away", "fresh", "cannot name a run"),
     ):
         test = open_train(view="race")
@@ -425,8 +427,12 @@ def test_invalid_names_and_another_run_in_training_start_nothing(lab):
 
 def test_an_address_of_runs_that_are_not_there_falls_back_to_the_form(lab):
     test = open_train(view="race", run="nobody", other="no-one")
-    assert "nobody and no-one" in texts(test, "warning") and "Start" in labels(test)
-    assert "There is no view x; showing" in texts(open_train(view="x"), "warning")
+    assert "These runs are not recorded here: nobody and no-one." in texts(test, "warning") and "Start" in labels(
+        test
+    )
+    assert "The address asks for view=x, which is not available here; showing" in texts(
+        open_train(view="x"), "warning"
+    )
 
 
 # What was tried
@@ -453,7 +459,7 @@ def test_tried_configurations_stand_with_what_each_cost(lab):
     order.set_value("best first").run()
     assert test.dataframe[0].value["accuracy"].is_monotonic_decreasing
     test.selectbox(key="tried-digits").select("second").run()
-    press(test, "Fill the form with it")
+    press(test, "Fill the form with these settings")
     assert test.query_params["again"] == "second" and test.selectbox(key="method-box").value == "replay"
     assert "Changed: " in texts(test, "caption") and "memory.budget = 50" in texts(test, "caption")
     (lab / "first" / "run.json").write_bytes(b"damaged")

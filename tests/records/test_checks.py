@@ -418,7 +418,7 @@ def test_a_page_names_the_file_and_not_its_place(checkpoints, tmp_path, monkeypa
         f"{checkpoints}/mine/task-1.safetensors is damaged": "mine/task-1.safetensors is damaged",
         f"no recorded run at {checkpoints}/x; runs under {checkpoints}: a": "no recorded run at x; runs under "
                                                                            "checkpoints: a",
-        f"looked for images in {tmp_path}/data/cats/a": "looked for images in cats/a",
+        f"found no images in {tmp_path}/data/cats/a": "found no images in cats/a",
         "/home/some one/lab/run.json": "lab/run.json",
         "/srv/other/place/run.json cannot be written": "…/run.json cannot be written",
         "('C:\\\\Users\\\\me\\\\run.json')".replace("\\\\", "\\"): "('…/run.json')",

@@ -97,7 +97,8 @@ def test_another_users_stale_lock_file_is_no_lock(tmp_path, monkeypatch):
 def test_a_lock_that_cannot_be_had_is_not_reported_as_training(tmp_path, monkeypatch):
     (tmp_path / "no folder").write_text("")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "no folder"))
-    with pytest.raises(Busy, match=r"whether run .* is not known: .* Name another temporary folder in TMPDIR"):
+    message = "it is not known whether run is being trained elsewhere: .* Name another temporary folder in TMPDIR"
+    with pytest.raises(Busy, match=message):
         locks.refuse_held(tmp_path / "run")
 
 

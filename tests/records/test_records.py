@@ -499,7 +499,7 @@ def test_folders_of_others_are_refused_and_left_alone(overwrite, tmp_path):
     path = tmp_path / "thesis"
     path.mkdir()
     (path / "chapter.txt").write_text("years of work")
-    with pytest.raises(RecordError, match=r"thesis holds chapter.txt, which is no part of a recorded run"):
+    with pytest.raises(RecordError, match=r"thesis holds chapter.txt, which is not part of a recorded run"):
         runs.train(tiny(), path, overwrite)
     assert [p.name for p in path.iterdir()] == ["chapter.txt"]
 
@@ -590,7 +590,7 @@ def test_taken_names_are_refused_whatever_they_are_of(checkpoints, histories):
     (checkpoints / "file").write_text("")
     (checkpoints / "dangling").symlink_to(checkpoints / "nowhere")
     for name in ("mine", "folder", "file", "dangling"):
-        message = f"called {name} already; nothing was changed"
+        message = f"There is already a run or folder called {name}. Nothing was changed; choose another name."
         with pytest.raises(RecordError, match=message):
             records.rename("mine", name)
         with pytest.raises(RecordError, match=message):
@@ -665,7 +665,7 @@ def test_a_folder_that_holds_anything_else_is_not_deleted(checkpoints, histories
     path = written(final(histories), checkpoints / "mine")
     (path / "chapter.txt").write_text("years of work")
     with pytest.raises(
-        RecordError, match=r"holds chapter\.txt, which is no part of a recorded run; nothing was deleted"
+        RecordError, match=r"holds chapter\.txt, which is not part of a recorded run; nothing was deleted"
     ):
         records.delete("mine")
     (checkpoints / "thesis").mkdir()
@@ -706,12 +706,12 @@ def test_half_a_run_that_was_taken_in_resumes_to_the_same_end(histories, checkpo
         ({"run.json": b"[" * 100_000}, r"run\.json is not the index"),
         ({"weights-2.safetensors": None}, r"weights-2\.safetensors is missing or damaged"),
         ({"task-1.safetensors": b"short"}, r"task-1\.safetensors is missing or damaged"),
-        ({"notes.txt": b""}, r"'notes\.txt' is no part of a recorded run"),
-        ({"../task-3.safetensors": b""}, r"'\.\./task-3\.safetensors' is no part of a recorded run"),
-        ({"/tmp/run.json": b""}, r"'/tmp/run\.json' is no part of a recorded run"),
-        ({".writing-x": b""}, r"'\.writing-x' is no part of a recorded run"),
-        ({"task-3.safetensors": b""}, r"'task-3\.safetensors' is no part of this run"),
-        ({"progress-1-1.safetensors": b""}, r"'progress-1-1\.safetensors' is no part of this run"),
+        ({"notes.txt": b""}, r"'notes\.txt' is not part of a recorded run"),
+        ({"../task-3.safetensors": b""}, r"'\.\./task-3\.safetensors' is not part of a recorded run"),
+        ({"/tmp/run.json": b""}, r"'/tmp/run\.json' is not part of a recorded run"),
+        ({".writing-x": b""}, r"'\.writing-x' is not part of a recorded run"),
+        ({"task-3.safetensors": b""}, r"'task-3\.safetensors' is not part of this run"),
+        ({"progress-1-1.safetensors": b""}, r"'progress-1-1\.safetensors' is not part of this run"),
     ],
 )
 def test_what_is_no_whole_run_is_not_taken_in(change, message, histories, checkpoints, tmp_path):

@@ -45,7 +45,7 @@ def methods() -> None:
     with last:
         against = choose_one("against", {arm.label: arm.label for arm in arms}, "Reference", box=True)
     with scale:
-        within = choose_one("scale", SCALES, "Around the reference")
+        within = choose_one("scale", SCALES, "Range around the reference")
     reference = next(arm for arm in arms if arm.label == against)
     lines = in_order(comparisons.lines(arms, sweep.outcomes, protocol, reference, measure), measure)
     plot, words = st.columns([6, 5])
@@ -95,9 +95,9 @@ def explain(lines: Sequence[Line], against: str, measure: str) -> None:
     assert own.mean is not None and own.low is not None and own.high is not None
     st.markdown(
         f"**What a bar means.** {against} was trained {own.n} times, with only the seed changed: the faint dots. "
-        f"Their mean is {number(own.mean)}; the bar from {number(own.low)} to {number(own.high)} is its 95 % "
-        f"interval (Student's t for {own.n} values). Of a hundred bars made in this way, about 95 hold the mean that "
-        "more and more seeds would approach."
+        f"Their mean is {number(own.mean)}; the bar from {number(own.low)} to {number(own.high)} is its 95% "
+        f"confidence interval (Student's t for {own.n} values). Of a hundred bars made in this way with new seeds, "
+        "about 95 contain the true mean, which more and more seeds would approach."
     )
     others = [line for line in lines if line.difference and line.difference.mean is not None]
     if not others:
@@ -107,16 +107,17 @@ def explain(lines: Sequence[Line], against: str, measure: str) -> None:
     assert paired and paired.mean is not None and other.low is not None and other.high is not None
     overlap = own.low <= other.high and other.low <= own.high
     text = (
-        f"**What a paired difference is.** A lucky seed is often lucky for all methods. So subtract seed by seed "
-        f"first, and take the interval of the differences: {near.arm.label} minus {against} is "
-        f"{written(paired, '+')}, {verdict(paired)}, because 0 lies {'outside' if paired.measurable else 'inside'}"
+        "**What a paired difference is.** A lucky seed is often lucky for all methods. So first subtract seed by "
+        f"seed, then take the interval of the differences. Here {near.arm.label} minus {against} is "
+        f"{written(paired, '+')}. This is {verdict(paired)}, because 0 lies "
+        f"{'outside' if paired.measurable else 'inside'} the interval"
     )
     if overlap and paired.measurable:
-        text += " – although the two bars overlap"
+        text += ", although the two bars overlap"
     if paired.measurable:
         size = abs(paired.mean)
         text += f". Beyond chance does not mean large: {size:.3f} is {1000 * size:.0f} images in 1,000"
-    st.markdown(f"{text}. Of 20 such verdicts on rows that are truly equal, about one says “beyond chance”.")
+    st.markdown(f"{text}. Where two rows are truly equal, about one verdict in 20 still says “beyond chance”.")
 
 
 def show(

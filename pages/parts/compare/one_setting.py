@@ -107,14 +107,16 @@ def _say(results: dict[str, dict[object, Line]], setting: str, against: str, mea
     for value in dict.fromkeys((ends[0], ends[-1]) if ends else ()):
         own = written(results[against][value].measures[measure])
         others = [
-            f"{label} {written(line.difference, '+')}, {verdict(line.difference)}"
+            f"{label}: {written(line.difference, '+')} ({verdict(line.difference)})"
             for label, points in results.items()
             if (line := points.get(value)) and line.difference
         ]
         st.markdown(
-            f"**At {text_of(value)}**, {against} has {own}. Differences from it, by seed: {'; '.join(others) or '–'}."
+            f"**At {setting} = {text_of(value)}**, the {MEASURE_NAMES[measure]} of {against} is {own}. Differences "
+            f"from it, paired by seed: {'; '.join(others) or '–'}."
         )
     st.caption(
-        "A point is the mean over the seeds, and its bar the 95 % interval. Points of one value are drawn a little "
-        "apart, so that all can be seen. Some values may have fewer seeds than others; the table says how many."
+        "A point is the mean over the seeds, and its bar the 95% confidence interval. Points of the same value are "
+        "drawn a little apart, so that all can be seen. Some values may have fewer seeds than others; the table says "
+        "how many."
     )

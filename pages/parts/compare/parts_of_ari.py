@@ -17,11 +17,12 @@ from .sweep_bar import choose_protocol, choose_sweep, tell_common, written
 SCALES = {"0.05": "± 0.05", "0.1": "± 0.1", "all": "All"}
 ON = {True: "on", False: "off"}
 SWITCHES = {
-    "attack": "Every second step is taken on images whose background is attacked; when off, it is a second clean "
-    "step.",
-    "weights": "How much each task model counts in the next base: by the last row of dif\\*, all equally, or only "
-    "the newest task's model.",
-    "reset": "Every task model starts from the base; when off, from the previous task's model, in a chain.",
+    "attack": "Every second step is taken on images whose background is attacked. With the attack off, this is a "
+    "second clean step.",
+    "weights": "How much each model counts in the next base: as the last row of dif\\* says (adaptive), all equally "
+    "(uniform), or only the newest task's model (last).",
+    "reset": "Every task model starts from the base. With the reset off, each starts from the previous task's model, "
+    "in a chain.",
 }
 
 
@@ -33,7 +34,7 @@ def parts_of_ari() -> None:
     with right:
         protocol = choose_protocol(arms)
     with last:
-        within = choose_one("scale", SCALES, "Around the full ARI")
+        within = choose_one("scale", SCALES, "Range around the full ARI")
     tell_common(sweep)
     whole = _name(arms[0])
     lines = comparisons.lines(arms, sweep.outcomes, protocol, arms[0])
@@ -52,7 +53,8 @@ def parts_of_ari() -> None:
         _reset_by_weights(sweep, arms, protocol)
     table = _table(effects)
     st.markdown(
-        "##### Main effects: a switch at one position minus the other, over all settings of the other switches"
+        "##### Main effects: one position of a switch minus the other, averaged over all settings of the other "
+        "switches"
     )
     st.dataframe(table, hide_index=True, height="content")
     save_table(table, f"effects-{sweep.preset}-{protocol}", "effects-")
@@ -68,7 +70,7 @@ def _name(arm: Arm) -> str:
 def _say(effects: list[Effect]) -> None:
     for switch, what in SWITCHES.items():
         differences = "; ".join(
-            f"{effect.difference.replace(' - ', ' minus ')} {written(effect.interval, '+')}: {effect.verdict}"
+            f"{effect.difference.replace(' - ', ' minus ')}: {written(effect.interval, '+')} ({effect.verdict})"
             for effect in effects
             if effect.switch == switch
         )
@@ -83,9 +85,10 @@ def _reset_by_weights(sweep: Sweep, arms: list[Arm], protocol: str) -> None:
         interval = comparisons.contrast(some, sweep.outcomes, protocol, "fusion.reset", True, False)
         differences.append(f"{written(interval, '+')} with weights *{weights}*")
     st.markdown(
-        f"**One switch depends on another.** Reset on minus off is {', '.join(differences)}. The newest task's model "
-        "alone, started from the base, holds nothing of the other tasks' models; at the end of a chain it builds on "
-        "all of them. A main effect is a mean over such cases: read it together with the rows."
+        f"**One switch depends on another.** The effect of reset, on minus off, is {', '.join(differences)}. With "
+        "weights *last*, the newest task's model alone becomes the base. Started from the base, it holds nothing of "
+        "the other tasks' models; at the end of a chain, it builds on all of them. A main effect is a mean over such "
+        "cases: read it together with the single rows."
     )
 
 

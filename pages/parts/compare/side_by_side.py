@@ -50,12 +50,13 @@ def side_by_side() -> None:
     with words:
         seeds = sorted({record.config.seed for record in runs.values()})
         st.markdown(
-            "**What am I looking at?** The accuracy of each run on each task, after each task it learned; all panels "
-            "share one scale. A line that falls is a task being forgotten."
+            "**What this shows.** Each panel has the accuracy of every run on one task, after each task that the run "
+            "learned; the first panel has the mean. All panels share one scale. A line that falls is a task being "
+            "forgotten."
         )
         st.info(
-            f"One seed each ({', '.join(map(str, seeds))}): a difference between single runs may be luck, and one "
-            "run gives no interval.",
+            f"Each is a single run (seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}): a difference may be "
+            "luck, and one run gives no interval.",
             icon=":material/casino:",
         )
         st.page_link(

@@ -21,7 +21,7 @@ from ..shell.problem import problem
 
 MEASURE_NAMES = {
     "average": "average accuracy",
-    "average_over_samples": "average accuracy over samples",
+    "average_over_samples": "average over samples",
     "forgetting": "forgetting",
     "average_incremental": "average incremental accuracy",
     "bwt": "backward transfer",
@@ -63,7 +63,7 @@ def choose_sweep(
         choice = first
     st.session_state["sweep-box"] = choice
     place.selectbox(
-        "Sweep", list(fitting), key="sweep-box",
+        "Sweep", list(fitting), key="sweep-box", help="The results of many runs, over several seeds.",
         on_change=from_widget, args=("sweep", "sweep-box", "rows", "lines", "against", "setting"),
     )  # fmt: skip
     return fitting[choice]
@@ -128,7 +128,7 @@ def choose_rows(key: str, every: Sequence[str], usual: Sequence[str]) -> list[st
     st.session_state[f"{key}-box"] = selection
     with st.popover(f"Rows: {len(selection)} of {len(every)}", icon=":material/checklist:", width="stretch"):
         st.multiselect(
-            "A method with its preset's settings, except those named",
+            "Each row is a method with its preset's settings, except for those named",
             every,
             key=f"{key}-box",
             on_change=_rows_to_address,
@@ -155,7 +155,7 @@ def tell_common(sweep: Sweep) -> None:
 
 def written(interval: Interval, sign: str = "") -> str:
     """A mean and its interval: `0.921 [0.907, 0.935]`; sign "+" for a difference. It has enough digits to show on
-    which side of 0 the interval lies.
+    which side of 0 each end of the interval lies.
     """
     if interval.mean is None:
         return "–"
@@ -163,25 +163,19 @@ def written(interval: Interval, sign: str = "") -> str:
         return number(interval.mean, sign)
     nearest = min(abs(interval.low), abs(interval.high))
     digits = 3
-    while interval.measurable and digits < 6 and not round(nearest, digits):
+    while nearest and digits < 6 and not round(nearest, digits):
         digits += 1
     mean, low, high = (number(value, sign, digits) for value in (interval.mean, interval.low, interval.high))
     return f"{mean} [{low}, {high}]"
 
 
 def number(value: float, sign: str = "", digits: int = 3) -> str:
-    return f"{value:{sign}.{digits}f}".replace("-", "−")
+    return f"{value:{sign}z.{digits}f}".replace("-", "−")
 
 
 def verdict(difference: Interval | None) -> str:
     """Whether a difference is beyond what the seeds explain by chance."""
-    if difference is None:
-        return "reference"
-    if difference.mean is None or difference.low is None:
-        return "no interval"
-    if not difference.measurable:
-        return "within chance"
-    return f"{'higher' if difference.mean > 0 else 'lower'}, beyond chance"
+    return "reference" if difference is None else comparisons.verdict(difference)
 
 
 def numbers(

@@ -22,11 +22,13 @@ if TYPE_CHECKING:  # torch is imported only when answers are computed
 Side = tuple[str, Record]  # a run and its name
 GROUPS = (1, 2, 3, 4, 5, 7, 10, 14, 20, 28, 40, 56, 80, 100)
 KNOWS = {
-    "per_sample": "The task is not told: the answer is the largest logit among all classes seen.",
-    "task_aware": "Each sample's task is told: the answer is the largest logit among that task's classes.",
-    "vote": "A group of samples (20, unless set otherwise) is known to share a task, which it elects by vote, as in "
-    "the published figures.",
-    "adapted": "The class is then the answer of that task's own copy of the model, adapted to its exemplars.",
+    "per_sample": "The network is not told the task: its answer is the class with the largest logit among all "
+    "classes seen.",
+    "task_aware": "The network is told each sample's task: its answer is the class with the largest logit among that "
+    "task's classes.",
+    "vote": "A group of samples (20, unless set otherwise) is known to share one task. It elects that task by vote, "
+    "as in the published figures.",
+    "adapted": "The class is then chosen by that task's own copy of the model, adapted to its exemplars.",
 }
 
 
@@ -67,7 +69,8 @@ def confusion(sides: Sequence[Side]) -> None:
             counts = answers.confusion(protocol)
             hits = counts.diagonal() / np.maximum(counts.sum(1), 1)
             st.markdown(
-                f"**{record.config.method}** · {counts.sum():,} images · {hits.mean():.3f} correct, mean over classes"
+                f"**{record.config.method}** · {counts.sum():,} images · accuracy {hits.mean():.3f}, mean over "
+                "classes"
             )
             table = pd.DataFrame(counts, answers.classes, answers.classes).rename_axis("class, then answers")
             file = f"{name}-{task}-{protocol}"
@@ -76,9 +79,9 @@ def confusion(sides: Sequence[Side]) -> None:
             bars = partial(figures.bars, {"": hits}, answers.classes, "accuracy per class", 1)
             picture(bars, f"classes-{file}", place, table)
     st.markdown(
-        "**What this shows.** Row: the class of a held-out image; column: the answer. The entries off the diagonal "
-        "in the columns of the last task's classes are forgetting at work: images of earlier classes, answered with "
-        "the newest ones."
+        "**What this shows.** Row: the class of a held-out image. Column: the network's answer. Forgetting shows in "
+        "the columns of the last task's classes: entries in earlier classes' rows are images that get one of the "
+        "newest classes as an answer."
     )
 
 
@@ -122,10 +125,10 @@ def vote(sides: Sequence[Side]) -> None:
     with left:
         picture(partial(figures.vote_curves, groups, curves, alone, methods, group), file, table=table)
     right.markdown(
-        "**What this shows.** Solid line: accuracy of the group vote, mean over tasks. Dotted: the same network "
-        "when every sample is classified alone. Dashed: the chosen p. A larger p gives the vote more knowledge of "
-        "the test data, namely that p samples share one task. Mixing makes that knowledge wrong: a share of each "
-        "group comes from other tasks and is outvoted."
+        "**What this shows.** Solid lines: accuracy of the group vote, mean over tasks. Dotted lines: the same "
+        "network when every sample is classified alone. Dashed line: the chosen p. A larger p gives the vote more "
+        "knowledge of the test data, namely that p samples share one task. Mixing makes that knowledge wrong: a "
+        "share of each group comes from other tasks and is outvoted."
         + (" The jumps come from rounding the shares of small groups to whole samples." * bool(mixing))
     )
 

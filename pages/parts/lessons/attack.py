@@ -35,7 +35,8 @@ def answers(share: float, level: float) -> tuple[Answer, ...]:
             "A is so near 1 on the digit that B keeps the perturbation out.",
         ),
         Answer(
-            f"Some, but less than its share: {SPARED * level:.1%} to {(1 - SPARED) * level:.1%}",
+            f"Some, but less than the digit's share of the pixels: {SPARED * level:.1%} to "
+            f"{(1 - SPARED) * level:.1%}",
             SPARED <= part < 1 - SPARED,
             "A is high on the digit but not 1, so B is low there but not 0, and lets a part through.",
         ),
@@ -45,7 +46,7 @@ def answers(share: float, level: float) -> tuple[Answer, ...]:
             "A does not distinguish the digit from what is around it, so B weakens both alike.",
         ),
         Answer(
-            f"More than its share: above {(1 + SPARED) * level:.1%}",
+            f"More than the digit's share of the pixels: above {(1 + SPARED) * level:.1%}",
             part > 1 + SPARED,
             "A misses the digit: B is higher on it than around it.",
         ),
@@ -89,10 +90,10 @@ def tell(record: Record) -> Story:
     inside, around = float(outcome.background[objects].mean()), float(outcome.background[~objects].mean())
     return Story(
         scene=(
-            "A network recognises digits on photographs; its attention **A** is near 1 where it looks. In training, "
-            f"ARI computes a perturbation δ of at most ε = {epsilon:g} of the pixel range, in the direction that "
-            f"raises the loss, and adds only **B**∘δ to the image. The digit covers {level:.1%} of the pixels of "
-            "these images."
+            "A network recognises digits on photographs. Its attention **A** is near 1 where it looks. In training, "
+            "ARI computes a perturbation δ that raises the loss and changes each pixel by at most ε = "
+            f"{epsilon:g} of the pixel range. It adds only **B**∘δ to the image (∘: pixel by pixel). The digit "
+            f"covers {level:.1%} of the pixels of these images."
         ),
         equation=(r"\begin{aligned} B &= 1 - A\circ A \\ \tilde X &= \mathrm{clip}(X + B\circ\delta) \end{aligned}"),
         picture=lambda: grid([images, attention], before, "scene"),
@@ -105,7 +106,7 @@ def tell(record: Record) -> Story:
             "Share of |δ| let through": f"{outcome.let_through:.1%}",
             "B on the digit, mean": f"{inside:.2f}",
             "B around it, mean": f"{around:.2f}",
-            "Correct before, after": f"{correct[0]:.2f} → {correct[1]:.2f}",
+            "Share correct, before → after": f"{correct[0]:.2f} → {correct[1]:.2f}",
         },
         truth=lambda: grid(
             [
@@ -123,21 +124,21 @@ def tell(record: Record) -> Story:
             "The square keeps B high where A is moderate: at A = 0.5, B is 0.75."
         ),
         not_shown=(
-            "That such training keeps a network from using the background. Where backgrounds tell the class in "
-            "training but not afterwards, [it hardly does](reference?doc=results): with a strong attack the network "
-            "relies on the background less, but loses accuracy where the background helps, and gains nothing beyond "
-            "chance where it does not. Nor does it show which pixels changed an answer: the part of B∘δ on the "
-            "digit may have, too."
+            "That such training keeps a network from using the background. It hardly does, as "
+            "[Results](reference?doc=results) show for backgrounds that give the class away in training but not "
+            "afterwards. With a strong attack the network relies on the background less, but loses accuracy where "
+            "the background helps. Where it does not help, nothing is gained beyond chance. Nor does it show which "
+            "pixels changed an answer: the part of B∘δ on the digit may have contributed."
         ),
         misconception=(
             "“The attack hides the background.” Let students compare input and attacked image: a pixel changes by ε "
-            "at most. A likely reason, not measured, why the network still uses the background: its colour and "
-            "texture survive."
+            "at most. The network still uses the background. A likely reason, which was not measured: the colour and "
+            "texture of the background survive."
         ),
         now_try=(
             Door(
                 "pages/masks.py",
-                "The attack, with its knobs",
+                "The attack, with sliders",
                 {"run": RUN, "view": "attack"},
                 "Raise ε until most answers change; then set B to 1 − A. What gets through then?",
                 "Less, and nowhere more: 1 − A∘A exceeds 1 − A by A(1 − A). The difference is largest where A is a "
@@ -164,7 +165,7 @@ LESSON = Lesson(
     "The background attack",
     "ARI perturbs images where the network does not look. How much of that lands on the object?",
     4,
-    "gradients; loads PyTorch first (seconds)",
+    "the idea of a gradient; loads PyTorch first (a few seconds)",
     (RUN,),
     tell,
 )

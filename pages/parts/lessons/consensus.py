@@ -40,7 +40,7 @@ def answers(T: np.ndarray, regularised: np.ndarray) -> tuple[Answer, ...]:
             "All rows of T are nearly the same: one fusion is enough.",
         ),
         Answer(
-            "At a mean in which a model counts more, the further it is from the others",
+            "At a weighted mean: the further a model is from the others, the more it counts",
             agree and not plain and not at_once,
             "The meeting point Σ πᵢ φᵢ must not move when all are fused once more: πT = π, so π is the **left** "
             "eigenvector. As dif is symmetric, πᵢ is the sum of row i of dif, over the sum of all of dif. The row "
@@ -86,9 +86,9 @@ def tell(record: Record) -> Story:
     return Story(
         scene=(
             f"These are the {len(names)} models of the first iteration of task {task}, as points in a plane. **One "
-            "fusion** replaces every model by a weighted mean of all, with the weights of its row of T = dif\\* "
-            "(Eq. 11). Training uses only the last row, once. Here we follow the theory: fuse **again and again** "
-            "with this T."
+            "fusion** replaces every model by a weighted mean of all, with the weights of its row of T = dif\\* (Eq. "
+            "11). Training uses only the last row, once an iteration. Here we follow the theory: fuse **again and "
+            "again** with this T."
         ),
         equation=r"\Phi \;\to\; T\Phi \;\to\; T^2\Phi \;\to\;\dots\;\to\; T^k\Phi",
         picture=picture,
@@ -100,15 +100,16 @@ def tell(record: Record) -> Story:
         ),
         figures={
             f"{furthest} where they meet": f"{limit[most]:.3f}",
-            f"{furthest}: share of dif": f"{regularised.sum(1)[most] / regularised.sum():.3f}",
+            f"{furthest}: its row's share of dif": f"{regularised.sum(1)[most] / regularised.sum():.3f}",
             f"{furthest} in the first $φ_f$": f"{T[-1, most]:.3f}",
             "|λ₂|": f"{abs(second):.3f}",
-            "Apart after 1 fusion": f"{spreads[1] / spreads[0]:.1%}",
-            "Apart after 5 fusions": f"{spreads[5] / spreads[0]:.1%}",
+            "Distance left after 1 fusion": f"{spreads[1] / spreads[0]:.1%}",
+            "Distance left after 5 fusions": f"{spreads[5] / spreads[0]:.1%}",
         },
         truth=lambda: fuse_again(T, points, names, "lesson-consensus-truth"),
         why=(
-            f"How fast: in the long run each fusion leaves a share |λ₂| = {abs(second):.2f} of the distances.{sides} "
+            f"How fast do they meet? In the long run, each fusion leaves a share |λ₂| = {abs(second):.2f} of the "
+            f"distances.{sides} "
             "They meet in one point because, with η > 0, every model gives weight to every other. Two camps that "
             "give each other no weight would never meet."
         ),
@@ -117,7 +118,7 @@ def tell(record: Record) -> Story:
             "and is trained again. That models agree at the end of training is another matter (lesson 3)."
         ),
         misconception=(
-            "“Consensus is the average.” It is when T is symmetric. dif is symmetric, but dif\\* is not: the "
+            "“Consensus is the average.” That is true if T is symmetric. dif is symmetric, but dif\\* is not: the "
             "furthest model pulls the meeting point towards itself. Ask whether that is wanted if one noisy batch "
             "led that model astray."
         ),
@@ -127,8 +128,9 @@ def tell(record: Record) -> Story:
                 "Fuse the models of another iteration",
                 {"run": RUN, "task": str(task), "frame": "0", "view": "consensus"},
                 "Step the left player forward and watch the right one: fewer and fewer fusions are needed.",
-                f"It takes {needed[0]} fusions with the first matrix, and {needed[1]} with the last, until "
-                f"{AGREED:g} of a difference is left. The player shows at least as many fusions as there are models.",
+                f"It takes {needed[0]} fusions with the first matrix, and {needed[1]} with the last, until a share "
+                f"of {AGREED:g} of the largest distance is left. The player shows at least as many fusions as there "
+                "are models.",
             ),
             Door(
                 "pages/spectrum.py",
@@ -136,8 +138,8 @@ def tell(record: Record) -> Story:
                 {"view": "break", "example": "two-blocks"},
                 "They never meet. Press “Change this matrix” and let one model give weight to the other camp. What "
                 "now?",
-                "Now all meet where the other camp does. That camp gives no weight to the outside, so it alone "
-                "decides, and π is 0 on the camp that gives weight to it.",
+                "Now all meet where the camp that receives the weight meets. That camp gives no weight to the other, "
+                "so it alone decides: π is 0 for every model of the other camp.",
             ),
         ),
     )

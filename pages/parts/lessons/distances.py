@@ -16,7 +16,8 @@ from .lesson import Answer, Door, Lesson, Story, fused
 RUN, STEADY = "mnist-5k-ari", "mnist-5k-ari-constant"
 SMALL = 100  # an η to try
 LEGEND = (
-    "White is the equal share 1/(n+1), red is more, blue is less; the outlined last row holds the weights of φ_f."
+    "White is the equal share 1/(n+1), red is more, blue is less; the outlined last row holds the models' weights in "
+    "φ_f."
 )
 
 
@@ -44,8 +45,8 @@ def answers(row: np.ndarray) -> tuple[Answer, ...]:
         Answer(
             f"All {models} weigh the same, 1/{models}",
             level,
-            "The models have come so close together that D∘D is small beside η: every entry of dif is nearly η, and "
-            "equal entries give equal shares.",
+            "The models have come so close together that D∘D is small compared with η: every entry of dif is nearly "
+            "η, and equal entries give equal shares.",
         ),
     )
 
@@ -68,17 +69,22 @@ def reason(falls: int | None, steady: int | None) -> str:
 
 def settling(frames: Frames, first: int | None) -> str:
     """From which of the task's iterations on it stays uniform."""
-    return "never" if first is None else f"{frames.iteration[first]:,} of {frames.iterations:,}"
+    return "never" if first is None else f"iteration {frames.iteration[first]:,} of {frames.iterations:,}"
 
 
-def of_task_1(frames: Frames, stays: int | None) -> str:
+def stays(frames: Frames, first: int | None) -> str:
+    """The same as a verb of dif*."""
+    return "does not stay uniform" if first is None else f"stays uniform from {settling(frames, first)} on"
+
+
+def of_task_1(frames: Frames, first: int | None) -> str:
     """What becomes of dif* in the first task at a constant rate, from the frame where it settles."""
-    if stays is None:
+    if first is None:
         return "It does not settle there either: the one task model keeps moving away from the base."
     return (
-        f"It does, from {settling(frames, stays)}, at the same rate: there is one task model, its loss ends at "
-        f"{frames.loss[-1]:.3f}, and hardly any gradient is left to move it. With several tasks, each batch pulls "
-        "their models apart again."
+        f"It does, from {settling(frames, first)} on, also at the constant rate. There is only one task model, its "
+        f"loss ends at {frames.loss[-1]:.3f}, and hardly any gradient is left to move it. With several tasks, each "
+        "batch pulls their models apart again."
     )
 
 
@@ -92,7 +98,7 @@ def tell(record: Record, steady: Record) -> Story:
     present_names = [name for name, present in zip(names, [*frames.present[0], True], strict=True) if present]
     heaviest, newest = typeset(present_names[start.argmax()]), typeset(names[-2])
     own, theirs = frames.deviations, others.deviations
-    falls, stays = settled(own), settled(theirs)
+    falls, steadies = settled(own), settled(theirs)
     less = frames.with_eta(SMALL)
     smaller, later = less.matrix("dif_star", 0)[-1], settled(less.deviations)
     first = fused(STEADY, steady, 1)
@@ -104,31 +110,31 @@ def tell(record: Record, steady: Record) -> Story:
         play(data, "lesson-distances-scene", file="lesson-distances-scene")
 
     def truth() -> None:
-        beside = {"learning rate stays": theirs} if len(theirs) == len(own) else {}
+        beside = {"constant learning rate": theirs} if len(theirs) == len(own) else {}
         deviation = Curve(
-            "largest deviation of dif* from 1/(n+1)",
+            "Largest deviation from the equal share",
             own,
             log=True,
             reference=UNIFORM,
-            name="learning rate falls",
+            name="falling learning rate",
             others=beside,
         )
-        panels = [uniform_panel(frames.dif_star, names, "dif*, learning rate falls")]
+        panels = [uniform_panel(frames.dif_star, names, "dif*, falling learning rate")]
         if beside:
-            panels.append(uniform_panel(others.dif_star, names, "dif*, learning rate stays"))
+            panels.append(uniform_panel(others.dif_star, names, "dif*, constant learning rate"))
         data = payload(panels, [deviation], frames.iteration.tolist(), 0, True, legend=LEGEND)
         play(data, "lesson-distances-truth", file="lesson-distances")
 
     return Story(
         scene=(
             f"Task {task} begins. Each task so far has its model, $φ_1$ to {newest}, trained briefly from the base "
-            "$φ_b$. **D** holds the distances between all models; the last row of **dif\\*** holds their weights in "
-            f"$φ_f$; {next_base(record.config)}. Now {heaviest} has {start.max():.2f} of the weight: the distant "
-            f"model counts most. The learning rate goes from {frames.learning_rate[0]:.2g} to "
-            f"{frames.learning_rate[-1]:.1e}."
+            "$φ_b$. **D** holds the distances between all models. The last row of **dif\\*** holds their weights in "
+            f"$φ_f$; {next_base(record.config)}. At first {heaviest} has {start.max():.2f} of the weight: the "
+            f"distant model counts most. During the task the learning rate falls from {frames.learning_rate[0]:.2g} "
+            f"to {frames.learning_rate[-1]:.1e}."
         ),
         equation=(
-            rf"\begin{{aligned}} dif &= D\circ D + {eta:g} \\"
+            rf"\begin{{aligned}} dif &= D\circ D + \eta,\quad \eta = {eta:g} \\"
             r"dif^*_{ij} &= dif_{ij} \Big/ \sum_k dif_{ik} \end{aligned}"
         ),
         picture=picture,
@@ -142,16 +148,16 @@ def tell(record: Record, steady: Record) -> Story:
             f"Weight of {heaviest}, first": f"{start.max():.3f}",
             "Deviation, first": f"{own[0]:.3f}",
             "Deviation, last": f"{own[-1]:.1e}",
-            "Rate falls: uniform from": settling(frames, falls),
-            "Rate stays: uniform from": settling(others, stays),
-            "Rate stays: deviation, last": f"{theirs[-1]:.3f}",
+            "Falling rate: uniform from": settling(frames, falls),
+            "Constant rate: uniform from": settling(others, steadies),
+            "Constant rate: last deviation": f"{theirs[-1]:.3f}",
         },
         truth=truth,
-        why=reason(falls, stays),
+        why=reason(falls, steadies),
         not_shown=(
             "That every model has reached its optimum, or that nothing is forgotten: dif\\* compares models with "
-            f"each other, not with the truth. Here “uniform” means a deviation of at most {UNIFORM} (dashed). These "
-            "are two runs with one seed."
+            f"each other, not with the truth. Here “uniform” means a deviation of at most {UNIFORM} (dashed), and "
+            "iterations are counted from 0. These are two runs with one seed."
         ),
         misconception=(
             "“dif\\* became uniform, so the models have converged to a common optimum.” Ask what else makes models "
@@ -162,17 +168,18 @@ def tell(record: Record, steady: Record) -> Story:
                 "pages/matrix.py",
                 "Another η, from the start",
                 {"run": RUN, "task": str(task), "frame": "0", "eta": str(SMALL)},
-                f"Here η is {SMALL}, not {eta:g}. Which model gains weight, and how does the way to uniform change?",
+                f"Here η is {SMALL}, not {eta:g}. Which model gains weight, and how does the approach to uniform "
+                "change?",
                 f"{heaviest}, already the heaviest, gains: {start.max():.2f} becomes {smaller.max():.2f}. The "
-                f"smaller η is, the more distances count. dif\\* stays uniform from {settling(frames, later)}; with "
-                f"η = {eta:g} it did from {settling(frames, falls)}.",
+                f"smaller η is, the more distances count. dif\\* {stays(frames, later)}; with η = {eta:g}, it "
+                f"{stays(frames, falls)}.",
             ),
             Door(
                 "pages/matrix.py",
                 "The constant rate",
                 {"run": STEADY, "task": str(task), "frame": "0"},
-                "Play it: dif\\* nears uniform and leaves it again. Then go to task 1: does it settle there, and "
-                "why?",
+                "Play it: dif\\* comes near uniform and leaves it again. Then go to task 1: does it settle there, "
+                "and why?",
                 alone,
             ),
         ),
@@ -183,7 +190,7 @@ LESSON = Lesson(
     "The distance matrix",
     "Distant models weigh most at first. Which model weighs most once the task is learned?",
     4,
-    "sums of rows",
+    "row sums",
     (RUN, STEADY),
     tell,
 )

@@ -32,7 +32,7 @@ def answers(residuals: list[float]) -> tuple[Answer, ...]:
             "Of these rows, only those of the last iteration sum to 1.",
         ),
         Answer(
-            "For the two of the run, not for the random numbers",
+            "For both matrices of the run, but not for the random numbers",
             holds == trained,
             "The rows of the random matrix do not sum to 1 here.",
         ),
@@ -43,7 +43,7 @@ def answers(residuals: list[float]) -> tuple[Answer, ...]:
             "construction**, whatever the numbers were.",
         ),
         Answer(
-            "For none, or for another selection",
+            "For none, or for another combination",
             holds not in (only_last, trained, every),
             "Some of these rows do not sum to 1, although rows divided by their sums must.",
         ),
@@ -83,9 +83,10 @@ def tell(record: Record) -> Story:
     total = " + ".join(f"{entry:.3f}" for entry in row)
     return Story(
         scene=(
-            "The vector of ones, **1**, is an eigenvector of T = dif\\* with eigenvalue 1. The supplement of the "
+            "The vector of ones, **1**, is an eigenvector of T = dif\\* with eigenvalue 1. The supplement to the "
             "paper concludes from this that all models reach one optimum in the end. Here are three matrices: dif\\* "
-            f"in the first and the last iteration of task {TASK}, and random numbers, each row divided by its sum."
+            f"in the first and the last iteration of task {TASK}, and a matrix of random numbers, with each row "
+            "divided by its sum."
         ),
         equation=r"T\,\mathbf{1} = \mathbf{1}\qquad\text{(Eq. 12)}",
         picture=partial(picture, "scene"),
@@ -95,10 +96,10 @@ def tell(record: Record) -> Story:
         figures={f"|λ₂|, {name}": f"{value:.2g}" for name, value in zip(NAMES, second, strict=True)},
         truth=truth,
         why=(
-            f"The first row of the random matrix: {total} = {row.sum():.3f}. Even the identity, which fuses nothing, "
-            "has this eigenvector. So Eq. 12 by itself says nothing about training. What distinguishes these "
-            "matrices is **λ₂**, the next eigenvalue: the smaller |λ₂|, the faster repeated fusion brings the "
-            "models together."
+            f"The first row of the random matrix: {total} = {row.sum():.3f}. Even the identity matrix, which fuses "
+            "nothing, has this eigenvector. So Eq. 12 by itself says nothing about training. What distinguishes "
+            "these matrices is **λ₂**, the second largest eigenvalue by size: the smaller |λ₂|, the faster repeated "
+            "fusion brings the models together."
         ),
         not_shown=(
             "That Eq. 12 is wrong: it is true of every matrix whose rows are shares. Nor does a small |λ₂| show that "
@@ -116,7 +117,8 @@ def tell(record: Record) -> Story:
                 {"run": RUN, "task": str(TASK), "frame": "0", "view": "eigenvalues"},
                 "Drag the slider and release it in several places: the red dot at 1 never moves, the blue ones do. "
                 "Which curve follows them?",
-                f"|λ₂|, the distance of the outermost blue dot from 0: from {second[0]:.2g} to {second[1]:.2g}.",
+                f"|λ₂|, the distance of the outermost blue dot from 0. It falls from {second[0]:.2g} to "
+                f"{second[1]:.2g}.",
             ),
             Door(
                 "pages/spectrum.py",
@@ -133,7 +135,7 @@ LESSON = Lesson(
     "The eigenvector",
     "dif*·1 = 1 holds in a trained network. Does it also hold for a matrix of random numbers?",
     3,
-    "a matrix times a vector",
+    "the product of a matrix and a vector",
     (RUN,),
     tell,
 )

@@ -22,7 +22,8 @@ def answers(aware: float, per_sample: float, tasks: int) -> tuple[Answer, ...]:
     """By the average per-sample accuracy, compared with the task-aware one of the same model."""
     lost = aware - per_sample
     confused = (
-        "If the task is told, a class competes only with the classes of its own task; if not, with those of all"
+        "If the network is told the task, a class competes only with the classes of that task; if not, with those of "
+        "all"
     )
     return (
         Answer(
@@ -43,8 +44,8 @@ def answers(aware: float, per_sample: float, tasks: int) -> tuple[Answer, ...]:
         Answer(
             f"Far lower: by more than {FAR:g}",
             lost > FAR,
-            f"{confused} {tasks} tasks. This model can tell classes apart within a task, but not to which task an "
-            "image belongs.",
+            f"{confused} {tasks} tasks. This model can tell classes apart within a task, but it cannot tell to which "
+            "task an image belongs.",
         ),
     )
 
@@ -80,8 +81,8 @@ def tell(finetune: Record, replay: Record, ari: Record) -> Story:
     return Story(
         scene=(
             f"This network was trained by replay on {data.tasks} tasks. Here it was **told the task** of each image "
-            f"and chose among that task's {units.classes}: {aware:.3f} right on average. Now test the same network "
-            f"on the same images and do **not** tell it the task: it chooses among all {units.total}."
+            f"and chose among that task's {units.classes}: its average accuracy was {aware:.3f}. Now test the same "
+            f"network on the same images and do **not** tell it the task: it chooses among all {units.total}."
         ),
         equation=(
             r"\begin{aligned} \text{task-aware: } & \arg\max_{c\,\in\,\text{task}} z_c \\"
@@ -90,9 +91,10 @@ def tell(finetune: Record, replay: Record, ari: Record) -> Story:
         picture=lambda: picture(
             partial(figures.accuracy_matrix, replay.accuracy_matrix("task_aware"), ticks), "lesson-evaluation-scene"
         ),
-        question=f"Task-aware, its accuracy is {aware:.3f}. What is its average accuracy per sample?",
+        question=f"The task-aware accuracy is {aware:.3f}. What is the per-sample accuracy of the same network?",
         answers=answers(aware, per_sample, data.tasks),
-        measured=f"**{per_sample:.3f}** per sample, {aware:.3f} task-aware; {vote:.3f} by a group vote of {group}.",
+        measured=f"**{per_sample:.3f}** per sample, {aware:.3f} task-aware; {vote:.3f} by a group vote of {group} "
+        "images.",
         figures={
             "Task-aware": f"{aware:.3f}",
             f"Group vote, p = {group}": f"{vote:.3f}",
@@ -104,11 +106,11 @@ def tell(finetune: Record, replay: Record, ari: Record) -> Story:
         truth=truth,
         why=(
             f"Per sample, its accuracy is {newest:.3f} on the newest task and {older:.3f} on the older ones, on "
-            f"average. Even guessing has {within:.2f} task-aware, but only {among:.2f} per sample. In a group vote, "
+            f"average. Even guessing gets {within:.2f} task-aware, but only {among:.2f} per sample. In a group vote, "
             f"{group} images of one unknown task elect that task together; here this gives {gain} the per-sample "
-            "accuracy. The figures published for ARI and iTAML are group votes ([the "
-            "method](reference?doc=method)); most class-incremental tables are per-sample. **Figures of both kinds "
-            "cannot be compared in one table.**"
+            "accuracy. The accuracies published for ARI and iTAML come from group votes ([the "
+            "method](reference?doc=method)); most tables of class-incremental learning are per-sample. **Accuracies "
+            "of both kinds do not belong in one table.**"
         ),
         not_shown=(
             "Which protocol is right: that depends on what is known when the network is used. Nor does it rank "
@@ -134,9 +136,9 @@ def tell(finetune: Record, replay: Record, ari: Record) -> Story:
                 {"view": "vote", "run": "mnist-5k-replay", "other": "mnist-5k-ari", "mixing": "0.5"},
                 "Now half of every voting group comes from other tasks. What is left of the vote in each run, and "
                 "can a larger p bring it back?",
-                "The vote falls below the per-sample accuracy in both runs (for replay it was "
-                f"{gain} that before: {vote:.3f} against {per_sample:.3f}), and no p brings it back: half of a "
-                "group is no majority for the right task, and a wrong vote is wrong for the whole group.",
+                f"In both runs the vote falls below the per-sample accuracy. For replay the vote was {gain} that "
+                f"before{', too' * (gain == 'less than')}: {vote:.3f} against {per_sample:.3f}. No p brings it back: "
+                "half of a group is no majority for the right task, and a wrong vote is wrong for the whole group.",
             ),
         ),
     )

@@ -22,7 +22,8 @@ def answers(remaining: float, classes: int, task_aware: float, chance: float) ->
     of guessing within the task."""
     guess = 1 / classes
     low, high = guess / 2, (2 * guess + 1) / 2
-    within = f"When told that an image is of task 1, its accuracy is {task_aware:.3f} (guessing: {chance:.3f}): "
+    within = "If the network is told that an image is of task 1, its accuracy is "
+    within += f"{task_aware:.3f} (guessing: {chance:.3f}): "
     within += "little is left to tell its classes apart." if task_aware < chance + 0.1 else (
         "it still tells its classes apart better than guessing."
     )  # fmt: skip
@@ -47,8 +48,8 @@ def answers(remaining: float, classes: int, task_aware: float, chance: float) ->
             remaining < low,
             f"That is **less than guessing** would give ({guess:.2f}). The network does not answer at random: it "
             "answers with the new classes. Every later batch rewards high outputs for the classes in it and low "
-            "ones for the others. It holds no image of task 1, so the outputs of those classes sink for every "
-            f"image. {within}",
+            "ones for the others. No such batch holds an image of task 1, so the outputs for its classes sink for "
+            f"every image. {within}",
         ),
     )
 
@@ -59,7 +60,8 @@ def tell(finetune: Record, replay: Record, ari: Record) -> Story:
     curves = {name: record.accuracy_matrix("per_sample")[:, 0].tolist() for name, record in runs.items()}
     units = finetune.config.data.units
     tasks, classes = units.tasks, units.total
-    first, remaining = class_names(finetune, 1) or "its classes", curves["fine-tuning"][-1]
+    names, remaining = class_names(finetune, 1) or "its classes", curves["fine-tuning"][-1]
+    first = names if "classes" in names else f"classes {names}"
     aware, guessing, by_chance = finetune.accuracy_matrix("task_aware"), units.chance, 1 / units.sizes[0]
     task_aware = float(aware[-1, 0])
     budget = ari.config.memory.budget if isinstance(ari.config, Ari) else 0
@@ -82,33 +84,37 @@ def tell(finetune: Record, replay: Record, ari: Record) -> Story:
     return Story(
         scene=(
             f"{classes} classes arrive in {tasks} tasks, one after the other. **Fine-tuning** trains on each task's "
-            f"new images alone. **Replay** and **ARI** also keep {budget} old images in all. After each task we test "
-            f"task 1 ({first}) again, among all classes seen so far. Let $R_i$ be that accuracy after task i. "
-            "*Forgetting* is the fall from its best value:"
+            f"new images alone. **Replay** and **ARI** each keep {budget} old images as well, and train on these "
+            f"too. After each task we test task 1 ({first}) again, among all classes seen so far. Let $R_i$ be that "
+            "accuracy after task i. *Forgetting* is the fall from its best value:"
         ),
         equation=rf"F = \max_i R_i - R_{tasks}",
         picture=picture,
         question=f"After task {tasks}, what share of the images of task 1 does fine-tuning still get right?",
         answers=answers(remaining, classes, task_aware, by_chance),
-        measured=f"**{remaining:.3f}** of them; after task 1 it was {curves['fine-tuning'][0]:.3f}.",
-        figures={f"{name}: then → now": f"{values[0]:.3f} → {values[-1]:.3f}" for name, values in curves.items()},
+        measured=f"a share of **{remaining:.3f}**; after task 1 it was {curves['fine-tuning'][0]:.3f}.",
+        figures={
+            f"{name}: after task 1 → {tasks}": f"{values[0]:.3f} → {values[-1]:.3f}"
+            for name, values in curves.items()
+        },
         truth=truth,
         why=(
             f"Replay keeps {curves['replay'][-1]:.3f} and ARI {curves['ARI'][-1]:.3f}: old images in the batches "
-            "keep rewarding the old classes."
+            "keep rewarding high outputs for the old classes."
         ),
         not_shown=(
-            "That ARI's fusion is what helps. These are single runs with one seed. Over several seeds "
-            "(page Compare), replay with equally many images of every class in its batches, from the same memory, is "
-            "nearly level with ARI on these data. Nor does it show that all is lost: when told each image's task, "
-            f"fine-tuning has an accuracy of {aware[-1].mean():.3f} over all tasks (guessing: {guessing:.3f}; lesson "
-            "6)."
+            "That ARI's fusion is what helps. These are single runs with one seed. The page Compare has several "
+            "seeds: there, replay from a memory of the same size is nearly level with ARI on these data if its "
+            "batches hold equally many images of every class. Nor does it show that all is lost: told each image's "
+            f"task, the fine-tuned network has an accuracy of {aware[-1].mean():.3f} over all tasks (guessing: "
+            f"{guessing:.3f}; lesson 6)."
         ),
         misconception=(
             "“It forgets little by little, and chance is the floor.” Ask what a network that answers at random would "
             "get, and how a network can be worse: only by consistently answering something else. The new classes "
-            "take over the answers at once. What fades little by little lies beneath, and shows when the task is "
-            f"told: {', '.join(f'{value:.2f}' for value in aware[:, 0])} on task 1."
+            "take over the answers at once. What does fade little by little is how well the network tells the "
+            "classes of task 1 apart. This shows when it is told the task. Its accuracy on task 1 is then, task by "
+            f"task: {', '.join(f'{value:.2f}' for value in aware[:, 0])}."
         ),
         now_try=(
             Door(
@@ -123,11 +129,11 @@ def tell(finetune: Record, replay: Record, ari: Record) -> Story:
             ),
             Door(
                 "pages/train.py",
-                "Train one that remembers",
+                "Train a network that remembers",
                 {"again": "mnist-5k-finetune"},
                 "Set the method to replay-balanced, start it (half a minute), and watch task 1.",
-                "Task 1 falls far less: every batch holds as many images of each of its classes as of each new "
-                "one. The page Compare has five seeds of it, beside ARI.",
+                "Task 1 falls far less: every batch holds as many images of each class of task 1 as of each new "
+                "class. The page Compare has five seeds of this method, beside ARI.",
             ),
         ),
     )
@@ -135,9 +141,9 @@ def tell(finetune: Record, replay: Record, ari: Record) -> Story:
 
 LESSON = Lesson(
     "Forgetting",
-    "A network learns two digits after two others. What is left of the first two?",
+    "A network learns ten digits, two at a time. What is left of the first two?",
     3,
-    "nothing",
+    "no prior knowledge",
     ("mnist-5k-finetune", "mnist-5k-replay", "mnist-5k-ari"),
     tell,
 )

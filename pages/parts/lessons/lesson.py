@@ -145,9 +145,9 @@ def answer_key(lesson: Lesson, pictures: bool) -> None:
     if pictures:
         story.truth()
     _explanation(story)
-    st.markdown(f"**For discussion.** {story.misconception}")
+    st.markdown(f"**For discussion, a misconception.** {story.misconception}")
     tries = "\n".join(f"- *{door.label}*: {door.outcome}" for door in story.now_try)
-    st.markdown(f"**Outcomes of “Now try”.**\n\n{tries}")
+    st.markdown(f"**Answers to “Now try”.**\n\n{tries}")
 
 
 def missing(lesson: Lesson) -> list[str]:
@@ -161,7 +161,7 @@ def _story(lesson: Lesson) -> Story | None:
     if absent := missing(lesson):
         st.info(
             f"This lesson needs recorded runs that are missing here: {', '.join(absent)}. "
-            "`make checkpoints` makes them again.",
+            "`make checkpoints` trains them again.",
             icon=":material/info:",
         )
         return None
@@ -170,8 +170,8 @@ def _story(lesson: Lesson) -> Story | None:
         for name, record in runs.items():
             if not record.finished or len(record.tasks) < 2:
                 st.info(
-                    f"This lesson needs {name} with two or more tasks, all learned; it has learned "
-                    f"{len(record.tasks)} of {record.config.data.tasks}. `make checkpoints` makes the run again.",
+                    f"This lesson needs the run {name}, with at least two tasks, all of them learned. It has learned "
+                    f"{len(record.tasks)} of {record.config.data.tasks}. `make checkpoints` trains it again.",
                     icon=":material/hourglass_empty:",
                 )
                 return None

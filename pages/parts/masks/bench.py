@@ -57,12 +57,12 @@ def _while_learning(view: View) -> None:
     if started is None or not len(frames.attention):
         st.info("This run recorded no attention while it trained (recording.probes is 0).")
         return
-    st.markdown(f"**While task {view.task} was learned**, held-out images of the run:")
+    st.markdown(f"**While task {view.task} was learned:** A of the run's own held-out images")
     first = np.minimum(np.searchsorted(frames.iteration, frames.attention_at), len(frames) - 1)
     latest = np.append(np.diff(first) > 0, True)  # where several belong to one frame
     captions = [started.classes[unit] for unit in started.probe_units]
     panel = ImagePanel("A of held-out images", frames.attention[latest], captions, HIGH_RED, first[latest].tolist())
-    legend = "Red: high attention; blue: low. Each frame shows the A recorded last."
+    legend = "Red: high attention; blue: low. Each frame shows the latest A recorded."
     data = payload([panel], [], frames.iteration.tolist(), frame=view.frame, legend=legend)
     name = f"masks-{view.name}-{view.task}"
     play(data, name, follow="frame", file=name)
@@ -88,10 +88,10 @@ def _attack(view: View, images: np.ndarray, targets: np.ndarray | None, labels: 
         trained,
         0.001,
         "%.3f",
-        help=f"Trained with {trained:.3g}." if attacked else "This run was trained without an attack.",
+        help=f"This run was trained with {trained:.3g}." if attacked else "This run was trained without an attack.",
     )
     mask = columns[1].segmented_control("B", list(MASKS), default=next(iter(MASKS)), required=True)
-    steps = columns[2].slider("Steps", 1, 10, 1, help="The method takes one.")
+    steps = columns[2].slider("Steps", 1, 10, 1, help="ARI takes one step.")
     seed = columns[3].number_input("Seed", 0, 2**31 - 1, 0, help="For the random start of δ.")
     run = learned(view)
     outcome = strike(run, images, epsilon, targets, steps, seed, mask)
@@ -106,13 +106,13 @@ def _attack(view: View, images: np.ndarray, targets: np.ndarray | None, labels: 
         Row("attacked", outcome.attacked, "image"),
     ]
     answers = list(zip(truth, after, strict=True))
-    above = "class → answer when attacked, bold if wrong" if labels else ATTACKED
+    above = "class → answer when attacked, bold where wrong" if labels else ATTACKED
     draw = partial(figures.grid, rows, answers, "A and B", above=above)
     picture(draw, f"attack-{view.name}-{view.task}")
     st.caption(
-        "δ and B∘δ: middle grey means no change. A is computed on the input, B on the image that the attack starts "
-        "from: the input with random noise up to ε, as in training. Where an image is flat, B depends only on that "
-        "noise."
+        "δ and B∘δ: middle grey means no change. A is computed on the input. B is computed on the image from which "
+        "the attack starts: the input with random noise up to ε, as in training. Where the input has a uniform "
+        "colour, B depends only on that noise."
     )
     row = np.arange(len(images))
     of = "class" if labels else "first answer"
@@ -122,8 +122,8 @@ def _attack(view: View, images: np.ndarray, targets: np.ndarray | None, labels: 
             "answer before": before,
             "answer after": after,
             f"logit of the {of} before": outcome.before[row, outcome.targets],
-            "after": outcome.after[row, outcome.targets],
-            "best other logit after": _others(outcome.after, outcome.targets),
+            f"logit of the {of} after": outcome.after[row, outcome.targets],
+            "highest other logit after": _others(outcome.after, outcome.targets),
         }
     )
     columns = st.columns(3)
@@ -131,8 +131,9 @@ def _attack(view: View, images: np.ndarray, targets: np.ndarray | None, labels: 
         columns[0].metric("Answer before", ", ".join(before))
         columns[1].metric("Answer after", ", ".join(after))
     else:
-        columns[0].metric(f"Correct before, of {len(truth)}", f"{np.mean(np.equal(truth, before)):.2f}")
-        columns[1].metric("Correct after", f"{np.mean(np.equal(truth, after)):.2f}")
+        images_used = "1 image" if len(truth) == 1 else f"{len(truth)} images"
+        columns[0].metric(f"Share correct before ({images_used})", f"{np.mean(np.equal(truth, before)):.2f}")
+        columns[1].metric("Share correct after", f"{np.mean(np.equal(truth, after)):.2f}")
     columns[2].metric(
         "Share of δ let through by B", "–" if np.isnan(outcome.let_through) else f"{outcome.let_through:.2f}"
     )
@@ -158,13 +159,13 @@ def _attributions(key: tuple, _run: "Learned", _images: np.ndarray, _targets: np
 def captum(view: View, masks: "Masks", indices: Indices) -> None:
     left, right = st.columns(2, vertical_alignment="bottom")
     of = left.segmented_control(
-        "Explain the logit of", ["the class", "the answer"], default="the class", required=True
+        "Explain the logit of", ["the true class", "the network's answer"], default="the true class", required=True
     )
     threshold = right.slider("Threshold", 0.0, 1.0, 0.5, 0.05, help="For coverage and overlap.")
     run, images = learned(view), masks.images[indices]
     answers = [(masks.labels[index], masks.predictions[index]) for index in indices]
     targets = masks.units[indices]
-    if of == "the answer":
+    if of == "the network's answer":
         targets = np.array([run.classes.index(prediction) for _, prediction in answers])
     key = (*stamp(view.record, view.task), tuple(indices.tolist()), of)
     attributions = _attributions(key, run, images, targets)
@@ -183,17 +184,23 @@ def captum(view: View, masks: "Masks", indices: Indices) -> None:
     st.dataframe(table.style.format("{:.3f}"), height="content")
     save_table(table, name, "table-")
     st.caption(
-        "Means over the images shown. The network makes A on its way to an answer; the others attribute that answer."
+        "The table has means over the images shown. The network computes A on its way to an answer; the other "
+        "methods explain the chosen logit afterwards."
     )
     _note_level_maps(attributions)
     for attribution in attributions:
         if attribution.converged is not None and attribution.delta is not None and attribution.steps is not None:
             late = int((~attribution.converged).sum())
-            convergence = "all within 1 % of it" if not late else f"{late} not within 1 % of it at 1,024 steps"
+            tolerance = "the tolerance (1% of the difference or 0.001, whichever is larger)"
+            convergence = (
+                f"beyond {tolerance} for {late} of {len(images)} images even at 1,024 steps"
+                if late
+                else f"within {tolerance} for all images"
+            )
             st.caption(
-                "Integrated gradients should sum to the difference of logits. Here they miss it by at most "
-                f"{abs(attribution.delta).max():.1e}, {convergence}; {attribution.steps.min()} to "
-                f"{attribution.steps.max()} steps, from the blurred image."
+                "Integrated gradients start from the blurred image; their sum should be the difference between its "
+                f"logit and that of the image. Here the error is at most {abs(attribution.delta).max():.1e}, "
+                f"{convergence}; {attribution.steps.min():,} to {attribution.steps.max():,} steps were taken."
             )
 
 
@@ -221,7 +228,7 @@ def drift(view: View, masks: "Masks", indices: Indices) -> None:
     if masks.objects is not None:
         objects = masks.objects[indices]
         curves = [Curve("AUROC of A, mean", [known_mean(merits(scores, objects)["auroc"]) for scores in maps])]
-    legend = "Red: high attention; blue: low. One frame a task."
+    legend = "Red: high attention; blue: low. One frame for each task."
     data = payload([panel], curves, tasks.tolist(), legend=legend, unit="after task")
     play(data, "drift-tasks", file=f"drift-{view.name}")
 
@@ -244,7 +251,8 @@ def stability(view: View, masks: "Masks", indices: Indices) -> None:
     st.dataframe(table.style.format({**formats, "same answer": "{:.2f}"}, na_rep="–"))
     save_table(table, f"stability-{view.name}-{view.task}")
     st.caption(
-        "If A follows the object, it stays the same when the image is brightened or inverted, and moves with a shift."
+        "If A follows the object, A stays the same when the image is brightened or inverted, and moves along when "
+        "the image is shifted."
     )
 
 
@@ -253,7 +261,10 @@ def own_image(view: View, masks: "Masks", indices: Indices) -> None:
 
     file = st.file_uploader("An image: PNG, JPEG or WebP", type=["png", "jpg", "jpeg", "webp"])
     if file is None:
-        st.info("It will be cropped to its central square and resized to the network's image size. It is not kept.")
+        st.info(
+            "Your image will be cropped to its central square and resized to the network's image size. It is not "
+            "stored."
+        )
         return
     shape = masks.images.shape[1:]
     upload = read_upload(file.getvalue(), file.name, (shape[0], shape[1], shape[2]))

@@ -44,7 +44,7 @@ def choose_eta(own: float) -> float:
 
 def draw_row(view: View, frame: int, stars: dict[str, Frames]) -> None:
     """The last row of dif*, which weighs the models for phi_f, as bars: recorded, and what it would have been."""
-    st.markdown(f"##### The row of $φ_f$ in iteration {view.frames.iteration[frame]:,}")
+    st.markdown(f"##### The models' weights in $φ_f$, iteration {view.frames.iteration[frame]:,}")
     rows = {name: star_frames.matrix("dif_star", frame)[-1] for name, star_frames in stars.items()}
     present = np.flatnonzero(np.append(view.frames.present[frame], True))
     names = labels(view.frames)

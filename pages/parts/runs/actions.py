@@ -37,11 +37,14 @@ def take_in() -> None:
     turn = st.session_state.setdefault("imports", 0)  # a new one after each import: empty fields
     with st.expander("Import a run", icon=":material/upload:"):
         file = st.file_uploader(
-            "A .zip file exported here or from another lab", "zip", key=f"archive-{turn}", max_upload_size=LARGEST
+            "A .zip file exported from this lab or from another",
+            "zip",
+            key=f"archive-{turn}",
+            max_upload_size=LARGEST,
         )
         st.caption(f"For a file larger than {LARGEST} MB: `python -m arli_core import FILE`.")
         left, right = st.columns([3, 1], vertical_alignment="bottom")
-        left.text_input("Name here", key=f"imported-{turn}", placeholder="its old name", max_chars=60)
+        left.text_input("Name in this lab", key=f"imported-{turn}", placeholder="the name it had", max_chars=60)
         right.button("Import", on_click=_do, args=(lambda: _import(turn),), disabled=file is None, width="stretch")
 
 
@@ -56,7 +59,7 @@ def _import(turn: int) -> str:
         raise RecordError(f"{file.name} was not imported: {error}") from None
     st.session_state["imports"] = turn + 1
     write(run=name)
-    return f"{file.name} is imported as {name}."
+    return f"{file.name} was imported as {name}."
 
 
 def links(name: str, damaged: bool) -> None:
@@ -79,7 +82,7 @@ def links(name: str, damaged: bool) -> None:
         )
     last.page_link(
         "pages/train.py",
-        label="Make again",
+        label="Train again",
         icon=":material/replay:",
         query_params={"again": name},
         disabled=config is None,
@@ -106,7 +109,10 @@ def downloads(name: str, damaged: bool) -> None:
                 label, content, f"{name}.{kind}", icon=f":material/{icon}:", help=f".{kind}",
                 on_click="ignore",  # redrawing the page would drop the file of the next button pressed
             )  # fmt: skip
-    st.caption("The script and the notebook train the run again and draw its accuracy matrices and its last dif*.")
+    st.caption(
+        "The script and the notebook train the run again and draw its accuracy matrices and, where the method has "
+        "one, its last dif*."
+    )
 
 
 def change(name: str, unfinished: bool) -> None:
@@ -120,7 +126,7 @@ def change(name: str, unfinished: bool) -> None:
         st.info(f"{name} is {job.state.value}: stop it on the Train page first.", icon=":material/lock:")
         return
     if unfinished:  # other processes are not known here
-        st.caption("Unfinished: if a command line is training it, stop that first.")
+        st.caption("This run is unfinished. If the command line is still training it, stop that first.")
     left, middle, right = st.columns([3, 2, 2], vertical_alignment="bottom")
     left.text_input("Name", name, key=f"rename-{name}", max_chars=60)
     middle.button("Rename", icon=":material/edit:", on_click=_do, args=(lambda: _rename(name),), width="stretch")
@@ -144,4 +150,4 @@ def _delete(name: str) -> str:
     with jobs().held(name):
         records.delete(name)
     write(run=None)
-    return f"{name} is deleted."
+    return f"{name} was deleted."

@@ -54,7 +54,10 @@ def choose_one(key: str, options: dict[str, str], label: str, *stale: str, box: 
     choice = st.query_params.get(key, next(iter(options)))
     if choice not in options:
         first = next(iter(options))
-        st.warning(f"There is no {key} {choice}; showing {options[first]}.", icon=":material/swap_horiz:")
+        st.warning(
+            f"The address asks for {key}={choice}, which is not available here; showing {options[first]}.",
+            icon=":material/swap_horiz:",
+        )
         choice = first
     st.session_state[f"{key}-box"] = choice
     draw = st.selectbox if box else partial(st.segmented_control, required=True)

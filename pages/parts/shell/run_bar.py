@@ -210,7 +210,7 @@ def class_names(record: Record, task: int) -> str:
 def next_base(config: Ari) -> str:
     """What becomes of phi_f, as the end of a sentence."""
     if isinstance(config, AriAdam):
-        return "the base takes an Adam step towards it"
+        return "the base takes an Adam step towards this fused model"
     if config.fusion.beta:
-        return "the base takes a step of size $α$ towards it"
-    return "it is the next base (Eq. 11)"
+        return "the base takes a step of size $α$ towards this fused model"
+    return "this fused model is the next base (Eq. 11)"

@@ -30,23 +30,24 @@ EXAMPLES = {
         "**No consensus: the models rotate for ever.** Each fusion turns every model into its neighbour, and after "
         "four fusions all are back where they began. Rows sum to 1, so Eq. 12 holds; but all eigenvalues lie *on* "
         "the unit circle, |λ₂| = τ = 1, and the spread never falls. A unique π is not enough: T must also be "
-        "aperiodic, and it is as soon as one model keeps a little weight for itself.",
+        "aperiodic. It is aperiodic as soon as one model keeps a little weight for itself.",
     ),
     "two-blocks": Example(
         "Two blocks",
         np.array([[0.6, 0.4, 0, 0], [0.3, 0.7, 0, 0], [0, 0, 0.5, 0.5], [0, 0, 0.2, 0.8]]),
         "**Two camps.** Models 1 and 2 give no weight to 3 and 4, and 3 and 4 none to them. Each camp agrees within "
-        "itself, and the camps stay apart: λ = 1 is a double eigenvalue (the blue dot on the red one), E(1) has two "
-        "dimensions, and where the models end depends on where they began. The Perron-Frobenius theorem guarantees a "
-        "single π only for an irreducible T; η > 0 makes every entry of dif\\* positive and so rules out camps.",
+        "itself, and the camps stay apart: λ = 1 is a double eigenvalue (the blue dot on the red one), the "
+        "eigenspace of λ = 1 has two dimensions, and where the models end depends on where they began. The "
+        "Perron-Frobenius theorem guarantees a single π only for an irreducible T; η > 0 makes every entry of dif\\* "
+        "positive and so rules out camps.",
     ),
     "eta-0": Example(
         "η = 0, two equal models",
         dif_star(dif(EQUAL, 0)),
         "**Equal models swap places with the third.** Without η the diagonal of dif is 0, and so is every entry "
-        "between equal models: φ₁ = φ₂ give weight only to φ₃, and φ₃ only to them. λ = −1 lies on the unit "
-        "circle: the two sides change places with each fusion and never meet. If all three were equal, every row "
-        "of dif would be 0 and dif\\* would not be defined (0/0). Any η > 0 prevents both.",
+        "between equal models: φ₁ and φ₂, which are equal, give weight only to φ₃, and φ₃ only to them. λ = −1 lies "
+        "on the unit circle: the two sides change places with each fusion and never meet. If all three were equal, "
+        "every row of dif would be 0 and dif\\* would not be defined (0/0). Any η > 0 prevents both.",
     ),
     "reducible": Example(
         "One keeps all its weight",

@@ -35,7 +35,7 @@ def fuse_again(matrix: np.ndarray, models: np.ndarray, names: Sequence[str], key
         others={"start · |λ₂|ᵏ": fused.pace, "start · τᵏ, the bound": fused.bound},
     )
     legend = (
-        "Tᵏ: white is the equal share 1/m, red is more, blue is less. Dashed rings: the start. Points in one place: "
+        "Tᵏ: white is the equal share, red is more, blue is less. Dashed rings: the start. Points in one place: "
         "models that agree."
     )
     legend += " Cross: the limit, which π gives." if target is not None else " No cross: there is no single limit."
@@ -62,7 +62,13 @@ def measure(matrix: np.ndarray) -> None:
     """How fast a row-stochastic T brings models together: in the long run, and at least in every fusion."""
     second, tau = abs(consensus.spectrum(matrix)[1]), consensus.dobrushin(matrix)
     columns = st.columns(2)
-    columns[0].metric("|λ₂|", f"{second:.4f}", help="After k fusions the models differ by about |λ₂|^k.")
+    columns[0].metric(
+        "|λ₂|",
+        f"{second:.4f}",
+        help="After k fusions about |λ₂|^k of the first differences between the models is left.",
+    )
     columns[1].metric(
-        "Dobrushin's τ", f"{tau:.4f}", help="One fusion shrinks the spread at least to τ times its size."
+        "Dobrushin's τ",
+        f"{tau:.4f}",
+        help="One fusion shrinks the largest distance between two models to at most τ times what it was.",
     )

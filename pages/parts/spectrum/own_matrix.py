@@ -11,7 +11,7 @@ from ..shell.address import write
 from .consensus import draw, fuse_again, measure
 
 WIDE = 50  # width of a column in pixels, the least possible
-PRESET = np.array([[0.6, 0.3, 0.1], [0.2, 0.5, 0.3], [0.1, 0.2, 0.7]])
+EXAMPLE = np.array([[0.6, 0.3, 0.1], [0.2, 0.5, 0.3], [0.1, 0.2, 0.7]])
 
 
 def names(size: int) -> list[str]:
@@ -39,7 +39,7 @@ def own_matrix() -> None:
 
 def _edited() -> np.ndarray:
     """The edited table. A new matrix in the address, by a link or a button, replaces it; edits go to the address."""
-    state = st.session_state.setdefault("own", {"text": to_text(PRESET), "asked": None, "revision": 0})
+    state = st.session_state.setdefault("own", {"text": to_text(EXAMPLE), "asked": None, "revision": 0})
     text = st.query_params.get("matrix", state["text"])  # other views drop it from the address
     # A keyed editor keeps edits by their position: it gets a new key for new data, and after other views, where its
     # edits were dropped.
@@ -48,7 +48,7 @@ def _edited() -> np.ndarray:
             state["table"] = from_text(text)
         except ValueError as error:
             st.warning(f"No matrix can be read from the address: {error}.", icon=":material/swap_horiz:")
-            state["table"] = PRESET
+            state["table"] = EXAMPLE
         state["asked"] = text
         state["revision"] += 1
     table = state["table"]
@@ -80,7 +80,7 @@ def _resize() -> None:
 def _checked(matrix: np.ndarray) -> np.ndarray | None:
     """The matrix if it is row-stochastic; otherwise None, and the page says what is wrong and what can be done."""
     left, right = st.columns(2)
-    left.button("Back to the preset", icon=":material/undo:", on_click=to_address, args=(PRESET,), width="stretch")
+    left.button("Back to the example", icon=":material/undo:", on_click=to_address, args=(EXAMPLE,), width="stretch")
     faults = consensus.row_faults(matrix)
     try:
         normalised = consensus.normalise_rows(matrix)

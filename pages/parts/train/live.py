@@ -37,11 +37,14 @@ def _view(job: Job, drawn: State) -> None:
     if not record.tasks_begun:
         if job.state is State.PAUSED:
             st.info(
-                "Paused before the first iteration. “One step” makes one iteration, “Go on” all.",
+                "Paused before the first iteration. “One step” makes one iteration; “Go on” makes all of them.",
                 icon=":material/pause:",
             )
         elif job.state is State.RUNNING:
-            st.info("Loading data and torch; the first iteration is seconds away.", icon=":material/hourglass_empty:")
+            st.info(
+                "Loading the data and PyTorch; the first iteration starts in a few seconds.",
+                icon=":material/hourglass_empty:",
+            )
         return
     frames = record.frames(record.tasks_begun)
     left, middle, right = st.columns([4, 4, 3])
@@ -61,7 +64,7 @@ def _controls(job: Job) -> None:
     if len(job.racers) > 1:
         left, right = st.columns([5, 1], vertical_alignment="center")
         names = [racer.name for racer in job.racers]
-        left.info(f"Racing: {' and '.join(names)} pause, step and stop together.", icon=":material/flag:")
+        left.info(f"{' and '.join(names)} are in a race: they pause, step and stop together.", icon=":material/flag:")
         if right.button("See the race", width="stretch"):
             watch(*names)
     columns = st.columns(5)
@@ -76,7 +79,7 @@ def _controls(job: Job) -> None:
         if columns[1].button("One step", icon=":material/skip_next:", disabled=stopping, width="stretch"):
             step(job)
         columns[2].button("Stop", icon=":material/stop:", on_click=job.stop, disabled=stopping, width="stretch")
-    elif columns[3].button("Train another", icon=":material/add:", width="stretch"):
+    elif columns[3].button("Train another run", icon=":material/add:", width="stretch"):
         write(run=None)
         st.rerun()  # the whole page: a callback would redraw this part alone
     if job.state is State.FINISHED:
@@ -159,7 +162,7 @@ def matrix(name: str, record: Record, frames: Frames) -> None:
         st.info(f"{record.config.method} has no dif*: only {', '.join(WEIGHING)} weigh models by it.")
         return
     panel = uniform_panel(frames.dif_star[-1:], labels(frames))
-    legend = "Red: more than an equal share; blue: less; white: 1/(n+1). Last row: the weights of φ_f."
+    legend = "Red: more than an equal share; blue: less; white: 1/(n+1). Last row: the models' weights in φ_f."
     play(payload([panel], [], [int(frames.iteration[-1])], legend=legend), f"live-matrix-{name}")
 
 

@@ -48,14 +48,18 @@ def part_by_part() -> None:
     _, draw = PARTS[part]
     draw(view, iteration)
     departure = iteration.departure(view.frames)
-    made = f"Iteration 0 of task {view.task}, repeated on the CPU from the recorded weights. D, dif*, α and losses"
+    made = (
+        f"The first iteration of task {view.task} (iteration 0), repeated on the CPU from the recorded weights. "
+        "D, dif*, α and the losses"
+    )
     if departure <= EXACT:
-        st.caption(f"{made} equal those recorded while it trained, {agreement(departure)}.")
+        st.caption(f"{made} agree with those recorded during training, {agreement(departure)}.")
     else:
         device = view.record.started.device if view.record.started else "another device"
+        by = f" by up to {departure:.2g} of the recorded value" if np.isfinite(departure) else ""
         st.caption(
-            f"{made} differ from those recorded by up to {departure:.2g} times a value. The run was trained on "
-            f"{device}, where the attack draws other noise, or with other versions or data."
+            f"{made} differ from those recorded{by}. The run was trained on {device}, where the attack draws "
+            "different noise, or with other software versions or other data."
         )
 
 
@@ -101,14 +105,15 @@ def the_batch(view: View, iteration: "Iteration") -> None:
             "mixed": "new samples and exemplars as they come",
         }
         absent = [str(index) for index in range(1, task + 1) if index not in counts]
-        notice = "There are no earlier tasks, so there is nothing to forget yet: one model and the base are fused."
+        notice = "There are no earlier tasks, so nothing can be forgotten yet: one task model and the base are fused."
         if task > 1:
             notice = (
-                f"Batches here hold {drawn[config.memory.batches]}: at most {config.memory.budget} exemplars stand "
-                "for all earlier tasks."
+                f"Batches in this run hold {drawn[config.memory.batches]}. At most {config.memory.budget} exemplars "
+                "stand for all earlier tasks."
             )
         if absent:
-            notice += f" Not in this batch, and so without a model in this iteration: task {', '.join(absent)}."
+            of = f"task{'s' * (len(absent) > 1)} {', '.join(absent)}"
+            notice += f" No samples in this batch, and so no model in this iteration, for {of}."
         st.markdown(f"**What to notice.** {notice}")
     with right:
         rows = [
@@ -143,7 +148,7 @@ def train_clean(view: View, iteration: "Iteration") -> None:
             losses,
             rf"d(\varphi_{{{furthest.task}}}, \varphi_b) = {short(furthest.clean_distance)}",
         ],
-        f"**What to notice.** {notice}. The distance at which a model ends up will decide its weight.",
+        f"**What to notice.** {notice}. How far a model ends up from the base will decide its weight.",
         {
             "before the step": np.array([model.clean_loss for model in iteration.models]),
             "after": np.array([model.loss_after for model in iteration.models]),
@@ -180,8 +185,8 @@ def attack(view: View, iteration: "Iteration") -> None:
         through = sum(abs(hit.applied).sum() for _, hit in struck) / sum(abs(hit.delta).sum() for _, hit in struck)
         st.markdown(
             f"**What to notice.** B lets {through:.0%} of |δ| through. The attack raises the loss of {raised} of "
-            f"{len(struck)} tasks; the φᵢ, after their one step, then answer {wrong} of {samples} samples wrongly. "
-            "In δ and B∘δ, middle grey means no change."
+            f"{len(struck)} tasks. The φᵢ have taken one step by now; they answer {wrong} of {samples} attacked "
+            "samples wrongly. In δ and B∘δ, middle grey means no change."
         )
         table = pd.DataFrame(
             {"clean": [model.loss_after for model, _ in struck], "attacked": [m.attacked_loss for m, _ in struck]},
@@ -215,7 +220,7 @@ def train_attacked(view: View, iteration: "Iteration") -> None:
     of = r"\ell(\tilde X)" if config.attack.epsilon else r"\ell(X)"
     at = "the same samples once more"
     if config.attack.epsilon:
-        at = "the attacked images, to learn to answer whatever the background is"
+        at = "the attacked images, to learn to answer correctly on any background"
     _step(
         view,
         iteration,
@@ -228,7 +233,7 @@ def train_attacked(view: View, iteration: "Iteration") -> None:
         ],
         "**What to notice.** "
         + (f"For {', '.join(rose)} the step is too long: the loss rises. " if rose else "Every task's loss falls. ")
-        + (f"Nearer to $φ_b$ than before: {', '.join(back)}." if back else "All are now further from $φ_b$."),
+        + (f"Nearer to $φ_b$ than before: {', '.join(back)}." if back else "All models are now further from $φ_b$."),
         {
             "before the step": np.array([model.attacked_loss for model in iteration.models]),
             "after": np.array([model.attacked_loss_after for model in iteration.models]),
@@ -246,9 +251,9 @@ def measure(view: View, iteration: "Iteration") -> None:
     name = names[most].replace("φ", r"\varphi")
     share = 1 / len(names)
     st.markdown(
-        f"**What happens.** D holds the distances between all models, $φ_1$ to $φ_b$ ({distance_name(config)}). "
-        "Squared, plus η, they give dif; each row divided by its sum gives dif\\*. The more a model differs from the "
-        "others, the more it counts."
+        f"**What happens.** D holds the distances between all models, the base $φ_b$ included "
+        f"({distance_name(config)}). Each distance squared, plus η, gives dif. Each row of dif divided by its sum "
+        "gives dif\\*. The more a model differs from the others, the more it counts."
     )
     entries = iteration.dif[-1]
     panels = [
@@ -267,10 +272,10 @@ def measure(view: View, iteration: "Iteration") -> None:
             values = {"D": fused.distance, "dif": iteration.dif, "dif*": star}[title]
             picture(draw, file, table=pd.DataFrame(values, names, names).rename_axis("model"))
     st.markdown(
-        f"**What to notice.** The equations follow {typeset(names[most])} into the outlined last row: its weight is "
-        f"{star[-1, most]:.3f}; the equal share is 1/{len(names)} = {share:.3f}. The largest deviation from the "
-        f"equal share in dif\\* is {abs(star - share).max():.3f}. Every row sums to 1, "
-        f"{agreement(abs(star.sum(1) - 1).max())}."
+        f"**What to notice.** The equations above follow {typeset(names[most])} into the last row, which is "
+        f"outlined. The weight of this model is {star[-1, most]:.3f}; an equal share would be 1/{len(names)} = "
+        f"{share:.3f}. The largest deviation from the equal share in dif\\* is {abs(star - share).max():.3f}. Every "
+        f"row sums to 1, {agreement(abs(star.sum(1) - 1).max())}."
     )
 
 
@@ -317,14 +322,14 @@ def fuse(view: View, iteration: "Iteration") -> None:
     better = int((iteration.losses["next φ_b"] < iteration.losses["φ_b"]).sum())
     notice = (
         f"**What to notice.** On this batch the next base has a lower loss than $φ_b$ on {better} of {len(tasks)} "
-        f"tasks; its mean loss over tasks goes from {iteration.losses['φ_b'].mean():.3f} to "
+        f"tasks. The mean loss over tasks goes from {iteration.losses['φ_b'].mean():.3f} to "
         f"{iteration.losses['next φ_b'].mean():.3f}. "
     )
     if rate is not None:
         notice += (
-            f"$φ_f$ itself has {iteration.losses['φ_f'].mean():.3f}. The base takes only the direction from it: "
-            f"Adam's first step moves every parameter equally far, {short(iteration.base_moved)} in all, while "
-            f"$φ_f$ lies {short(iteration.fused_moved)} away."
+            f"The mean loss of $φ_f$ itself is {iteration.losses['φ_f'].mean():.3f}. The base takes only its "
+            f"direction from $φ_f$: Adam's first step moves every parameter equally far, "
+            f"{short(iteration.base_moved)} in all, while $φ_f$ lies {short(iteration.fused_moved)} away."
         )
     st.markdown(notice)
 

@@ -51,7 +51,8 @@ def race() -> None:
             live = any(job and job.alive for job in map(jobs().get, names))
             st.fragment(_view, run_every=1.0 if live else None)(names, [racer.state for racer in _racers(names)])
             return
-        st.warning(f"Not recorded here: {' and '.join(missing)}.", icon=":material/swap_horiz:")
+        these = "These runs are" if len(missing) > 1 else "This run is"
+        st.warning(f"{these} not recorded here: {' and '.join(missing)}.", icon=":material/swap_horiz:")
     ask()
 
 
@@ -75,11 +76,14 @@ def _view(names: tuple[str, str], drawn: list[str]) -> None:
     if not any(begun):
         if any(racer.state == "paused" for racer in racers):
             st.info(
-                "Paused before the first iteration. “One step” makes one iteration, “Go on” all.",
+                "Paused before the first iteration. “One step” makes one iteration; “Go on” makes all of them.",
                 icon=":material/pause:",
             )
         elif any(racer.state == "running" for racer in racers):
-            st.info("Loading data and torch; the first iteration is seconds away.", icon=":material/hourglass_empty:")
+            st.info(
+                "Loading the data and PyTorch; the first iteration starts in a few seconds.",
+                icon=":material/hourglass_empty:",
+            )
     else:
         left, middle, right = st.columns([4, 4, 3])
         with left:
@@ -235,7 +239,7 @@ def _standing(racers: list[Racer], labels: list[str]) -> None:
             f"**{labels[average.leader]} leads** after task {done}: {ahead:.3f} against {behind:.3f} on average."
         )
     elif done:
-        st.markdown(f"Level after task {done}.")
+        st.markdown(f"The two are level after task {done}.")
     elif failed := [racer.name for racer in racers if racer.state == "failed" and not racer.record.tasks]:
         st.caption(f"No accuracy to compare: {' and '.join(failed)} failed before the end of the first task.")
     else:
@@ -267,7 +271,7 @@ def _matrices(racers: list[Racer]) -> None:
         if frames is not None and frames.fuses:
             fusing.append((racer, frames))
     if not fusing:
-        st.info(f"Neither has a dif*: only {', '.join(WEIGHING)} weigh models by it.")
+        st.info(f"Neither method has a dif*: only {', '.join(WEIGHING)} weigh models by it.")
     for racer, frames in fusing:
         if len(fusing) > 1:
             st.caption(racer.name)

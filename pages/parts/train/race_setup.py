@@ -13,7 +13,7 @@ from arli_core.live import race as races
 
 from ..shell.problem import problem
 from ..shell.run_bar import jobs
-from .setup import PRESETS, free, knob, under_way, watch
+from .setup import PAUSED, PRESETS, free, knob, under_way, watch
 
 SHARED = ("data.tasks", "train.epochs", "train.batch_size", "memory.budget", "memory.batches")
 RECORDED = ("mnist-5k-ari", "mnist-5k-finetune")  # two shipped runs, to look at before the first race
@@ -101,9 +101,7 @@ def _start(preset: str, methods: list[str], configs: list[Config]) -> None:
             column.text_input(f"{mark} Name of the run", suggested, key=f"race-{mark}-{suggested}", max_chars=60)
         )
     start = columns[2].button("Start", type="primary", icon=":material/play_arrow:", width="stretch")
-    paused = columns[3].button(
-        "Start paused", icon=":material/pause:", width="stretch", help="Then go one step at a time."
-    )
+    paused = columns[3].button("Start paused", icon=":material/pause:", width="stretch", help=PAUSED)
     if not (start or paused):
         return
     try:
@@ -111,7 +109,7 @@ def _start(preset: str, methods: list[str], configs: list[Config]) -> None:
             raise LabError("Both runs have the same name; nothing was started. Choose another name for one of them.")
         for name in names:
             if name in names_in_use:
-                raise LabError(f"A run is called {name} already; nothing was changed. Choose another name.")
+                raise LabError(f"There is already a run called {name}. Nothing was changed; choose another name.")
             records.vacant(name)
         live.race(dict(zip(names, configs, strict=True)), paused)
     except LabError as error:
@@ -128,12 +126,12 @@ def in_common(labels: list[str], configs: list[Config]) -> None:
     same = {
         "all": f"data, seed, and **every batch**: the same samples in the same order ({size})",
         "first task": f"data, seed, and the batches of task 1 ({size})",
-        "none": "the data" if first.data == second.data else "nothing that decides the batches",
+        "none": "the data" if first.data == second.data else "neither the data nor the batches",
     }[batches]
     if races.same_start(first, second):
-        same += "; the weights at the start"
+        same += "; also the weights at the start"
     differ = [
-        f"{key} {_short(values[0])} / {_short(values[1])}"
+        f"{key}: {_short(values[0])} / {_short(values[1])}"
         for key, values in races.own_settings(first, second).items()
         if key not in ("recording.frames", "recording.probes", "recording.probe_frames")
     ]
@@ -145,11 +143,11 @@ def in_common(labels: list[str], configs: list[Config]) -> None:
             f"**Different from task 2 on:** {labels[0]} sees {contents[0]}; {labels[1]} sees {contents[1]}.{waits}"
         )
     elif batches == "all":
-        lines[0] += f" From task 2 on: {contents[0]}."
+        lines[0] += f" From task 2 on, the batches hold {contents[0]}."
     if differ:
         lines.append("**Different settings:** " + "; ".join(differ) + ".")
     changed = [
-        f"{label} {key} = {_short(value)}"
+        f"{label}: {key} = {_short(value)}"
         for label, config in zip(labels, configs, strict=True)
         if config.preset in settings.PRESETS
         for key, value in settings.changes(config).items()

@@ -16,17 +16,18 @@ from ..shell.problem import problem
 from ..shell.run_bar import jobs
 
 PRESETS = {
-    "digits": "8x8 digits, 1,438 to train on: seconds",
-    "mnist-5k": "28x28 MNIST digits, 4,000 to train on: about half a minute",
-    "fashion-mnist": "28x28 pictures of clothes, 60,000 to train on, downloaded first: minutes",
-    "scenes": "40x40 digits on photographs, 4,000 to train on: minutes",
-    "paper-mnist": "the published MNIST experiment; downloads MNIST; hours on a CPU",
+    "digits": "8x8 digits, 1,438 training images; a run takes seconds",
+    "mnist-5k": "28x28 MNIST digits, 4,000 training images; a run takes about half a minute",
+    "fashion-mnist": "28x28 pictures of clothes, 60,000 training images, downloaded first; a run takes minutes",
+    "scenes": "40x40 digits on photographs, 4,000 training images; a run takes minutes",
+    "paper-mnist": "the published MNIST experiment; downloads MNIST; a run takes hours on a CPU",
     "paper-cifar100": "the published CIFAR-100 experiment; downloads CIFAR-100; best on a GPU",
     "paper-cub200": "CUB-200-2011, 200 kinds of birds; needs its files; best on a GPU",
     "paper-imagenet100": "100 classes of ImageNet; needs its files; best on a GPU",
 }
 FIRST = "mnist-5k"
-ADDRESS = "A link that opens the form with these settings."
+PAUSED = "Pauses before the first iteration; you can then go one step at a time."
+ADDRESS = "Opens the form with these settings."
 
 
 def ask() -> None:
@@ -53,9 +54,7 @@ def ask() -> None:
     suggested = free(f"{preset}-{method}-{config.seed}", names_in_use)
     name = left.text_input("Name of the run", suggested, key=f"name-{suggested}", max_chars=60)
     start = middle.button("Start", type="primary", icon=":material/play_arrow:", width="stretch")
-    paused = right.button(
-        "Start paused", icon=":material/pause:", width="stretch", help="Then go one step at a time."
-    )
+    paused = right.button("Start paused", icon=":material/pause:", width="stretch", help=PAUSED)
     if start or paused:
         _start(live, name, config, names_in_use, paused)
     _unfinished(live)
@@ -73,7 +72,7 @@ def under_way(live: Jobs) -> None:
 
 
 def _again() -> Config | None:
-    """The configuration of the run that the address asks to make again, where this form can express it."""
+    """The configuration of the run that the address asks to train again, where this form can express it."""
     name = st.query_params["again"]
     try:
         if name not in records.names():  # a path in an address is not followed
@@ -85,7 +84,10 @@ def _again() -> Config | None:
                 f"The settings of {name} are filled in; start with them, or change them.", icon=":material/replay:"
             )
             return config
-        st.warning(f"{name} has no preset that is offered here; its Python script on the Runs page makes it again.")
+        st.warning(
+            f"This form does not offer the preset of {name}. To train it again, use its Python script from the Runs "
+            "page."
+        )
     except LabError as error:
         problem(error)
     return None
@@ -102,7 +104,7 @@ def _from_address() -> Config | None:
         config = settings.preset(preset or FIRST, method, **values)
         if config.data.name == settings.preset(config.preset or FIRST).data.name:
             return config
-        st.warning(f"Here the preset sets data.name; the address asks for {config.data.name}.")
+        st.warning(f"The address asks for the data {config.data.name}, but in this form the preset sets the data.")
     except LabError as error:
         st.error(f"The address has invalid settings: {error}", icon=":material/error:")
     return None
@@ -110,7 +112,7 @@ def _from_address() -> Config | None:
 
 def _start(live: Jobs, name: str, config: Config, names_in_use: set[str], paused: bool) -> None:
     if name in names_in_use:
-        st.error(f"A run is called {name} already; nothing was changed. Choose another name.")
+        st.error(f"There is already a run called {name}. Nothing was changed; choose another name.")
         return
     try:
         records.vacant(name)
@@ -164,7 +166,7 @@ def free(name: str, names_in_use: set[str]) -> str:
 
 
 def _knobs(preset: str, method: str, again: Config | None) -> Config | None:
-    """Every setting of the method, with the values of the preset, or of the run to make again, until changed."""
+    """Every setting of the method, with the values of the preset, or of the run to train again, until changed."""
     default = settings.preset(preset, method)
     initial = again if again and (again.preset, again.method) == (preset, method) else default
     revision = st.session_state.setdefault("knobs-revision", 0)
@@ -193,11 +195,17 @@ def _knobs(preset: str, method: str, again: Config | None) -> Config | None:
         return None
     texts = {key: settings.text_of(value) for key, value in settings.differences(config, default).items()}
     if texts:
-        left, right = st.columns([5, 1])
+        left, right = st.columns([4, 1])
         left.caption("Changed: " + ", ".join(f"{key} = {text}" for key, text in texts.items()))
         with right:
             query = {"preset": preset, "method": method, **texts}
-            st.page_link("pages/train.py", label="Address", icon=":material/link:", query_params=query, help=ADDRESS)
+            st.page_link(
+                "pages/train.py",
+                label="Link to these settings",
+                icon=":material/link:",
+                query_params=query,
+                help=ADDRESS,
+            )
     return config
 
 

@@ -26,12 +26,15 @@ COLUMNS = [
 
 
 def tried(preset: str) -> None:
-    """Every run of the preset that is recorded here or training, and a button to make one again."""
+    """Every run of the preset that is recorded here or training, and a button to train one again."""
     st.markdown(f"##### Tried so far with {preset}")
     with st.spinner("Reading the runs…"):
         rows = [details for name in _newest_first() if (details := row(name)).get("preset") == preset]
     if not rows:
-        st.caption(f"No run of {preset} is recorded here yet: the one you start will appear here, with what it cost.")
+        st.caption(
+            f"No run of {preset} is recorded here yet. The run that you start will appear here, with the time it "
+            "took."
+        )
         return
     order = st.segmented_control("Order", ("newest first", "best first"), default="newest first", required=True)
     table = pd.DataFrame(rows, columns=COLUMNS).set_index("run")
@@ -46,7 +49,7 @@ def tried(preset: str) -> None:
             "method": st.column_config.Column(width=70),
             "seed": st.column_config.Column(width=45),
             "changed": st.column_config.TextColumn(
-                help="Settings that differ from the preset, for its method", width=190
+                help="Settings that differ from the preset's for this method", width=190
             ),
             "accuracy": st.column_config.NumberColumn(
                 format="%.3f", help="average over the tasks done, per-sample", width=75
@@ -64,7 +67,7 @@ def tried(preset: str) -> None:
         save_table(table, f"{preset}-tried")
     name = middle.selectbox("Settings of", table.index, key=f"tried-{preset}", label_visibility="collapsed")
     right.button(
-        "Fill the form with it",
+        "Fill the form with these settings",
         icon=":material/replay:",
         width="stretch",
         on_click=_make_again,

@@ -26,10 +26,11 @@ def descent(config: Ari, iteration: "Iteration", images: str, again: bool = Fals
 
 
 def loss_change(iteration: "Iteration", of: str, pairs: Sequence[tuple[float, float]]) -> str:
-    """The loss of the task whose loss changed most, before -> after."""
+    """The loss of the task whose loss changed most, before -> after; it says so if there are several tasks."""
     worst = max(range(len(pairs)), key=lambda at: abs(pairs[at][1] - pairs[at][0]))
     before, after = pairs[worst]
-    return rf"{of},\ \text{{task }} {iteration.models[worst].task}:\quad {before:.3f} \to {after:.3f}"
+    most = r"\text{ (changed most)}" if len(pairs) > 1 else ""
+    return rf"{of},\ \text{{task }} {iteration.models[worst].task}{most}:\quad {before:.3f} \to {after:.3f}"
 
 
 def model_names(iteration: "Iteration") -> list[str]:
@@ -44,7 +45,7 @@ def distance_name(config: Ari) -> str:
     return {
         "l1": "sum of absolute differences",
         "l2": "Euclidean",
-        "relative": "sum of absolute differences, over the mean size of the models",
+        "relative": "sum of absolute differences, divided by the mean size of the models",
     }[config.fusion.distance]
 
 
