@@ -122,7 +122,7 @@ def test_what_moves_attention_and_what_does_not(scenes):
         *("seen alone, not in this batch", "brighter by 20%", "darker by 20%", "half the contrast", "inverted"),
         "shifted by a tenth",
     ]
-    for change in ("alone, not in this batch", "inverted"):  # so the default attention is built
+    for change in ("seen alone, not in this batch", "inverted"):  # so the default attention is built
         assert moves[change].difference < 1e-5
         assert moves[change].correlation == pytest.approx(1)
     auroc = float(metrics.auroc(strike(run, images, 0.0).attention, objects).mean())

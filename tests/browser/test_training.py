@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -132,7 +133,9 @@ def test_a_server_that_is_terminated_while_it_trains_ends_in_order(page: Page, t
     port = free_port(8600)
     command = [sys.executable, "-m", "arli_core", "app", "--no-browser", "--port", str(port)]
     place = {**os.environ, "ARLI_CHECKPOINTS": str(tmp_path)}
-    with subprocess.Popen(command, cwd=ROOT, env=place, stderr=subprocess.PIPE, text=True) as server:
+    with subprocess.Popen(
+        command, cwd=ROOT, env=place, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as server:
         try:
             assert server.stderr
             deadline = time.monotonic() + 60
@@ -149,7 +152,8 @@ def test_a_server_that_is_terminated_while_it_trains_ends_in_order(page: Page, t
             log = server.stderr.read()  # to its end
             assert server.wait(60) == 0
         finally:
-            server.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGKILL)  # the app that it starts trains on without it
     assert "terminate called" not in log and "Traceback" not in log and "Fatal" not in log
     (run,) = tmp_path.iterdir()
     assert records.load(run).status == "unfinished"
@@ -198,7 +202,7 @@ def test_a_race_is_run_reloaded_and_opened_on_forgetting(
         expect(names.last).to_have_value("digits-replay-balanced-0")
         page.get_by_text("Settings", exact=True).click()
         fill(page, "data.tasks", 2)
-        expect(page.get_by_text("replay-balanced data.tasks = 2")).to_be_visible(timeout=LOADED)
+        expect(page.get_by_text("replay-balanced: data.tasks = 2")).to_be_visible(timeout=LOADED)
         fill(page, "train.epochs", EPOCHS)
         expect(page.get_by_text(f"{EPOCHS} epochs a task")).to_be_visible(timeout=LOADED)
         drawn(page)
