@@ -126,7 +126,7 @@ def test_what_moves_attention_and_what_does_not(scenes):
         assert moves[change].difference < 1e-5
         assert moves[change].correlation == pytest.approx(1)
     auroc = float(metrics.auroc(strike(run, images, 0.0).attention, objects).mean())
-    assert moves["alone, not in this batch"].auroc == pytest.approx(auroc, abs=1e-6)
+    assert moves["seen alone, not in this batch"].auroc == pytest.approx(auroc, abs=1e-6)
     assert moves["shifted by a tenth"].correlation > 0.8
     assert all(0 <= move.same_answer <= 1 for move in moves.values())
     plain = sensitivity(run, images, None)
