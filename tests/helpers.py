@@ -11,18 +11,22 @@ import numpy as np
 KINDS_OF_METHODS = ("ari", "ari-adam", "itaml", "ari-released", "der++", "replay", "ewc", "lwf")
 
 
-def same(a: Any, b: Any) -> bool:
-    """Deep equality of events and records: arrays bit for bit, NaN equal to NaN."""
+def same(a: Any, b: Any, nan: bool = False) -> bool:
+    """Deep equality of events and records: arrays bit for bit; with `nan`, NaN in them equal to NaN."""
     if isinstance(a, np.ndarray):
         return (
             isinstance(b, np.ndarray)
             and (a.dtype, a.shape) == (b.dtype, b.shape)
-            and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+            and np.array_equal(a, b, equal_nan=nan and a.dtype.kind == "f")
         )
     if dataclasses.is_dataclass(a):
-        return type(a) is type(b) and same(vars(a), vars(b))
+        return type(a) is type(b) and same(vars(a), vars(b), nan)
     if hasattr(a, "keys"):
-        return hasattr(b, "keys") and set(a) == set(b) and all(same(a[key], b[key]) for key in a)
+        return hasattr(b, "keys") and set(a) == set(b) and all(same(a[key], b[key], nan) for key in a)
     if isinstance(a, list | tuple):
-        return isinstance(b, list | tuple) and len(a) == len(b) and all(map(same, a, b))
+        return (
+            isinstance(b, list | tuple)
+            and len(a) == len(b)
+            and all(same(*pair, nan) for pair in zip(a, b, strict=True))
+        )
     return type(a) is type(b) and a == b

@@ -1,4 +1,6 @@
-"""Every setting has an effect: for every method, changing any of its settings changes a run's events.
+"""Every setting has an effect: changing any of a method's settings changes a run's events.
+
+Tried for one method of each class; settings of the data, which no method reads, for one method.
 
 The released code sets several that have no effect. Each other value is tried on a run of two tasks in which it can
 act; the first event that differs is enough.

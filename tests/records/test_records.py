@@ -50,7 +50,7 @@ KEPT = ("config", "started", "accuracy", "tasks", "begun", "weights", "test_samp
 def differing(first, second, but=()):
     """The names of the kept parts in which two records differ."""
     names = [name for name in KEPT if name not in but]
-    return [name for name in names if not same(getattr(first, name), getattr(second, name))]
+    return [name for name in names if not same(getattr(first, name), getattr(second, name), nan=True)]
 
 
 @pytest.fixture(scope="module")
