@@ -27,9 +27,9 @@ def first_task_curves(runs: dict[str, Record]) -> dict:
 
 frame("Start")
 st.markdown(
-    "A network that learns one task after another forgets: later learning overwrites what it knew. This is "
-    "**retroactive interference**. **ARI** trains a model φᵢ for each task, also on images whose background is "
-    "disturbed by an attack. It then fuses all models, weighed by the matrix **dif\\***, so that every task counts."
+    "A network that learns task after task forgets: later learning overwrites what it knew. This is **retroactive "
+    "interference**. **ARI** trains a model φᵢ for each task, also on images whose background is attacked. It fuses "
+    "all models, weighed by the matrix **dif\\***, so that every task counts."
 )
 names = [name for name in CURVE_NAMES if name in records.names()]
 left, right = st.columns([4, 5])

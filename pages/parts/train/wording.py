@@ -30,7 +30,7 @@ def loss_change(iteration: "Iteration", of: str, pairs: Sequence[tuple[float, fl
     worst = max(range(len(pairs)), key=lambda at: abs(pairs[at][1] - pairs[at][0]))
     before, after = pairs[worst]
     most = r"\text{ (changed most)}" if len(pairs) > 1 else ""
-    return rf"{of},\ \text{{task }} {iteration.models[worst].task}{most}:\quad {before:.3f} \to {after:.3f}"
+    return rf"{of},\ \text{{task }} {iteration.models[worst].task}{most}:\quad {{{before:.3f} \to {after:.3f}}}"
 
 
 def model_names(iteration: "Iteration") -> list[str]:
